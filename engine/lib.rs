@@ -1,1 +1,4 @@
-//! x
+//! talkflow: a declarative pipeline engine.
+pub mod artifact;
+pub mod key;
+pub mod store;
