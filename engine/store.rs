@@ -230,14 +230,9 @@ impl Store {
         Ok(records)
     }
 
-    /// A folder for checkpoints of the stage under this key, kept until the result is published.
-    ///
-    /// # Errors
-    /// Where it cannot be made.
-    pub fn partial(&self, key: &ActionKey) -> Result<PathBuf, StoreError> {
-        let path = self.root.join("partial").join(key.to_string());
-        fs::create_dir_all(&path).map_err(StoreError::io("make", &path))?;
-        Ok(path)
+    /// Where checkpoints of the stage under this key go. Not made here; kept until the result is published.
+    pub fn partial(&self, key: &ActionKey) -> PathBuf {
+        self.root.join("partial").join(key.to_string())
     }
 
     /// A new folder for the events of a run called `id`.

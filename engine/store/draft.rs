@@ -68,7 +68,7 @@ impl Store {
         let text = serde_json::to_vec_pretty(&record).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e));
         let path = self.record_path(&record.key);
         self.write_whole(&path, &text.map_err(StoreError::io("write", &path))?)?;
-        let partial = self.root.join("partial").join(record.key.to_string());
+        let partial = self.partial(&record.key);
         match fs::remove_dir_all(&partial) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("remove", &partial)(error)),
             _ => Ok(Published { record, conflict: None }),
