@@ -1,0 +1,25 @@
+//! How a stage kind reads its settings: from located nodes, collecting every mistake, recording every value.
+//!
+//! A kind asks [`Fields`] for what it wants: "a number called `rate`, 0.001 if not given, more than 0". One walk reads the
+//! value, checks it, and records it as part of the stage's key, so that nothing can be read that the key does not know.
+//! A wrong value is reported with its place and replaced by a harmless one, and the walk goes on: a user sees all mistakes
+//! at once. What is written and never asked for is a mistake too. This room knows no stage kind and no YAML.
+
+mod directory;
+mod number;
+mod reader;
+mod settings;
+mod stages;
+mod text;
+
+pub use directory::{Directory, Labels, Listed};
+pub use reader::{Fields, File, Outside, Reading, read};
+pub use settings::{Leaf, Origin, Setting, Settings};
+pub use stages::{Port, Wanted, WantedFrom};
+pub use text::Choice;
+
+#[cfg(test)]
+pub(crate) mod probe;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,566 @@
+//! The walk itself: sections, tagged choices, what was asked for, what was recorded.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::settings::{Leaf, Origin, Settings};
+use super::stages::Wanted;
+use crate::manifest::{Entry, Map, Node, Value, Variable, Via};
+use crate::source::{Diagnostic, Sources, Span, one_of};
+
+/// What surrounds the settings that are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Outside<'a> {
+    /// The texts that spans point into.
+    pub sources: &'a Sources,
+    /// The stages that can be named.
+    pub directory: &'a Directory,
+    /// The stage that reads.
+    pub stage: &'a str,
+    /// Its axes, if it has a matrix.
+    pub axes: &'a [String],
+}
+
+/// A file named by a setting. Its contents, not its path, are part of the stage's key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct File {
+    /// The path of the field in the settings.
+    pub field: String,
+    /// The file, relative paths taken from the folder of the manifest that names it.
+    pub path: PathBuf,
+    /// Where it is named.
+    pub at: Span,
+}
+
+/// All that came of reading one stage's settings.
+#[derive(Debug)]
+pub struct Reading<R> {
+    /// What the stage kind made of them.
+    pub value: R,
+    /// Every value it read.
+    pub settings: Settings,
+    /// The stages it takes inputs from.
+    pub wanted: Vec<Wanted>,
+    /// The files it reads.
+    pub files: Vec<File>,
+    /// What is wrong.
+    pub mistakes: Vec<Diagnostic>,
+}
+
+/// What the walk gathers. It travels into each section and back.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    settings: Settings,
+    pub(super) wanted: Vec<Wanted>,
+    files: Vec<File>,
+    mistakes: Vec<Diagnostic>,
+    /// Above 0: what is read is not part of the key.
+    unrecorded: u32,
+    /// Above 0: the value that should hold this section is wrong and that was reported; say and record no more.
+    muted: u32,
+}
+
+/// The fields of one mapping in a stage's settings, as its kind reads them.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    pub(super) outside: Outside<'a>,
+    pub(super) record: Record,
+    /// The mapping; `None` where it is not written and every field has its default.
+    map: Option<Arc<Map>>,
+    /// Where the mapping, or what should have been one, stands.
+    span: Span,
+    /// The `${...}` through which the mapping came.
+    via: Option<Arc<Via>>,
+    /// The path of the mapping in the settings, with a dot at its end; empty at the top.
+    path: String,
+    /// What a message calls the mapping: the stage kind, or the last part of the path.
+    name: String,
+    /// The fields asked for so far.
+    asked: Vec<String>,
+}
+
+/// Lets `read` read one stage's settings, and reports what was written but not asked for.
+///
+/// `node` is the value of the kind's key `name`, which stands at `key`; nothing at all reads as an empty mapping.
+pub fn read<R>(
+    outside: Outside<'_>,
+    name: &str,
+    key: Span,
+    node: &Node,
+    read: impl FnOnce(&mut Fields<'_>) -> R,
+) -> Reading<R> {
+    let mut fields = Fields {
+        outside,
+        record: Record::default(),
+        map: None,
+        span: key,
+        via: node.via.clone(),
+        path: String::new(),
+        name: name.to_owned(),
+        asked: Vec::new(),
+    };
+    match &node.value {
+        Value::Map(map) => fields.map = Some(Arc::clone(map)),
+        Value::Null => {}
+        _ => {
+            fields.wrong(&Found::of(node, None), "a mapping of settings", None);
+            fields.record.muted += 1;
+        }
+    }
+    let value = read(&mut fields);
+    fields.report_unknown();
+    let record = fields.record;
+    Reading {
+        value,
+        settings: record.settings,
+        wanted: record.wanted,
+        files: record.files,
+        mistakes: record.mistakes,
+    }
+}
+
+/// A value as it was found, with the `${...}` that brought it or the section it stands in.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub node: Node,
+    pub via: Option<Arc<Via>>,
+}
+
+impl Found {
+    pub(super) fn of(node: &Node, outer: Option<&Arc<Via>>) -> Self {
+        Self {
+            node: node.clone(),
+            via: node.via.clone().or_else(|| outer.cloned()),
+        }
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        Origin::Written {
+            at: self.node.span,
+            via: self.via.as_deref().cloned(),
+        }
+    }
+
+    /// Whether the value is the text of an environment variable, which has no type of its own.
+    pub(super) fn untyped(&self) -> bool {
+        matches!(
+            self.via.as_deref(),
+            Some(Via {
+                variable: Variable::Env(_),
+                ..
+            })
+        )
+    }
+
+    /// A mistake at this value, which also shows the `${...}` that brought it.
+    pub(super) fn mistake(&self, message: impl Into<String>) -> Diagnostic {
+        self.bring(Diagnostic::new(self.node.span, message))
+    }
+
+    /// Adds to a mistake in this value the `${...}` that brought it.
+    pub(super) fn bring(&self, mistake: Diagnostic) -> Diagnostic {
+        match self.via.as_deref() {
+            Some(via) if via.used != self.node.span => {
+                mistake.also(via.used, format!("used here, through {}", via.variable))
+            }
+            Some(via) => mistake.note(format!("the value comes from {}", via.variable)),
+            None => mistake,
+        }
+    }
+}
+
+impl Fields<'_> {
+    /// Reads a section: a mapping with fields of its own. One that is not written has all its defaults, and its
+    /// required fields are missed.
+    pub fn section<R>(&mut self, key: &str, read: impl FnOnce(&mut Fields<'_>) -> R) -> R {
+        match self.take(key) {
+            None => self.inside(key, None, self.span, None, read),
+            Some(found) => self.inside_found(key, &found, read),
+        }
+    }
+
+    /// Reads a section that may be left out, or be `null`.
+    pub fn optional_section<R>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&mut Fields<'_>) -> R,
+    ) -> Option<R> {
+        match self.take(key) {
+            Some(found) if !matches!(found.node.value, Value::Null) => {
+                Some(self.inside_found(key, &found, read))
+            }
+            found => {
+                self.record_none(key, found.as_ref());
+                None
+            }
+        }
+    }
+
+    /// Reads a tagged choice: `scratch`, or with settings of its own `{ talk: { rounds: 2 } }`.
+    ///
+    /// `read` gets the chosen word and the fields under it. Where a manifest extends another, the choice of the
+    /// extending one counts and the other's is dropped. After a mistake `read` gets the first of `words`, and nothing it
+    /// reads is reported or recorded.
+    pub fn variant<R>(
+        &mut self,
+        key: &str,
+        words: &[&str],
+        default: Option<&str>,
+        read: impl FnOnce(&str, &mut Fields<'_>) -> R,
+    ) -> R {
+        let found = self.take(key);
+        let chosen = match &found {
+            None => match default {
+                Some(word) => Ok((word.to_owned(), Origin::Default, None)),
+                None => {
+                    self.missing(key, &format!("one of {}", listed(words)));
+                    Err(())
+                }
+            },
+            Some(found) => self.chosen(key, words, found),
+        };
+        let Ok((word, origin, content)) = chosen else {
+            self.record.muted += 1;
+            let fallback = words.first().copied().unwrap_or_default();
+            let value = self.inside(key, None, self.span, None, |fields| read(fallback, fields));
+            self.record.muted -= 1;
+            return value;
+        };
+        self.keep(key, Leaf::Word(word.clone()), origin);
+        let inner = format!("{key}.{word}");
+        match content {
+            None => {
+                let span = found.as_ref().map_or(self.span, |found| found.node.span);
+                let via = found.and_then(|found| found.via);
+                self.inside(&inner, None, span, via, |fields| read(&word, fields))
+            }
+            Some(content) => self.inside_found(&inner, &content, |fields| read(&word, fields)),
+        }
+    }
+
+    /// The word of a tagged choice, where it came from, and what stands under it.
+    fn chosen(
+        &mut self,
+        key: &str,
+        words: &[&str],
+        found: &Found,
+    ) -> Result<(String, Origin, Option<Found>), ()> {
+        let (word, origin, content, place) = match &found.node.value {
+            Value::Text(word) => (word.to_string(), found.origin(), None, found.clone()),
+            Value::Map(map) => {
+                let (word, entry) = self.single(key, words, map, found)?;
+                let place = Found::of(&Node::new(entry.key, Value::Null), found.via.as_ref());
+                let content = Found::of(&entry.node, found.via.as_ref());
+                (word, place.origin(), Some(content), place)
+            }
+            _ => {
+                self.wrong(found, &format!("one of {}", listed(words)), None);
+                return Err(());
+            }
+        };
+        if words.contains(&word.as_str()) {
+            return Ok((word, origin, content));
+        }
+        let help = one_of(&word, words.iter().copied());
+        self.say(
+            place
+                .mistake(format!("unknown {key} `{word}`"))
+                .maybe_help(help),
+        );
+        Err(())
+    }
+
+    /// The one entry of a tagged choice. Of a choice that was merged from several manifests, the last word counts.
+    fn single(
+        &mut self,
+        key: &str,
+        words: &[&str],
+        map: &Map,
+        found: &Found,
+    ) -> Result<(String, Entry), ()> {
+        let top = map
+            .values()
+            .map(|entry| self.outside.sources.priority(entry.key.source))
+            .max();
+        let mut last = map
+            .iter()
+            .filter(|(_, entry)| Some(self.outside.sources.priority(entry.key.source)) == top);
+        let Some((word, entry)) = last.next() else {
+            self.wrong(found, &format!("one of {}", listed(words)), None);
+            return Err(());
+        };
+        if let Some((other, second)) = last.next() {
+            let place = Found::of(&Node::new(second.key, Value::Null), found.via.as_ref());
+            let message = format!("`{key}` is one choice, but has both `{word}` and `{other}`");
+            self.say(place.mistake(message).also(entry.key, "the first"));
+            return Err(());
+        }
+        Ok((word.clone(), entry.clone()))
+    }
+
+    /// Reads fields that are checked but are neither part of the key nor inputs: what the chosen method does not use.
+    pub fn unrecorded<R>(&mut self, read: impl FnOnce(&mut Self) -> R) -> R {
+        self.record.unrecorded += 1;
+        let value = read(self);
+        self.record.unrecorded -= 1;
+        value
+    }
+
+    /// Reads the path of a file that must be given. A relative path is taken from the folder of the manifest it stands in
+    /// (from the current folder, where it was typed or came from the environment). The file becomes one of the
+    /// stage's files, by contents, and its path is not recorded. `None` after a mistake.
+    pub fn file(&mut self, key: &str) -> Option<PathBuf> {
+        match self.take(key) {
+            Some(found) => self.file_found(key, &found),
+            None => {
+                self.missing(key, "the path of a file");
+                None
+            }
+        }
+    }
+
+    /// Reads the path of a file that may be left out.
+    pub fn optional_file(&mut self, key: &str) -> Option<PathBuf> {
+        match self.take(key) {
+            Some(found) if !matches!(found.node.value, Value::Null) => self.file_found(key, &found),
+            _ => None,
+        }
+    }
+
+    fn file_found(&mut self, key: &str, found: &Found) -> Option<PathBuf> {
+        let Value::Text(text) = &found.node.value else {
+            self.wrong(found, "the path of a file", None);
+            return None;
+        };
+        if text.is_empty() {
+            self.say(found.mistake(format!("`{key}` is empty")));
+            return None;
+        }
+        let folder = match found.untyped() {
+            true => None,
+            false => self
+                .outside
+                .sources
+                .path(found.node.span.source)
+                .and_then(Path::parent),
+        };
+        let path = folder.map_or_else(|| PathBuf::from(&**text), |folder| folder.join(&**text));
+        if self.recording() {
+            self.record.files.push(File {
+                field: format!("{}{key}", self.path),
+                path: path.clone(),
+                at: found.node.span,
+            });
+        }
+        Some(path)
+    }
+
+    /// Whether a field is written here.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.map.as_ref().is_some_and(|map| map.contains_key(key))
+    }
+
+    /// Reports a mistake that only the stage kind can know, at the value of `key`, or at this section where `key` is not written.
+    pub fn mistake(&mut self, key: &str, message: impl Into<String>, help: Option<&str>) {
+        let found = self.peek(key);
+        let mistake = match found {
+            Some(found) => found.mistake(message),
+            None => Diagnostic::new(self.span, message),
+        };
+        self.say(mistake.maybe_help(help.map(str::to_owned)));
+    }
+
+    /// The path of the mapping in the settings, with a dot at its end.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The value of a field, which from now on is known to be one.
+    pub(super) fn take(&mut self, key: &str) -> Option<Found> {
+        if !self.asked.iter().any(|asked| asked == key) {
+            self.asked.push(key.to_owned());
+        }
+        self.peek(key)
+    }
+
+    fn peek(&self, key: &str) -> Option<Found> {
+        let entry = self.map.as_ref()?.get(key)?;
+        Some(Found::of(&entry.node, self.via.as_ref()))
+    }
+
+    fn inside_found<R>(
+        &mut self,
+        key: &str,
+        found: &Found,
+        read: impl FnOnce(&mut Fields<'_>) -> R,
+    ) -> R {
+        let via = found.via.clone();
+        let span = found.node.span;
+        match &found.node.value {
+            Value::Map(map) => self.inside(key, Some(Arc::clone(map)), span, via, read),
+            Value::Null => self.inside(key, None, span, via, read),
+            _ => {
+                self.wrong(found, "a mapping of settings", None);
+                self.record.muted += 1;
+                let value = self.inside(key, None, span, via, read);
+                self.record.muted -= 1;
+                value
+            }
+        }
+    }
+
+    fn inside<R>(
+        &mut self,
+        key: &str,
+        map: Option<Arc<Map>>,
+        span: Span,
+        via: Option<Arc<Via>>,
+        read: impl FnOnce(&mut Fields<'_>) -> R,
+    ) -> R {
+        let mut section = Fields {
+            outside: self.outside,
+            record: std::mem::take(&mut self.record),
+            map,
+            span,
+            via,
+            path: format!("{}{key}.", self.path),
+            name: key.rsplit('.').next().unwrap_or(key).to_owned(),
+            asked: Vec::new(),
+        };
+        let value = read(&mut section);
+        section.report_unknown();
+        self.record = section.record;
+        value
+    }
+
+    /// Reports each field that is written but was never asked for.
+    fn report_unknown(&mut self) {
+        let Some(map) = self.map.take() else { return };
+        for (key, entry) in map.iter() {
+            if self.asked.iter().any(|asked| asked == key) {
+                continue;
+            }
+            let help = match self.asked.is_empty() {
+                true => Some(format!("`{}` has no settings", self.name)),
+                false => one_of(key, self.asked.iter().map(String::as_str)),
+            };
+            let place = Found::of(&Node::new(entry.key, Value::Null), self.via.as_ref());
+            let message = format!("unknown setting `{key}` in `{}`", self.name);
+            self.say(place.mistake(message).maybe_help(help));
+        }
+    }
+
+    pub(super) fn say(&mut self, mistake: Diagnostic) {
+        if self.record.muted == 0 {
+            self.record.mistakes.push(mistake);
+        }
+    }
+
+    /// Reports a value of the wrong type. `wanted` is a noun: `a whole number`.
+    pub(super) fn wrong(&mut self, found: &Found, wanted: &str, help: Option<String>) {
+        let noun = match &found.node.value {
+            Value::Text(text) if text.chars().count() <= 40 => format!("the text `{text}`"),
+            Value::Bool(value) => format!("`{value}`"),
+            _ => found.node.noun().to_owned(),
+        };
+        let mistake = found
+            .mistake(format!("expected {wanted}, found {noun}"))
+            .maybe_help(help);
+        self.say(mistake);
+    }
+
+    /// Reports a field that must be written and is not.
+    pub(super) fn missing(&mut self, key: &str, wanted: &str) {
+        let place = Found::of(&Node::new(self.span, Value::Null), self.via.as_ref());
+        let mistake = place
+            .mistake(format!("`{}` needs `{key}`: {wanted}", self.name))
+            .label(format!("`{key}` is missing"));
+        self.say(mistake);
+    }
+
+    pub(super) fn recording(&self) -> bool {
+        self.record.muted == 0 && self.record.unrecorded == 0
+    }
+
+    /// Records an effective value.
+    pub(super) fn keep(&mut self, key: &str, value: Leaf, origin: Origin) {
+        if self.recording() {
+            self.record
+                .settings
+                .insert(format!("{}{key}", self.path), value, origin);
+        }
+    }
+
+    pub(super) fn record_none(&mut self, key: &str, found: Option<&Found>) {
+        let origin = found.map_or(Origin::Default, Found::origin);
+        self.keep(key, Leaf::None, origin);
+    }
+
+    /// Reads a value that `convert` understands: the shared part of all scalars and lists. `wanted` is a noun for
+    /// messages. `convert` gives nothing after it has reported what is wrong, and then nothing is recorded.
+    pub(super) fn value<T>(
+        &mut self,
+        key: &str,
+        absent: Absent<T>,
+        wanted: &str,
+        convert: impl FnOnce(&mut Self, &Found) -> Option<T>,
+        leaf: impl Fn(&T) -> Leaf,
+    ) -> Option<T> {
+        let Some(found) = self.take(key) else {
+            return match absent {
+                Absent::Required => {
+                    self.missing(key, wanted);
+                    None
+                }
+                Absent::None => {
+                    self.record_none(key, None);
+                    None
+                }
+                Absent::Default(value) => {
+                    self.keep(key, leaf(&value), Origin::Default);
+                    Some(value)
+                }
+            };
+        };
+        if matches!(found.node.value, Value::Null) {
+            match absent {
+                Absent::None => self.record_none(key, Some(&found)),
+                Absent::Required => self.wrong(&found, wanted, None),
+                Absent::Default(value) => {
+                    let help = format!("leave `{key}` out to get its default, {}", leaf(&value));
+                    self.wrong(&found, wanted, Some(help));
+                }
+            }
+            return None;
+        }
+        let value = convert(self, &found)?;
+        self.keep(key, leaf(&value), found.origin());
+        Some(value)
+    }
+}
+
+/// What a field means that is not written.
+#[derive(Clone, Debug)]
+pub(super) enum Absent<T> {
+    /// A mistake.
+    Required,
+    /// That there is no value; so does `null`.
+    None,
+    /// This.
+    Default(T),
+}
+
+impl<T> Absent<T> {
+    /// A field that is required unless there is a default.
+    pub(super) fn or(default: Option<T>) -> Self {
+        default.map_or(Self::Required, Self::Default)
+    }
+}
+
+/// Words as a message lists them.
+pub(super) fn listed(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    words.join(", ")
+}

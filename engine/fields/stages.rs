@@ -1,0 +1,236 @@
+//! References to other stages. They make the edges of the plan and never enter the settings: a stage's name is not part
+//! of any key.
+
+use super::directory::{Asked, Found as Instances, Labels};
+use super::reader::{Fields, Found};
+use super::settings::Leaf;
+use crate::artifact::ArtifactKind;
+use crate::manifest::Value;
+use crate::source::Span;
+
+/// The name under which a running stage asks for an input: the path of the field that named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port(pub String);
+
+/// An input that a stage asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The input's name.
+    pub port: Port,
+    /// Whether it may be several artifacts.
+    pub many: bool,
+    /// Where it comes from.
+    pub from: WantedFrom,
+    /// Where it is named.
+    pub at: Span,
+}
+
+/// Where an input comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WantedFrom {
+    /// The outputs of these instances, by their number in the directory.
+    Instances(Vec<usize>),
+    /// What the stages of another port take as their input `input`.
+    Through {
+        /// The other port.
+        port: Port,
+        /// The name of their input.
+        input: String,
+    },
+}
+
+impl Fields<'_> {
+    /// Reads a reference to exactly one instance of a stage whose output is `accepts`. Required.
+    pub fn stage(&mut self, key: &str, accepts: ArtifactKind) -> Port {
+        match self.take(key) {
+            Some(found) => self.one(key, &found, accepts),
+            None => self.missing(key, &format!("a stage that yields {}", accepts.noun())),
+        }
+        self.port(key)
+    }
+
+    /// Reads a reference to one instance of a stage, which may be left out, or be `null`.
+    pub fn optional_stage(&mut self, key: &str, accepts: ArtifactKind) -> Option<Port> {
+        match self.take(key) {
+            Some(found) if !matches!(found.node.value, Value::Null) => {
+                self.one(key, &found, accepts);
+                Some(self.port(key))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads one or several references: a stage, or a list of stages; of a matrix stage all instances, or those selected.
+    /// Required. The order is that of the references, and within one that of the matrix.
+    pub fn stages(&mut self, key: &str, accepts: ArtifactKind) -> Port {
+        match self.take(key) {
+            Some(found) => self.many(key, &found, accepts),
+            None => self.missing(
+                key,
+                &format!("one or more stages that yield {}", accepts.noun()),
+            ),
+        }
+        self.port(key)
+    }
+
+    /// Adds an input named `port`: whatever the stages named by `field` take as their input `input`. Who takes a split also needs the
+    /// ratings it was made from: `through("rows", "rows", "ratings")`.
+    ///
+    /// The artifacts come in the order of `field`'s, one for each. Nothing is added where `field` is left out.
+    pub fn through(&mut self, field: &str, input: &str, port: &str) -> Port {
+        let name = self.port(port);
+        let source = self.port(field);
+        let known = self
+            .record
+            .wanted
+            .iter()
+            .find(|wanted| wanted.port == source);
+        if let Some(Wanted { many, at, .. }) = known {
+            let wanted = Wanted {
+                port: name.clone(),
+                many: *many,
+                from: WantedFrom::Through {
+                    port: source,
+                    input: input.to_owned(),
+                },
+                at: *at,
+            };
+            self.record.wanted.push(wanted);
+        }
+        name
+    }
+
+    /// The labels (genre, method) of the instances that `key`, read before, refers to, in the same order. They become part of the key: a
+    /// stage that asks puts them into its output. A stage without a matrix has none.
+    pub fn labels(&mut self, key: &str) -> Vec<Labels> {
+        let port = self.port(key);
+        let known = self.record.wanted.iter().find(|wanted| wanted.port == port);
+        let Some((WantedFrom::Instances(instances), at)) =
+            known.map(|wanted| (&wanted.from, wanted.at))
+        else {
+            return Vec::new();
+        };
+        let labels: Vec<Labels> = (instances.iter())
+            .filter_map(|number| self.outside.directory.instance(*number))
+            .map(|(_, labels)| labels.clone())
+            .collect();
+        let texts = labels.iter().map(|labels| {
+            let pairs: Vec<String> = labels
+                .iter()
+                .map(|(axis, value)| format!("{axis}={value}"))
+                .collect();
+            Leaf::Text(pairs.join(","))
+        });
+        let leaf = Leaf::List(texts.collect());
+        self.keep(
+            &format!("{key}.labels"),
+            leaf,
+            super::Origin::Written { at, via: None },
+        );
+        labels
+    }
+
+    fn port(&self, key: &str) -> Port {
+        Port(format!("{}{key}", self.path()))
+    }
+
+    fn one(&mut self, key: &str, found: &Found, accepts: ArtifactKind) {
+        if matches!(found.node.value, Value::List(_)) {
+            self.wrong(found, "one stage", None);
+            return;
+        }
+        let Some(instances) = self.resolve(found, accepts) else {
+            return;
+        };
+        if let [one] = instances.instances[..] {
+            self.want(key, false, vec![one], found);
+            return;
+        }
+        let Value::Text(text) = &found.node.value else {
+            return;
+        };
+        let stage = text.split('[').next().unwrap_or(text);
+        // A stage with the same axis almost always means the instance of its own value.
+        let choose: Vec<String> = (instances.axes.iter())
+            .map(|axis| match self.outside.axes.contains(axis) {
+                true => format!("{axis}=${{matrix.{axis}}}"),
+                false => format!("{axis}=..."),
+            })
+            .collect();
+        let count = instances.instances.len();
+        let mistake = found
+            .mistake(format!("`{key}` takes one stage, and `{text}` is {count}"))
+            .help(format!("select one: \"{stage}[{}]\"", choose.join(",")));
+        self.say(mistake);
+    }
+
+    fn many(&mut self, key: &str, found: &Found, accepts: ArtifactKind) {
+        let list = match &found.node.value {
+            Value::List(nodes) => nodes
+                .iter()
+                .map(|node| Found::of(node, found.via.as_ref()))
+                .collect(),
+            _ => vec![found.clone()],
+        };
+        if list.is_empty() {
+            self.say(found.mistake(format!("`{key}` needs at least one stage")));
+            return;
+        }
+        let mut all: Vec<usize> = Vec::new();
+        for item in &list {
+            let Some(found) = self.resolve(item, accepts) else {
+                return;
+            };
+            if let Some(twice) = found.instances.iter().find(|number| all.contains(number)) {
+                let name = self
+                    .outside
+                    .directory
+                    .instance(*twice)
+                    .map_or("", |(name, _)| name);
+                self.say(item.mistake(format!("`{key}` names an instance of `{name}` twice")));
+                return;
+            }
+            all.extend(found.instances);
+        }
+        self.want(key, true, all, found);
+    }
+
+    fn want(&mut self, key: &str, many: bool, instances: Vec<usize>, found: &Found) {
+        if self.recording() {
+            let wanted = Wanted {
+                port: self.port(key),
+                many,
+                from: WantedFrom::Instances(instances),
+                at: found.node.span,
+            };
+            self.record.wanted.push(wanted);
+        }
+    }
+
+    fn resolve(&mut self, found: &Found, accepts: ArtifactKind) -> Option<Instances> {
+        let Value::Text(text) = &found.node.value else {
+            self.wrong(
+                found,
+                &format!("the name of a stage that yields {}", accepts.noun()),
+                None,
+            );
+            return None;
+        };
+        let asked = Asked {
+            text,
+            span: found.node.span,
+            inner: self.outside.sources.find_inside(found.node.span, text),
+            accepts,
+            by: self.outside.stage,
+        };
+        match self.outside.directory.find(&asked) {
+            Ok(instances) => Some(instances),
+            Err(mistake) => {
+                if let Some(mistake) = mistake {
+                    self.say(found.bring(mistake));
+                }
+                None
+            }
+        }
+    }
+}

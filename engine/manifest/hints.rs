@@ -1,0 +1,165 @@
+//! What a YAML mistake probably was: the parser names a rule of the syntax, a person wants to know what to change.
+
+use crate::source::{Diagnostic, SourceId, Sources, Span};
+
+/// A mistake in the syntax at byte `at`, with help where the text around it shows a usual cause.
+pub(super) fn syntax(sources: &Sources, id: SourceId, at: usize, info: &str) -> Diagnostic {
+    let text = sources.text(id);
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    let whole = sources.whole(id);
+    let start = line_start(text, at);
+    // The parser often notices at the start of a line what went wrong at the end of the one before.
+    for start in [start, line_start(text, start.saturating_sub(1))] {
+        let line = text[start..].lines().next().unwrap_or("");
+        if let Some(found) = tab(line) {
+            return Diagnostic::new(
+                whole.part(start + found, start + found + 1),
+                "a tab where YAML wants spaces",
+            )
+            .label("a tab")
+            .help("indent with spaces");
+        }
+    }
+    let block = block_start(text, start);
+    let end = start + text[start..].find('\n').unwrap_or(text.len() - start);
+    if let Some((offset, value)) = unquoted(&text[block..end]) {
+        let at = block + offset;
+        return Diagnostic::new(
+            whole.part(at, at + value.len()),
+            format!("`{value}` must be quoted here"),
+        )
+        .label("inside `{ }` and `[ ]` these are YAML's own marks")
+        .help(format!("write \"{value}\""));
+    }
+    let end = text[at..].chars().next().map_or(0, |next| match next {
+        '\n' => 0,
+        next => next.len_utf8(),
+    });
+    Diagnostic::new(
+        whole.part(at, at + end),
+        format!("this is not YAML: {info}"),
+    )
+}
+
+/// A merge key, which YAML 1.2 has dropped.
+pub(super) fn merge_key(span: Span) -> Diagnostic {
+    Diagnostic::new(span, "`<<` merges mappings in YAML 1.1 only")
+        .help("give the shared part a parameter and write \"${name}\", or put it into a manifest and use `extends`")
+}
+
+fn line_start(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
+}
+
+/// Where the top-level block that holds byte `at` starts: the last line before it that is not indented.
+fn block_start(text: &str, at: usize) -> usize {
+    /// A block may be the whole manifest; a mistake is not noticed this far from its cause.
+    const FARTHEST: usize = 64 * 1024;
+    let mut start = at;
+    while start > 0 && at - start < FARTHEST {
+        if text[start..].starts_with(|first: char| first.is_alphanumeric() || first == '"') {
+            break;
+        }
+        start = line_start(text, start - 1);
+    }
+    start
+}
+
+/// A tab in the indentation of a line.
+fn tab(line: &str) -> Option<usize> {
+    let indent = line.len() - line.trim_start().len();
+    line[..indent].find('\t')
+}
+
+/// The first value within `{ }` or `[ ]` that holds `${` or `[` without quotes: its byte, and the value.
+fn unquoted(text: &str) -> Option<(usize, &str)> {
+    let bytes = text.as_bytes();
+    let after = |at: usize| bytes.get(at + 1).copied();
+    let mut quote = None;
+    let mut depth = 0_usize;
+    // Whether a value or key may begin here, and where the present one began.
+    let (mut fresh, mut start) = (true, 0);
+    let mut comment = false;
+    for (at, letter) in text.char_indices() {
+        if comment || quote.is_some() {
+            comment = comment && letter != '\n';
+            quote = quote.filter(|open| *open != letter);
+            fresh = fresh || (letter == '\n' && depth == 0);
+            continue;
+        }
+        match letter {
+            '\n' => fresh = fresh || depth == 0,
+            '#' if at == 0 || bytes[at - 1].is_ascii_whitespace() => comment = true,
+            ' ' | '\t' | '\r' => {}
+            '"' | '\'' if fresh => {
+                quote = Some(letter);
+                fresh = false;
+            }
+            '$' if depth > 0 && after(at) == Some(b'{') => {
+                let from = if fresh { at } else { start };
+                let close = at + text[at..].find('}')? + 1;
+                let rest = text[close..].find([',', '}', ']', ' ', '\n']);
+                return Some((
+                    from,
+                    &text[from..rest.map_or(text.len(), |rest| close + rest)],
+                ));
+            }
+            '[' if depth > 0 && !fresh => {
+                let close = at + text[at..].find(']')? + 1;
+                return Some((start, &text[start..close]));
+            }
+            '{' | '[' if fresh || depth > 0 => {
+                depth += 1;
+                fresh = true;
+            }
+            '}' | ']' if depth > 0 => {
+                depth -= 1;
+                fresh = false;
+            }
+            ',' if depth > 0 => fresh = true,
+            ':' if depth > 0 || after(at).is_none_or(|next| next.is_ascii_whitespace()) => {
+                fresh = true
+            }
+            '-' if fresh && after(at) == Some(b' ') => {}
+            _ if fresh => {
+                fresh = false;
+                start = at;
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_need_quotes_are_found() {
+        let value = |line| unquoted(line).map(|(_, value)| value);
+        assert_eq!(
+            value("    split: { rows: a, seed: ${seed} }"),
+            Some("${seed}")
+        );
+        assert_eq!(
+            value("  a: { name: run-${seed}, b: 1 }"),
+            Some("run-${seed}")
+        );
+        assert_eq!(value("  a: { name: ${x}-run }"), Some("${x}-run"));
+        assert_eq!(
+            value("  a: { models: student[method=talk] }"),
+            Some("student[method=talk]")
+        );
+        assert_eq!(value("  a: { hidden: [128, 64], name: \"${x}\" }"), None);
+        assert_eq!(value("a: { b: 1,\n  c: ${x},\n  d: 2 }"), Some("${x}"));
+        assert_eq!(value("  a: { b: 1 }  # { c: ${x} }"), None);
+        assert_eq!(
+            value("  - [a, b]\n  - c[d]\n  - ${e}\n  - \"{\"\n  - don't { ${f} }"),
+            None
+        );
+    }
+}

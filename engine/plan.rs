@@ -1,0 +1,95 @@
+//! A manifest and the stage kinds become a plan: every instance of every stage, what it reads, and in which order.
+//!
+//! Everything that can be known before anything runs is decided here, and every mistake is reported at once. This room knows
+//! stage kinds only through [`Kinds`], and nothing of how a stage runs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::artifact::ArtifactKind;
+use crate::fields::{Fields, File, Labels, Port, Settings};
+use crate::manifest::Node;
+use crate::source::{Sources, Span};
+
+/// The stage kinds there are.
+pub trait Kinds {
+    /// What a kind makes of its settings: all it needs to run.
+    type Spec;
+
+    /// Every kind by the word a manifest uses for it.
+    fn words(&self) -> &[&str];
+
+    /// What stages of a kind yield.
+    fn output(&self, word: &str) -> ArtifactKind;
+
+    /// Reads the settings of a stage of the kind `word`. After a mistake the spec is never used.
+    fn read(&self, word: &str, fields: &mut Fields<'_>) -> Self::Spec;
+}
+
+/// What is to be done: every stage instance, each after those whose output it takes.
+#[derive(Debug)]
+pub struct Plan<S> {
+    /// The manifest's name; that of its file, without extension, where it gives none.
+    pub name: String,
+    /// What the manifest says about itself.
+    pub description: Option<String>,
+    /// The manifest's file.
+    pub path: PathBuf,
+    /// The texts that spans point into.
+    pub sources: Sources,
+    /// The parameters after resolution, in the manifest's order.
+    pub params: Vec<(String, Node)>,
+    /// The instances in an order in which they can run: topological, and else that of the manifest.
+    pub instances: Vec<Instance<S>>,
+}
+
+/// One stage with one value for each axis of its matrix.
+#[derive(Debug)]
+pub struct Instance<S> {
+    /// `student[genre=Western,method=talk]`; the stage's name where it has no matrix.
+    pub name: String,
+    /// The stage.
+    pub stage: String,
+    /// Axis to value name, in the order of the axes.
+    pub labels: Labels,
+    /// The word of its kind.
+    pub kind: String,
+    /// What the kind made of the settings.
+    pub spec: S,
+    /// Every value the kind read.
+    pub settings: Settings,
+    /// What it takes from others.
+    pub inputs: Vec<Input>,
+    /// The files it reads.
+    pub files: Vec<File>,
+    /// What it may use.
+    pub resources: Resources,
+    /// After how long it is stopped.
+    pub timeout: Option<Duration>,
+    /// How often it is tried again after a failure.
+    pub retries: u32,
+    /// What the manifest says about it.
+    pub description: Option<String>,
+    /// Where the stage's name stands.
+    pub at: Span,
+}
+
+/// What an instance takes from others under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// The name.
+    pub port: Port,
+    /// The instances whose outputs it takes, by their place in [`Plan::instances`]; exactly one unless `many`.
+    pub from: Vec<usize>,
+    /// Whether the kind takes several.
+    pub many: bool,
+}
+
+/// What a stage may use while it runs; never part of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// CPU cores; `None` leaves it to the engine.
+    pub cores: Option<usize>,
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+}
