@@ -333,7 +333,8 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
     }
 
     fn cores_of(&self, index: usize) -> usize {
-        self.plan.instances[index].resources.cores.clamp(1, self.options.cores)
+        let instance = &self.plan.instances[index];
+        instance.resources.cores.unwrap_or_else(|| instance.spec.cores()).clamp(1, self.options.cores)
     }
 
     fn begin(&mut self, index: usize, queued: Queued) {

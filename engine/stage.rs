@@ -81,6 +81,11 @@ pub trait Stage: Send + Sync {
     /// The numeric backend and device class, where the kind computes floats with one.
     fn backend(&self, device: Device) -> Option<String>;
 
+    /// How many cores it can make use of, where the manifest does not say.
+    fn cores(&self) -> usize {
+        1
+    }
+
     /// Whether the matrix values of its inputs matter to it, as they do to a table.
     fn reads_labels(&self) -> bool {
         false

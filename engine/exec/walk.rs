@@ -61,7 +61,10 @@ impl<S: Stage> Walk<'_, S> {
             fingerprint.add(Label::Backend, backend);
         }
         for (path, value) in instance.settings.canonical() {
-            fingerprint.add(Label::Setting(path), value);
+            fingerprint.add(Label::Setting(path.to_owned()), value);
+        }
+        for file in &instance.files {
+            fingerprint.add(Label::File(file.field.clone()), self.files.digest(&file.path)?.to_string());
         }
         for (port, from) in in_canonical_order(self.plan, instance) {
             for (place, index) in from.iter().enumerate() {
@@ -163,7 +166,8 @@ pub fn in_canonical_order<'a, S>(plan: &Plan<S>, instance: &'a Instance<S>) -> V
     for input in &instance.inputs {
         let mut from = input.from.clone();
         from.sort_by_cached_key(|index| (labels(&plan.instances[*index]), plan.instances[*index].stage.clone()));
-        ports.push((&input.port, from));
+        from.dedup();
+        ports.push((&input.port.0, from));
     }
     ports.sort();
     ports
