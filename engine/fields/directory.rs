@@ -150,7 +150,8 @@ impl Directory {
         if chosen.is_empty() {
             let message = format!("`{}` selects no instance of `{name}`", asked.text);
             return Err(Diagnostic::new(asked.span, message)
-                .help("each of these values exists, but not together; see `exclude` and `include`"));
+                .help("each of these values exists, but not together; see `exclude` and `include`")
+                .into());
         }
         Ok(chosen)
     }
