@@ -181,6 +181,10 @@ impl Builder {
     }
 
     fn set_key(&mut self, text: String, span: Span) {
+        if text.contains("${") {
+            let mistake = Diagnostic::new(span, "`${` stands in a key");
+            self.mistakes.push(mistake.help("a key is written out; only values can be taken from parameters"));
+        }
         if let Some(Open { content: Content::Map { key, .. }, .. }) = self.stack.last_mut() {
             *key = Some((text, span));
         }
