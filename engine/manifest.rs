@@ -19,6 +19,7 @@ pub use interpolate::{AxisValue, Interpolation, Scope};
 pub use load::{Manifest, load};
 pub use node::{Entry, Map, Node, Value, Variable, Via};
 pub use scalar::scalar;
+pub use template::is_name;
 pub use yaml::parse;
 
 use std::ffi::OsString;

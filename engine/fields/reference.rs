@@ -78,7 +78,7 @@ mod tests {
     fn references_are_taken_apart_with_the_place_of_each_word() {
         let plain = Reference { stage: "split", selection: None };
         assert_eq!(parse("split"), Some(plain));
-        let both = vec![((2, "b"), (4, "Film-Noir")), ((15, "c"), (18, "d e"))];
+        let both = vec![((2, "b"), (4, "Film-Noir")), ((15, "c"), (19, "d e"))];
         let selected = Reference { stage: "a", selection: Some(both) };
         assert_eq!(parse("a[b=Film-Noir, c = d e]"), Some(selected));
     }

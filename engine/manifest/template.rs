@@ -70,8 +70,9 @@ fn push<'a>(pieces: &mut Vec<Piece<'a>>, text: &'a str) {
     }
 }
 
-/// Whether a word can be named in `${...}`: letters, digits, `_` and `-`.
-pub(super) fn is_name(word: &str) -> bool {
+/// Whether a word can be a name in `${...}` and in the names of stages and axes: letters, digits, `_` and `-`.
+#[must_use]
+pub fn is_name(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|letter| letter.is_alphanumeric() || "_-".contains(letter))
 }
 
