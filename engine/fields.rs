@@ -8,11 +8,12 @@
 mod directory;
 mod number;
 mod reader;
+mod reference;
 mod settings;
 mod stages;
 mod text;
 
-pub use directory::{Directory, Labels, Listed};
+pub use directory::{Directory, Labels};
 pub use reader::{Fields, File, Outside, Reading, read};
 pub use settings::{Leaf, Origin, Setting, Settings};
 pub use stages::{Port, Wanted, WantedFrom};

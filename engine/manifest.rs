@@ -1,10 +1,28 @@
 //! Manifest text becomes a tree of located nodes, and the parts of a manifest; the only room that knows YAML.
+//!
+//! The order of things: a file is read and parsed ([`parse`]), the manifests it extends are merged below it, `--set` is merged on
+//! top of its parameters, and then `${...}` can be resolved, by parameter, matrix value or environment variable. What the
+//! stages mean is not known here.
 
 mod hints;
+mod interpolate;
+mod load;
+mod merge;
 mod node;
+mod params;
 mod scalar;
+mod set;
+mod template;
 mod yaml;
 
+pub use interpolate::{AxisValue, Interpolation, Scope};
+pub use load::{Manifest, load};
 pub use node::{Entry, Map, Node, Value, Variable, Via};
 pub use scalar::scalar;
+pub use template::is_name;
 pub use yaml::parse;
+
+use std::ffi::OsString;
+
+/// How `${env.X}` is looked up: `std::env::var_os`, or a test's own.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;

@@ -3,13 +3,21 @@
 //! Everything that can be known before anything runs is decided here, and every mistake is reported at once. This room knows
 //! stage kinds only through [`Kinds`], and nothing of how a stage runs.
 
-use std::path::PathBuf;
+mod beside;
+mod build;
+mod matrix;
+mod order;
+mod resolved;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::artifact::ArtifactKind;
 use crate::fields::{Fields, File, Labels, Port, Settings};
-use crate::manifest::Node;
-use crate::source::{Sources, Span};
+use crate::manifest::{Env, Node, load as load_manifest};
+use crate::source::{Diagnostics, Sources, Span};
+
+pub use resolved::{Line, Resolved};
 
 /// The stage kinds there are.
 pub trait Kinds {
@@ -24,6 +32,23 @@ pub trait Kinds {
 
     /// Reads the settings of a stage of the kind `word`. After a mistake the spec is never used.
     fn read(&self, word: &str, fields: &mut Fields<'_>) -> Self::Spec;
+}
+
+/// Reads the manifest in a file and plans it. `sets` are what was typed after `--set`, each `name=value`.
+///
+/// # Errors
+/// All mistakes there are, in one report.
+pub fn load<K: Kinds>(path: &Path, sets: &[String], env: Env<'_>, kinds: &K) -> Result<Plan<K::Spec>, Diagnostics> {
+    let mut sources = Sources::default();
+    let mut mistakes = Vec::new();
+    let Some(manifest) = load_manifest(path, sets, &mut sources, &mut mistakes) else {
+        return Err(Diagnostics::new(sources, mistakes));
+    };
+    manifest.check_params(&mut mistakes);
+    match build::build(manifest, &sources, env, kinds, &mut mistakes) {
+        Some(built) if mistakes.is_empty() => Ok(built.with(sources)),
+        _ => Err(Diagnostics::new(sources, mistakes)),
+    }
 }
 
 /// What is to be done: every stage instance, each after those whose output it takes.
@@ -93,3 +118,6 @@ pub struct Resources {
     /// Memory in bytes.
     pub memory: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests;

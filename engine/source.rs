@@ -34,11 +34,7 @@ impl Span {
     /// The smallest piece that holds both this one and `other`, which must be of the same text.
     #[must_use]
     pub fn to(self, other: Self) -> Self {
-        Self {
-            source: self.source,
-            start: self.start.min(other.start),
-            end: self.end.max(other.end),
-        }
+        Self { source: self.source, start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
     /// The piece `start..end` of this one, in bytes counted from its start.
@@ -48,11 +44,7 @@ impl Span {
             let offset = u32::try_from(offset).unwrap_or(u32::MAX);
             self.start.saturating_add(offset).min(self.end)
         };
-        Self {
-            source: self.source,
-            start: at(start),
-            end: at(end),
-        }
+        Self { source: self.source, start: at(start), end: at(end) }
     }
 }
 
@@ -95,27 +87,16 @@ impl Sources {
 
     fn add(&mut self, name: String, path: Option<PathBuf>, text: String) -> SourceId {
         let after = |(at, _): (usize, &str)| u32::try_from(at + 1).unwrap_or(u32::MAX);
-        let lines = std::iter::once(0)
-            .chain(text.match_indices('\n').map(after))
-            .collect();
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(after)).collect();
         let id = SourceId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
-        self.list.push(Source {
-            name,
-            path,
-            text,
-            lines,
-        });
+        self.list.push(Source { name, path, text, lines });
         id
     }
 
     /// The whole of a text as a span.
     #[must_use]
     pub fn whole(&self, id: SourceId) -> Span {
-        Span {
-            source: id,
-            start: 0,
-            end: u32::try_from(self.text(id).len()).unwrap_or(u32::MAX),
-        }
+        Span { source: id, start: 0, end: u32::try_from(self.text(id).len()).unwrap_or(u32::MAX) }
     }
 
     /// What messages call a text.
@@ -139,24 +120,15 @@ impl Sources {
     /// The piece of text a span names.
     #[must_use]
     pub fn slice(&self, span: Span) -> &str {
-        self.text(span.source)
-            .get(span.start as usize..span.end as usize)
-            .unwrap_or("")
+        self.text(span.source).get(span.start as usize..span.end as usize).unwrap_or("")
     }
 
     /// Where a span starts.
     #[must_use]
     pub fn position(&self, span: Span) -> Position {
         let (line, start) = self.line_of(span.source, span.start);
-        let before = self.slice(Span {
-            source: span.source,
-            start,
-            end: span.start,
-        });
-        Position {
-            line: line + 1,
-            column: before.chars().count() + 1,
-        }
+        let before = self.slice(Span { source: span.source, start, end: span.start });
+        Position { line: line + 1, column: before.chars().count() + 1 }
     }
 
     /// `file:line:column` of a span's start; `--set talk.rounds=2` for what was typed on the command line.
@@ -246,10 +218,7 @@ impl Diagnostic {
     pub fn new(span: Span, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            primary: Label {
-                span,
-                text: String::new(),
-            },
+            primary: Label { span, text: String::new() },
             secondary: Vec::new(),
             notes: Vec::new(),
             help: None,
@@ -266,10 +235,7 @@ impl Diagnostic {
     /// The same, with another place.
     #[must_use]
     pub fn also(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.secondary.push(Label {
-            span,
-            text: text.into(),
-        });
+        self.secondary.push(Label { span, text: text.into() });
         self
     }
 

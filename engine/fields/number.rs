@@ -14,8 +14,7 @@ const SWITCH: &str = "`true` or `false`";
 impl Fields<'_> {
     /// Reads a whole number in `range`; required where `default` is `None`.
     pub fn int(&mut self, key: &str, default: Option<u64>, range: impl RangeBounds<u64>) -> u64 {
-        self.int_or(key, Absent::or(default), &range)
-            .unwrap_or_else(|| default.unwrap_or_else(|| least(&range)))
+        self.int_or(key, Absent::or(default), &range).unwrap_or_else(|| default.unwrap_or_else(|| least(&range)))
     }
 
     /// Reads a whole number in `range` that may be left out, or be `null`.
@@ -23,23 +22,13 @@ impl Fields<'_> {
         self.int_or(key, Absent::None, &range)
     }
 
-    fn int_or(
-        &mut self,
-        key: &str,
-        absent: Absent<u64>,
-        range: &impl RangeBounds<u64>,
-    ) -> Option<u64> {
-        let convert = |fields: &mut Self, found: &Found| fields.to_int(key, found, range);
+    fn int_or(&mut self, key: &str, absent: Absent<u64>, range: &impl RangeBounds<u64>) -> Option<u64> {
+        let convert = |fields: &mut Self, found: &Found| fields.int_of(key, found, range);
         self.value(key, absent, WHOLE, convert, |value| Leaf::Int(*value))
     }
 
     /// Reads a whole number in `range` as a count or size; required where `default` is `None`.
-    pub fn count(
-        &mut self,
-        key: &str,
-        default: Option<usize>,
-        range: impl RangeBounds<usize>,
-    ) -> usize {
+    pub fn count(&mut self, key: &str, default: Option<usize>, range: impl RangeBounds<usize>) -> usize {
         // Lossless: a `usize` has at most 64 bits on every platform Rust knows.
         let wide = |bound: Bound<&usize>| bound.map(|value| *value as u64);
         let end = match wide(range.end_bound()) {
@@ -52,27 +41,18 @@ impl Fields<'_> {
     }
 
     /// Reads a list of whole numbers, each in `range`; required where `default` is `None`.
-    pub fn ints(
-        &mut self,
-        key: &str,
-        default: Option<&[u64]>,
-        range: impl RangeBounds<u64>,
-    ) -> Vec<u64> {
+    pub fn ints(&mut self, key: &str, default: Option<&[u64]>, range: impl RangeBounds<u64>) -> Vec<u64> {
         let convert = |fields: &mut Self, found: &Found| {
-            fields.to_list(found, "a list of whole numbers", |fields, item| {
-                fields.to_int(key, item, &range)
-            })
+            fields.list_of(found, "a list of whole numbers", |fields, item| fields.int_of(key, item, &range))
         };
         let leaf = |values: &Vec<u64>| Leaf::List(values.iter().copied().map(Leaf::Int).collect());
         let absent = Absent::or(default.map(<[u64]>::to_vec));
-        self.value(key, absent, "a list of whole numbers", convert, leaf)
-            .unwrap_or_else(|| default.unwrap_or_default().to_vec())
+        self.value(key, absent, "a list of whole numbers", convert, leaf).unwrap_or_else(|| default.unwrap_or_default().to_vec())
     }
 
     /// Reads a finite number in `range`; required where `default` is `None`.
     pub fn float(&mut self, key: &str, default: Option<f64>, range: impl RangeBounds<f64>) -> f64 {
-        self.float_or(key, Absent::or(default), &range)
-            .unwrap_or_else(|| default.unwrap_or_else(|| harmless(&range)))
+        self.float_or(key, Absent::or(default), &range).unwrap_or_else(|| default.unwrap_or_else(|| harmless(&range)))
     }
 
     /// Reads a finite number in `range` that may be left out, or be `null`.
@@ -80,51 +60,33 @@ impl Fields<'_> {
         self.float_or(key, Absent::None, &range)
     }
 
-    fn float_or(
-        &mut self,
-        key: &str,
-        absent: Absent<f64>,
-        range: &impl RangeBounds<f64>,
-    ) -> Option<f64> {
-        let convert = |fields: &mut Self, found: &Found| fields.to_float(key, found, range);
+    fn float_or(&mut self, key: &str, absent: Absent<f64>, range: &impl RangeBounds<f64>) -> Option<f64> {
+        let convert = |fields: &mut Self, found: &Found| fields.float_of(key, found, range);
         self.value(key, absent, NUMBER, convert, |value| Leaf::Float(*value))
     }
 
     /// Reads a list of finite numbers, each in `range`; required where `default` is `None`.
-    pub fn floats(
-        &mut self,
-        key: &str,
-        default: Option<&[f64]>,
-        range: impl RangeBounds<f64>,
-    ) -> Vec<f64> {
+    pub fn floats(&mut self, key: &str, default: Option<&[f64]>, range: impl RangeBounds<f64>) -> Vec<f64> {
         let convert = |fields: &mut Self, found: &Found| {
-            fields.to_list(found, "a list of numbers", |fields, item| {
-                fields.to_float(key, item, &range)
-            })
+            fields.list_of(found, "a list of numbers", |fields, item| fields.float_of(key, item, &range))
         };
-        let leaf =
-            |values: &Vec<f64>| Leaf::List(values.iter().copied().map(Leaf::Float).collect());
+        let leaf = |values: &Vec<f64>| Leaf::List(values.iter().copied().map(Leaf::Float).collect());
         let absent = Absent::or(default.map(<[f64]>::to_vec));
-        self.value(key, absent, "a list of numbers", convert, leaf)
-            .unwrap_or_else(|| default.unwrap_or_default().to_vec())
+        self.value(key, absent, "a list of numbers", convert, leaf).unwrap_or_else(|| default.unwrap_or_default().to_vec())
     }
 
     /// Reads true or false; required where `default` is `None`.
     pub fn bool(&mut self, key: &str, default: Option<bool>) -> bool {
-        self.value(key, Absent::or(default), SWITCH, Self::to_bool, |value| {
-            Leaf::Bool(*value)
-        })
-        .unwrap_or(default.unwrap_or_default())
+        self.value(key, Absent::or(default), SWITCH, Self::bool_of, |value| Leaf::Bool(*value))
+            .unwrap_or(default.unwrap_or_default())
     }
 
     /// Reads true or false, or neither.
     pub fn optional_bool(&mut self, key: &str) -> Option<bool> {
-        self.value(key, Absent::None, SWITCH, Self::to_bool, |value| {
-            Leaf::Bool(*value)
-        })
+        self.value(key, Absent::None, SWITCH, Self::bool_of, |value| Leaf::Bool(*value))
     }
 
-    fn to_bool(&mut self, found: &Found) -> Option<bool> {
+    fn bool_of(&mut self, found: &Found) -> Option<bool> {
         match typed(found) {
             Value::Bool(value) => Some(value),
             Value::Text(text) => {
@@ -143,18 +105,14 @@ impl Fields<'_> {
         }
     }
 
-    fn to_int(&mut self, key: &str, found: &Found, range: &impl RangeBounds<u64>) -> Option<u64> {
+    fn int_of(&mut self, key: &str, found: &Found, range: &impl RangeBounds<u64>) -> Option<u64> {
         let value = match typed(found) {
             Value::Int(value) => value,
             Value::Float(value) => {
                 // 1e3 is a number with an exponent in YAML, and people write it for 1000.
                 let whole = value.fract() == 0.0 && (0.0..9e15).contains(&value);
                 let help = whole.then(|| format!("write `{value}`"));
-                self.say(
-                    found
-                        .mistake(format!("expected {WHOLE}, found `{value:?}`"))
-                        .maybe_help(help),
-                );
+                self.say(found.mistake(format!("expected {WHOLE}, found `{value:?}`")).maybe_help(help));
                 return None;
             }
             Value::Text(text) => {
@@ -175,7 +133,7 @@ impl Fields<'_> {
         }
     }
 
-    fn to_float(&mut self, key: &str, found: &Found, range: &impl RangeBounds<f64>) -> Option<f64> {
+    fn float_of(&mut self, key: &str, found: &Found, range: &impl RangeBounds<f64>) -> Option<f64> {
         let value = match typed(found) {
             Value::Float(value) => value,
             Value::Int(value) => value as f64,
@@ -189,14 +147,8 @@ impl Fields<'_> {
             }
         };
         if !value.is_finite() {
-            let noun = if value.is_nan() {
-                "not a number"
-            } else {
-                "infinite"
-            };
-            self.say(found.mistake(format!(
-                "`{key}` must be a finite number, and this is {noun}"
-            )));
+            let noun = if value.is_nan() { "not a number" } else { "infinite" };
+            self.say(found.mistake(format!("`{key}` must be a finite number, and this is {noun}")));
             return None;
         }
         if !range.contains(&value) {
@@ -224,9 +176,7 @@ fn typed(found: &Found) -> Value {
 fn unseparated(text: &str) -> Option<String> {
     let plain = text.replace(['_', ','], "");
     match scalar(&plain) {
-        Value::Int(_) | Value::Float(_) => {
-            Some(format!("write `{plain}`, without quotes or separators"))
-        }
+        Value::Int(_) | Value::Float(_) => Some(format!("write `{plain}`, without quotes or separators")),
         _ => None,
     }
 }
@@ -271,17 +221,13 @@ fn least(range: &impl RangeBounds<u64>) -> u64 {
 
 /// A number of a range, which stands in for a wrong one.
 fn harmless(range: &impl RangeBounds<f64>) -> f64 {
-    let ends = [range.start_bound(), range.end_bound()]
-        .into_iter()
-        .filter_map(|bound| match bound {
-            Bound::Included(end) => Some(*end),
-            Bound::Excluded(end) => Some(*end),
-            Bound::Unbounded => None,
-        });
+    let ends = [range.start_bound(), range.end_bound()].into_iter().filter_map(|bound| match bound {
+        Bound::Included(end) => Some(*end),
+        Bound::Excluded(end) => Some(*end),
+        Bound::Unbounded => None,
+    });
     let ends: Vec<f64> = ends.collect();
     let middle = ends.iter().sum::<f64>() / ends.len().max(1) as f64;
     let tries = [0.0, 1.0, middle];
-    (tries.into_iter().chain(ends))
-        .find(|value| range.contains(value))
-        .unwrap_or(0.0)
+    (tries.into_iter().chain(ends)).find(|value| range.contains(value)).unwrap_or(0.0)
 }

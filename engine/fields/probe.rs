@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::directory::{Directory, Labels, Listed};
+use super::directory::{Directory, Labels};
 use super::reader::{Fields, Outside, Reading, read};
 use crate::artifact::ArtifactKind;
 use crate::manifest::parse;
@@ -19,24 +19,14 @@ pub(crate) fn probe<R>(
     let id = sources.add_file(Path::new("m.yaml"), text.to_owned());
     let at = sources.whole(id).part(0, 0);
     let mut directory = Directory::default();
-    for (number, (name, yields)) in stages.iter().enumerate() {
-        let listed = Listed {
-            at,
-            yields: Some(*yields),
-            instances: Some(vec![(number, Labels::new())]),
-        };
-        directory.insert(name, listed);
+    for (name, yields) in stages {
+        directory.insert(name, at, Some(*yields), Some(vec![Labels::new()]));
     }
     let mut mistakes = Vec::new();
-    let Some(node) = parse(&sources, id, &mut mistakes) else {
+    let Some(node) = parse(&sources, sources.whole(id), &mut mistakes) else {
         return Err(Diagnostics::new(sources, mistakes));
     };
-    let outside = Outside {
-        sources: &sources,
-        directory: &directory,
-        stage: "it",
-        axes: &[],
-    };
+    let outside = Outside { sources: &sources, directory: &directory, stage: "it", axes: &[] };
     let mut reading = read(outside, "kind", at, &node, with);
     mistakes.append(&mut reading.mistakes);
     if mistakes.is_empty() {

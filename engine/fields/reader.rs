@@ -83,13 +83,7 @@ pub struct Fields<'a> {
 /// Lets `read` read one stage's settings, and reports what was written but not asked for.
 ///
 /// `node` is the value of the kind's key `name`, which stands at `key`; nothing at all reads as an empty mapping.
-pub fn read<R>(
-    outside: Outside<'_>,
-    name: &str,
-    key: Span,
-    node: &Node,
-    read: impl FnOnce(&mut Fields<'_>) -> R,
-) -> Reading<R> {
+pub fn read<R>(outside: Outside<'_>, name: &str, key: Span, node: &Node, read: impl FnOnce(&mut Fields<'_>) -> R) -> Reading<R> {
     let mut fields = Fields {
         outside,
         record: Record::default(),
@@ -111,13 +105,7 @@ pub fn read<R>(
     let value = read(&mut fields);
     fields.report_unknown();
     let record = fields.record;
-    Reading {
-        value,
-        settings: record.settings,
-        wanted: record.wanted,
-        files: record.files,
-        mistakes: record.mistakes,
-    }
+    Reading { value, settings: record.settings, wanted: record.wanted, files: record.files, mistakes: record.mistakes }
 }
 
 /// A value as it was found, with the `${...}` that brought it or the section it stands in.
@@ -129,28 +117,16 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn of(node: &Node, outer: Option<&Arc<Via>>) -> Self {
-        Self {
-            node: node.clone(),
-            via: node.via.clone().or_else(|| outer.cloned()),
-        }
+        Self { node: node.clone(), via: node.via.clone().or_else(|| outer.cloned()) }
     }
 
     pub(super) fn origin(&self) -> Origin {
-        Origin::Written {
-            at: self.node.span,
-            via: self.via.as_deref().cloned(),
-        }
+        Origin::Written { at: self.node.span, via: self.via.as_deref().cloned() }
     }
 
     /// Whether the value is the text of an environment variable, which has no type of its own.
     pub(super) fn untyped(&self) -> bool {
-        matches!(
-            self.via.as_deref(),
-            Some(Via {
-                variable: Variable::Env(_),
-                ..
-            })
-        )
+        matches!(self.via.as_deref(), Some(Via { variable: Variable::Env(_), .. }))
     }
 
     /// A mistake at this value, which also shows the `${...}` that brought it.
@@ -161,9 +137,7 @@ impl Found {
     /// Adds to a mistake in this value the `${...}` that brought it.
     pub(super) fn bring(&self, mistake: Diagnostic) -> Diagnostic {
         match self.via.as_deref() {
-            Some(via) if via.used != self.node.span => {
-                mistake.also(via.used, format!("used here, through {}", via.variable))
-            }
+            Some(via) if via.used != self.node.span => mistake.also(via.used, format!("used here, through {}", via.variable)),
             Some(via) => mistake.note(format!("the value comes from {}", via.variable)),
             None => mistake,
         }
@@ -181,15 +155,9 @@ impl Fields<'_> {
     }
 
     /// Reads a section that may be left out, or be `null`.
-    pub fn optional_section<R>(
-        &mut self,
-        key: &str,
-        read: impl FnOnce(&mut Fields<'_>) -> R,
-    ) -> Option<R> {
+    pub fn optional_section<R>(&mut self, key: &str, read: impl FnOnce(&mut Fields<'_>) -> R) -> Option<R> {
         match self.take(key) {
-            Some(found) if !matches!(found.node.value, Value::Null) => {
-                Some(self.inside_found(key, &found, read))
-            }
+            Some(found) if !matches!(found.node.value, Value::Null) => Some(self.inside_found(key, &found, read)),
             found => {
                 self.record_none(key, found.as_ref());
                 None
@@ -240,12 +208,7 @@ impl Fields<'_> {
     }
 
     /// The word of a tagged choice, where it came from, and what stands under it.
-    fn chosen(
-        &mut self,
-        key: &str,
-        words: &[&str],
-        found: &Found,
-    ) -> Result<(String, Origin, Option<Found>), ()> {
+    fn chosen(&mut self, key: &str, words: &[&str], found: &Found) -> Result<(String, Origin, Option<Found>), ()> {
         let (word, origin, content, place) = match &found.node.value {
             Value::Text(word) => (word.to_string(), found.origin(), None, found.clone()),
             Value::Map(map) => {
@@ -263,29 +226,14 @@ impl Fields<'_> {
             return Ok((word, origin, content));
         }
         let help = one_of(&word, words.iter().copied());
-        self.say(
-            place
-                .mistake(format!("unknown {key} `{word}`"))
-                .maybe_help(help),
-        );
+        self.say(place.mistake(format!("unknown {key} `{word}`")).maybe_help(help));
         Err(())
     }
 
     /// The one entry of a tagged choice. Of a choice that was merged from several manifests, the last word counts.
-    fn single(
-        &mut self,
-        key: &str,
-        words: &[&str],
-        map: &Map,
-        found: &Found,
-    ) -> Result<(String, Entry), ()> {
-        let top = map
-            .values()
-            .map(|entry| self.outside.sources.priority(entry.key.source))
-            .max();
-        let mut last = map
-            .iter()
-            .filter(|(_, entry)| Some(self.outside.sources.priority(entry.key.source)) == top);
+    fn single(&mut self, key: &str, words: &[&str], map: &Map, found: &Found) -> Result<(String, Entry), ()> {
+        let top = map.values().map(|entry| self.outside.sources.priority(entry.key.source)).max();
+        let mut last = map.iter().filter(|(_, entry)| Some(self.outside.sources.priority(entry.key.source)) == top);
         let Some((word, entry)) = last.next() else {
             self.wrong(found, &format!("one of {}", listed(words)), None);
             return Err(());
@@ -339,19 +287,11 @@ impl Fields<'_> {
         }
         let folder = match found.untyped() {
             true => None,
-            false => self
-                .outside
-                .sources
-                .path(found.node.span.source)
-                .and_then(Path::parent),
+            false => self.outside.sources.path(found.node.span.source).and_then(Path::parent),
         };
         let path = folder.map_or_else(|| PathBuf::from(&**text), |folder| folder.join(&**text));
         if self.recording() {
-            self.record.files.push(File {
-                field: format!("{}{key}", self.path),
-                path: path.clone(),
-                at: found.node.span,
-            });
+            self.record.files.push(File { field: format!("{}{key}", self.path), path: path.clone(), at: found.node.span });
         }
         Some(path)
     }
@@ -390,12 +330,7 @@ impl Fields<'_> {
         Some(Found::of(&entry.node, self.via.as_ref()))
     }
 
-    fn inside_found<R>(
-        &mut self,
-        key: &str,
-        found: &Found,
-        read: impl FnOnce(&mut Fields<'_>) -> R,
-    ) -> R {
+    fn inside_found<R>(&mut self, key: &str, found: &Found, read: impl FnOnce(&mut Fields<'_>) -> R) -> R {
         let via = found.via.clone();
         let span = found.node.span;
         match &found.node.value {
@@ -460,23 +395,22 @@ impl Fields<'_> {
 
     /// Reports a value of the wrong type. `wanted` is a noun: `a whole number`.
     pub(super) fn wrong(&mut self, found: &Found, wanted: &str, help: Option<String>) {
+        if matches!(found.node.value, Value::Broken) {
+            return;
+        }
         let noun = match &found.node.value {
             Value::Text(text) if text.chars().count() <= 40 => format!("the text `{text}`"),
             Value::Bool(value) => format!("`{value}`"),
             _ => found.node.noun().to_owned(),
         };
-        let mistake = found
-            .mistake(format!("expected {wanted}, found {noun}"))
-            .maybe_help(help);
+        let mistake = found.mistake(format!("expected {wanted}, found {noun}")).maybe_help(help);
         self.say(mistake);
     }
 
     /// Reports a field that must be written and is not.
     pub(super) fn missing(&mut self, key: &str, wanted: &str) {
         let place = Found::of(&Node::new(self.span, Value::Null), self.via.as_ref());
-        let mistake = place
-            .mistake(format!("`{}` needs `{key}`: {wanted}", self.name))
-            .label(format!("`{key}` is missing"));
+        let mistake = place.mistake(format!("`{}` needs `{key}`: {wanted}", self.name)).label(format!("`{key}` is missing"));
         self.say(mistake);
     }
 
@@ -487,9 +421,7 @@ impl Fields<'_> {
     /// Records an effective value.
     pub(super) fn keep(&mut self, key: &str, value: Leaf, origin: Origin) {
         if self.recording() {
-            self.record
-                .settings
-                .insert(format!("{}{key}", self.path), value, origin);
+            self.record.settings.insert(format!("{}{key}", self.path), value, origin);
         }
     }
 

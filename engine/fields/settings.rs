@@ -57,9 +57,7 @@ pub enum Origin {
 impl Settings {
     /// The values with their paths.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        self.0
-            .iter()
-            .map(|(path, setting)| (path.as_str(), setting))
+        self.0.iter().map(|(path, setting)| (path.as_str(), setting))
     }
 
     /// The value at a path.
@@ -70,8 +68,7 @@ impl Settings {
 
     /// Path and canonical text of each value, for a key: equal texts mean equal values, and the origin is not in them.
     pub fn canonical(&self) -> impl Iterator<Item = (&str, String)> {
-        self.iter()
-            .map(|(path, setting)| (path, setting.value.canonical()))
+        self.iter().map(|(path, setting)| (path, setting.value.canonical()))
     }
 
     pub(super) fn insert(&mut self, path: String, value: Leaf, origin: Origin) {
@@ -139,19 +136,14 @@ mod tests {
             Leaf::List(vec![Leaf::Text("a".to_owned()), Leaf::Text("b".to_owned())]),
             Leaf::List(vec![]),
         ];
-        let texts: std::collections::BTreeSet<String> =
-            values.iter().map(Leaf::canonical).collect();
+        let texts: std::collections::BTreeSet<String> = values.iter().map(Leaf::canonical).collect();
         assert_eq!(texts.len(), values.len());
         assert_eq!(Leaf::Float(0.1).canonical(), "f64:3fb999999999999a");
     }
 
     #[test]
     fn values_are_shown_as_they_would_be_written() {
-        let list = Leaf::List(vec![
-            Leaf::Int(128),
-            Leaf::Float(1e-5),
-            Leaf::Text("a".to_owned()),
-        ]);
+        let list = Leaf::List(vec![Leaf::Int(128), Leaf::Float(1e-5), Leaf::Text("a".to_owned())]);
         assert_eq!(list.to_string(), "[128, 1e-5, \"a\"]");
     }
 }

@@ -1,9 +1,12 @@
 //! References to other stages. They make the edges of the plan and never enter the settings: a stage's name is not part
 //! of any key.
 
-use super::directory::{Asked, Found as Instances, Labels};
+use indexmap::IndexSet;
+
+use super::directory::{Asked, Labels};
 use super::reader::{Fields, Found};
-use super::settings::Leaf;
+use super::reference::Lost;
+use super::settings::{Leaf, Origin};
 use crate::artifact::ArtifactKind;
 use crate::manifest::Value;
 use crate::source::Span;
@@ -65,10 +68,7 @@ impl Fields<'_> {
     pub fn stages(&mut self, key: &str, accepts: ArtifactKind) -> Port {
         match self.take(key) {
             Some(found) => self.many(key, &found, accepts),
-            None => self.missing(
-                key,
-                &format!("one or more stages that yield {}", accepts.noun()),
-            ),
+            None => self.missing(key, &format!("one or more stages that yield {}", accepts.noun())),
         }
         self.port(key)
     }
@@ -80,19 +80,12 @@ impl Fields<'_> {
     pub fn through(&mut self, field: &str, input: &str, port: &str) -> Port {
         let name = self.port(port);
         let source = self.port(field);
-        let known = self
-            .record
-            .wanted
-            .iter()
-            .find(|wanted| wanted.port == source);
+        let known = self.record.wanted.iter().find(|wanted| wanted.port == source);
         if let Some(Wanted { many, at, .. }) = known {
             let wanted = Wanted {
                 port: name.clone(),
                 many: *many,
-                from: WantedFrom::Through {
-                    port: source,
-                    input: input.to_owned(),
-                },
+                from: WantedFrom::Through { port: source, input: input.to_owned() },
                 at: *at,
             };
             self.record.wanted.push(wanted);
@@ -105,9 +98,7 @@ impl Fields<'_> {
     pub fn labels(&mut self, key: &str) -> Vec<Labels> {
         let port = self.port(key);
         let known = self.record.wanted.iter().find(|wanted| wanted.port == port);
-        let Some((WantedFrom::Instances(instances), at)) =
-            known.map(|wanted| (&wanted.from, wanted.at))
-        else {
+        let Some((WantedFrom::Instances(instances), at)) = known.map(|wanted| (&wanted.from, wanted.at)) else {
             return Vec::new();
         };
         let labels: Vec<Labels> = (instances.iter())
@@ -115,18 +106,11 @@ impl Fields<'_> {
             .map(|(_, labels)| labels.clone())
             .collect();
         let texts = labels.iter().map(|labels| {
-            let pairs: Vec<String> = labels
-                .iter()
-                .map(|(axis, value)| format!("{axis}={value}"))
-                .collect();
+            let pairs: Vec<String> = labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
             Leaf::Text(pairs.join(","))
         });
         let leaf = Leaf::List(texts.collect());
-        self.keep(
-            &format!("{key}.labels"),
-            leaf,
-            super::Origin::Written { at, via: None },
-        );
+        self.keep(&format!("{key}.labels"), leaf, Origin::Written { at, via: None });
         labels
     }
 
@@ -139,81 +123,71 @@ impl Fields<'_> {
             self.wrong(found, "one stage", None);
             return;
         }
-        let Some(instances) = self.resolve(found, accepts) else {
+        let Some((instances, axes)) = self.resolve(found, accepts) else {
             return;
         };
-        if let [one] = instances.instances[..] {
-            self.want(key, false, vec![one], found);
-            return;
-        }
         let Value::Text(text) = &found.node.value else {
             return;
         };
         let stage = text.split('[').next().unwrap_or(text);
-        // A stage with the same axis almost always means the instance of its own value.
-        let choose: Vec<String> = (instances.axes.iter())
-            .map(|axis| match self.outside.axes.contains(axis) {
-                true => format!("{axis}=${{matrix.{axis}}}"),
-                false => format!("{axis}=..."),
-            })
-            .collect();
-        let count = instances.instances.len();
-        let mistake = found
-            .mistake(format!("`{key}` takes one stage, and `{text}` is {count}"))
-            .help(format!("select one: \"{stage}[{}]\"", choose.join(",")));
-        self.say(mistake);
+        match instances[..] {
+            [one] => self.want(key, false, vec![one], found),
+            [] => self.say(found.mistake(format!("`{key}` takes one stage, and `{stage}` has no instance"))),
+            [..] => {
+                // A stage with the same axis almost always means the instance of its own value.
+                let choose: Vec<String> = (axes.iter())
+                    .map(|axis| match self.outside.axes.contains(axis) {
+                        true => format!("{axis}=${{matrix.{axis}}}"),
+                        false => format!("{axis}=..."),
+                    })
+                    .collect();
+                let message = format!("`{key}` takes one stage, and `{text}` is {}", instances.len());
+                let help = format!("select one: \"{stage}[{}]\"", choose.join(","));
+                self.say(found.mistake(message).help(help));
+            }
+        }
     }
 
     fn many(&mut self, key: &str, found: &Found, accepts: ArtifactKind) {
         let list = match &found.node.value {
-            Value::List(nodes) => nodes
-                .iter()
-                .map(|node| Found::of(node, found.via.as_ref()))
-                .collect(),
+            Value::List(nodes) => nodes.iter().map(|node| Found::of(node, found.via.as_ref())).collect(),
             _ => vec![found.clone()],
         };
         if list.is_empty() {
             self.say(found.mistake(format!("`{key}` needs at least one stage")));
-            return;
         }
-        let mut all: Vec<usize> = Vec::new();
+        let mut all: IndexSet<usize> = IndexSet::new();
+        let mut whole = !list.is_empty();
         for item in &list {
-            let Some(found) = self.resolve(item, accepts) else {
-                return;
+            let Some((instances, _)) = self.resolve(item, accepts) else {
+                whole = false;
+                continue;
             };
-            if let Some(twice) = found.instances.iter().find(|number| all.contains(number)) {
-                let name = self
-                    .outside
-                    .directory
-                    .instance(*twice)
-                    .map_or("", |(name, _)| name);
-                self.say(item.mistake(format!("`{key}` names an instance of `{name}` twice")));
-                return;
+            for number in instances {
+                if !all.insert(number) {
+                    let name = self.outside.directory.instance(number).map_or("", |(name, _)| name);
+                    self.say(item.mistake(format!("`{key}` names an instance of `{name}` twice")));
+                    whole = false;
+                    break;
+                }
             }
-            all.extend(found.instances);
         }
-        self.want(key, true, all, found);
+        if whole {
+            self.want(key, true, all.into_iter().collect(), found);
+        }
     }
 
     fn want(&mut self, key: &str, many: bool, instances: Vec<usize>, found: &Found) {
         if self.recording() {
-            let wanted = Wanted {
-                port: self.port(key),
-                many,
-                from: WantedFrom::Instances(instances),
-                at: found.node.span,
-            };
+            let wanted = Wanted { port: self.port(key), many, from: WantedFrom::Instances(instances), at: found.node.span };
             self.record.wanted.push(wanted);
         }
     }
 
-    fn resolve(&mut self, found: &Found, accepts: ArtifactKind) -> Option<Instances> {
+    /// The instances a reference means, and the axes of their stage.
+    fn resolve(&mut self, found: &Found, accepts: ArtifactKind) -> Option<(Vec<usize>, Vec<String>)> {
         let Value::Text(text) = &found.node.value else {
-            self.wrong(
-                found,
-                &format!("the name of a stage that yields {}", accepts.noun()),
-                None,
-            );
+            self.wrong(found, &format!("the name of a stage that yields {}", accepts.noun()), None);
             return None;
         };
         let asked = Asked {
@@ -224,10 +198,13 @@ impl Fields<'_> {
             by: self.outside.stage,
         };
         match self.outside.directory.find(&asked) {
-            Ok(instances) => Some(instances),
-            Err(mistake) => {
+            Ok(known) => {
+                let axes = known.axes.iter().map(|&axis| axis.to_owned()).collect();
+                Some((known.instances, axes))
+            }
+            Err(Lost(mistake)) => {
                 if let Some(mistake) = mistake {
-                    self.say(found.bring(mistake));
+                    self.say(found.bring(*mistake));
                 }
                 None
             }

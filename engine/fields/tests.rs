@@ -17,29 +17,14 @@ impl Choice for Metric {
 }
 
 fn mistakes<R: std::fmt::Debug>(text: &str, with: impl FnOnce(&mut Fields<'_>) -> R) -> String {
-    probe(
-        text,
-        &[
-            ("ratings", ArtifactKind::Ratings),
-            ("split", ArtifactKind::Split),
-        ],
-        with,
-    )
-    .unwrap_err()
-    .render()
+    probe(text, &[("ratings", ArtifactKind::Ratings), ("split", ArtifactKind::Split)], with).unwrap_err().render()
 }
 
 /// Settings as `path: canonical` lines.
 fn settings<R>(text: &str, with: impl FnOnce(&mut Fields<'_>) -> R) -> (R, Vec<String>) {
-    let stages = [
-        ("ratings", ArtifactKind::Ratings),
-        ("split", ArtifactKind::Split),
-    ];
+    let stages = [("ratings", ArtifactKind::Ratings), ("split", ArtifactKind::Split)];
     let reading = probe(text, &stages, with).unwrap();
-    let lines = reading
-        .settings
-        .canonical()
-        .map(|(path, value)| format!("{path} {value}"));
+    let lines = reading.settings.canonical().map(|(path, value)| format!("{path} {value}"));
     let lines = lines.collect();
     (reading.value, lines)
 }
@@ -55,13 +40,5 @@ fn what_is_read_is_recorded_with_defaults_filled_in() {
         )
     });
     assert_eq!(value, (1.0, 30, vec![Metric::Mae], None));
-    assert_eq!(
-        lines,
-        [
-            "epochs int:30",
-            "metrics [word:mae]",
-            "note none",
-            "rate f64:3ff0000000000000"
-        ]
-    );
+    assert_eq!(lines, ["epochs int:30", "metrics [word:mae]", "note none", "rate f64:3ff0000000000000"]);
 }

@@ -34,77 +34,42 @@ impl Fields<'_> {
     /// Reads text; required where `default` is `None`. Empty text is a mistake.
     pub fn text(&mut self, key: &str, default: Option<&str>) -> String {
         let absent = Absent::or(default.map(str::to_owned));
-        self.value(key, absent, TEXT, Self::to_text, |text| {
-            Leaf::Text(text.clone())
-        })
-        .unwrap_or_else(|| default.unwrap_or_default().to_owned())
+        self.value(key, absent, TEXT, Self::text_of, |text| Leaf::Text(text.clone()))
+            .unwrap_or_else(|| default.unwrap_or_default().to_owned())
     }
 
     /// Reads text that may be left out, or be `null`.
     pub fn optional_text(&mut self, key: &str) -> Option<String> {
-        self.value(key, Absent::None, TEXT, Self::to_text, |text| {
-            Leaf::Text(text.clone())
-        })
+        self.value(key, Absent::None, TEXT, Self::text_of, |text| Leaf::Text(text.clone()))
     }
 
     /// Reads a list of texts; required where `default` is `None`.
     pub fn texts(&mut self, key: &str, default: Option<&[&str]>) -> Vec<String> {
-        let owned = |words: &[&str]| {
-            words
-                .iter()
-                .map(|&word| word.to_owned())
-                .collect::<Vec<_>>()
-        };
-        let convert = |fields: &mut Self, found: &Found| {
-            fields.to_list(found, "a list of texts", Self::to_text)
-        };
-        let leaf =
-            |texts: &Vec<String>| Leaf::List(texts.iter().cloned().map(Leaf::Text).collect());
-        self.value(
-            key,
-            Absent::or(default.map(owned)),
-            "a list of texts",
-            convert,
-            leaf,
-        )
-        .unwrap_or_else(|| owned(default.unwrap_or_default()))
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let convert = |fields: &mut Self, found: &Found| fields.list_of(found, "a list of texts", Self::text_of);
+        let leaf = |texts: &Vec<String>| Leaf::List(texts.iter().cloned().map(Leaf::Text).collect());
+        self.value(key, Absent::or(default.map(owned)), "a list of texts", convert, leaf)
+            .unwrap_or_else(|| owned(default.unwrap_or_default()))
     }
 
     /// Reads one of `words`, which are known only at run time (the names of data sets); required where `default` is `None`.
     pub fn word(&mut self, key: &str, words: &[&str], default: Option<&str>) -> String {
-        let convert =
-            |fields: &mut Self, found: &Found| fields.to_word(key, found, words).map(str::to_owned);
+        let convert = |fields: &mut Self, found: &Found| fields.word_of(key, found, words).map(str::to_owned);
         let absent = Absent::or(default.map(str::to_owned));
-        self.value(
-            key,
-            absent,
-            &format!("one of {}", listed(words)),
-            convert,
-            |word| Leaf::Word(word.clone()),
-        )
-        .unwrap_or_else(|| {
-            default
-                .or(words.first().copied())
-                .unwrap_or_default()
-                .to_owned()
-        })
+        self.value(key, absent, &format!("one of {}", listed(words)), convert, |word| Leaf::Word(word.clone()))
+            .unwrap_or_else(|| default.or(words.first().copied()).unwrap_or_default().to_owned())
     }
 
     /// Reads one of `words` that may be left out, or be `null`.
     pub fn optional_word(&mut self, key: &str, words: &[&str]) -> Option<String> {
-        let convert =
-            |fields: &mut Self, found: &Found| fields.to_word(key, found, words).map(str::to_owned);
+        let convert = |fields: &mut Self, found: &Found| fields.word_of(key, found, words).map(str::to_owned);
         let wanted = format!("one of {}", listed(words));
-        self.value(key, Absent::None, &wanted, convert, |word| {
-            Leaf::Word(word.clone())
-        })
+        self.value(key, Absent::None, &wanted, convert, |word| Leaf::Word(word.clone()))
     }
 
     /// Reads one of a closed set of words; required where `default` is `None`.
     pub fn choice<T: Choice>(&mut self, key: &str, default: Option<T>) -> T {
-        self.choice_or(key, Absent::or(default))
-            .or(default)
-            .unwrap_or_else(|| T::WORDS[0].1)
+        self.choice_or(key, Absent::or(default)).or(default).unwrap_or_else(|| T::WORDS[0].1)
     }
 
     /// Reads one of a closed set of words that may be left out, or be `null`.
@@ -114,11 +79,9 @@ impl Fields<'_> {
 
     fn choice_or<T: Choice>(&mut self, key: &str, absent: Absent<T>) -> Option<T> {
         let words = words::<T>();
-        let convert = |fields: &mut Self, found: &Found| fields.to_choice(key, found, &words);
+        let convert = |fields: &mut Self, found: &Found| fields.choice_of(key, found, &words);
         let wanted = format!("one of {}", listed(&words));
-        self.value(key, absent, &wanted, convert, |value| {
-            Leaf::Word(value.word().to_owned())
-        })
+        self.value(key, absent, &wanted, convert, |value| Leaf::Word(value.word().to_owned()))
     }
 
     /// Reads a list of words from a closed set, each at most once, in the order written; required where `default` is `None`.
@@ -127,8 +90,8 @@ impl Fields<'_> {
         let wanted = format!("a list of {}", listed(&words));
         let convert = |fields: &mut Self, found: &Found| {
             let mut seen: Vec<T> = Vec::new();
-            fields.to_list(found, &wanted, |fields, item| {
-                let value = fields.to_choice(key, item, &words)?;
+            fields.list_of(found, &wanted, |fields, item| {
+                let value = fields.choice_of(key, item, &words)?;
                 if seen.contains(&value) {
                     fields.say(item.mistake(format!("`{}` stands twice in `{key}`", value.word())));
                     return None;
@@ -137,20 +100,12 @@ impl Fields<'_> {
                 Some(value)
             })
         };
-        let leaf = |values: &Vec<T>| {
-            Leaf::List(
-                values
-                    .iter()
-                    .map(|value| Leaf::Word(value.word().to_owned()))
-                    .collect(),
-            )
-        };
+        let leaf = |values: &Vec<T>| Leaf::List(values.iter().map(|value| Leaf::Word(value.word().to_owned())).collect());
         let absent = Absent::or(default.map(<[T]>::to_vec));
-        self.value(key, absent, &wanted, convert, leaf)
-            .unwrap_or_else(|| default.unwrap_or_default().to_vec())
+        self.value(key, absent, &wanted, convert, leaf).unwrap_or_else(|| default.unwrap_or_default().to_vec())
     }
 
-    pub(super) fn to_text(&mut self, found: &Found) -> Option<String> {
+    pub(super) fn text_of(&mut self, found: &Found) -> Option<String> {
         match &found.node.value {
             Value::Text(text) if text.is_empty() => {
                 self.say(found.mistake("expected text, and this is empty"));
@@ -169,7 +124,7 @@ impl Fields<'_> {
         }
     }
 
-    fn to_word<'w>(&mut self, key: &str, found: &Found, words: &[&'w str]) -> Option<&'w str> {
+    fn word_of<'w>(&mut self, key: &str, found: &Found, words: &[&'w str]) -> Option<&'w str> {
         let Value::Text(text) = &found.node.value else {
             self.wrong(found, &format!("one of {}", listed(words)), None);
             return None;
@@ -177,25 +132,18 @@ impl Fields<'_> {
         let known = words.iter().find(|word| **word == &**text);
         if known.is_none() {
             let help = one_of(text, words.iter().copied());
-            self.say(
-                found
-                    .mistake(format!("unknown {key} `{text}`"))
-                    .maybe_help(help),
-            );
+            self.say(found.mistake(format!("unknown {key} `{text}`")).maybe_help(help));
         }
         known.copied()
     }
 
-    fn to_choice<T: Choice>(&mut self, key: &str, found: &Found, words: &[&str]) -> Option<T> {
-        let word = self.to_word(key, found, words)?;
-        T::WORDS
-            .iter()
-            .find(|(known, _)| *known == word)
-            .map(|(_, value)| *value)
+    fn choice_of<T: Choice>(&mut self, key: &str, found: &Found, words: &[&str]) -> Option<T> {
+        let word = self.word_of(key, found, words)?;
+        T::WORDS.iter().find(|(known, _)| *known == word).map(|(_, value)| *value)
     }
 
     /// Reads each item of a list. All items are read, so that all mistakes are found, before the list is given up.
-    pub(super) fn to_list<T>(
+    pub(super) fn list_of<T>(
         &mut self,
         found: &Found,
         wanted: &str,
@@ -203,19 +151,13 @@ impl Fields<'_> {
     ) -> Option<Vec<T>> {
         let Value::List(nodes) = &found.node.value else {
             let help = match &found.node.value {
-                Value::Map(_) | Value::Null => None,
-                _ => Some(format!(
-                    "write `[{}]`",
-                    self.outside.sources.slice(found.node.span)
-                )),
+                Value::Map(_) | Value::Null | Value::Broken => None,
+                _ => Some(format!("write `[{}]`", self.outside.sources.slice(found.node.span))),
             };
             self.wrong(found, wanted, help);
             return None;
         };
-        let values: Vec<Option<T>> = nodes
-            .iter()
-            .map(|node: &Node| item(self, &Found::of(node, found.via.as_ref())))
-            .collect();
+        let values: Vec<Option<T>> = nodes.iter().map(|node: &Node| item(self, &Found::of(node, found.via.as_ref()))).collect();
         values.into_iter().collect()
     }
 }

@@ -1,47 +1,37 @@
 //! What a YAML mistake probably was: the parser names a rule of the syntax, a person wants to know what to change.
 
-use crate::source::{Diagnostic, SourceId, Sources, Span};
+use crate::source::{Diagnostic, Sources, Span};
 
-/// A mistake in the syntax at byte `at`, with help where the text around it shows a usual cause.
-pub(super) fn syntax(sources: &Sources, id: SourceId, at: usize, info: &str) -> Diagnostic {
-    let text = sources.text(id);
+/// A mistake in the syntax at byte `at` of the piece `whole`, with help where the text around it shows a usual cause.
+pub(super) fn syntax(sources: &Sources, whole: Span, at: usize, info: &str) -> Diagnostic {
+    let text = sources.slice(whole);
     let mut at = at.min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;
     }
-    let whole = sources.whole(id);
     let start = line_start(text, at);
     // The parser often notices at the start of a line what went wrong at the end of the one before.
     for start in [start, line_start(text, start.saturating_sub(1))] {
         let line = text[start..].lines().next().unwrap_or("");
         if let Some(found) = tab(line) {
-            return Diagnostic::new(
-                whole.part(start + found, start + found + 1),
-                "a tab where YAML wants spaces",
-            )
-            .label("a tab")
-            .help("indent with spaces");
+            return Diagnostic::new(whole.part(start + found, start + found + 1), "a tab where YAML wants spaces")
+                .label("a tab")
+                .help("indent with spaces");
         }
     }
     let block = block_start(text, start);
     let end = start + text[start..].find('\n').unwrap_or(text.len() - start);
     if let Some((offset, value)) = unquoted(&text[block..end]) {
         let at = block + offset;
-        return Diagnostic::new(
-            whole.part(at, at + value.len()),
-            format!("`{value}` must be quoted here"),
-        )
-        .label("inside `{ }` and `[ ]` these are YAML's own marks")
-        .help(format!("write \"{value}\""));
+        return Diagnostic::new(whole.part(at, at + value.len()), format!("`{value}` must be quoted here"))
+            .label("inside `{ }` and `[ ]` these are YAML's own marks")
+            .help(format!("write \"{value}\""));
     }
     let end = text[at..].chars().next().map_or(0, |next| match next {
         '\n' => 0,
         next => next.len_utf8(),
     });
-    Diagnostic::new(
-        whole.part(at, at + end),
-        format!("this is not YAML: {info}"),
-    )
+    Diagnostic::new(whole.part(at, at + end), format!("this is not YAML: {info}"))
 }
 
 /// A merge key, which YAML 1.2 has dropped.
@@ -102,10 +92,7 @@ fn unquoted(text: &str) -> Option<(usize, &str)> {
                 let from = if fresh { at } else { start };
                 let close = at + text[at..].find('}')? + 1;
                 let rest = text[close..].find([',', '}', ']', ' ', '\n']);
-                return Some((
-                    from,
-                    &text[from..rest.map_or(text.len(), |rest| close + rest)],
-                ));
+                return Some((from, &text[from..rest.map_or(text.len(), |rest| close + rest)]));
             }
             '[' if depth > 0 && !fresh => {
                 let close = at + text[at..].find(']')? + 1;
@@ -120,9 +107,7 @@ fn unquoted(text: &str) -> Option<(usize, &str)> {
                 fresh = false;
             }
             ',' if depth > 0 => fresh = true,
-            ':' if depth > 0 || after(at).is_none_or(|next| next.is_ascii_whitespace()) => {
-                fresh = true
-            }
+            ':' if depth > 0 || after(at).is_none_or(|next| next.is_ascii_whitespace()) => fresh = true,
             '-' if fresh && after(at) == Some(b' ') => {}
             _ if fresh => {
                 fresh = false;
@@ -141,25 +126,13 @@ mod tests {
     #[test]
     fn values_that_need_quotes_are_found() {
         let value = |line| unquoted(line).map(|(_, value)| value);
-        assert_eq!(
-            value("    split: { rows: a, seed: ${seed} }"),
-            Some("${seed}")
-        );
-        assert_eq!(
-            value("  a: { name: run-${seed}, b: 1 }"),
-            Some("run-${seed}")
-        );
+        assert_eq!(value("    split: { rows: a, seed: ${seed} }"), Some("${seed}"));
+        assert_eq!(value("  a: { name: run-${seed}, b: 1 }"), Some("run-${seed}"));
         assert_eq!(value("  a: { name: ${x}-run }"), Some("${x}-run"));
-        assert_eq!(
-            value("  a: { models: student[method=talk] }"),
-            Some("student[method=talk]")
-        );
+        assert_eq!(value("  a: { models: student[method=talk] }"), Some("student[method=talk]"));
         assert_eq!(value("  a: { hidden: [128, 64], name: \"${x}\" }"), None);
         assert_eq!(value("a: { b: 1,\n  c: ${x},\n  d: 2 }"), Some("${x}"));
         assert_eq!(value("  a: { b: 1 }  # { c: ${x} }"), None);
-        assert_eq!(
-            value("  - [a, b]\n  - c[d]\n  - ${e}\n  - \"{\"\n  - don't { ${f} }"),
-            None
-        );
+        assert_eq!(value("  - [a, b]\n  - c[d]\n  - ${e}\n  - \"{\"\n  - don't { ${f} }"), None);
     }
 }

@@ -47,6 +47,8 @@ pub enum Value {
     List(Arc<[Node]>),
     /// A mapping.
     Map(Arc<Map>),
+    /// A value that could not be made, which was reported; nothing more is to be said about it.
+    Broken,
 }
 
 /// How a value came to stand where it is used.
@@ -83,11 +85,7 @@ impl Node {
     /// A value at a place.
     #[must_use]
     pub fn new(span: Span, value: Value) -> Self {
-        Self {
-            span,
-            value,
-            via: None,
-        }
+        Self { span, value, via: None }
     }
 
     /// What a message calls the value: `text`, `a list`, ...
@@ -101,6 +99,7 @@ impl Node {
             Value::Text(_) => "text",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
+            Value::Broken => "a mistake",
         }
     }
 }

@@ -46,13 +46,9 @@ fn number(text: &str) -> Option<Value> {
         return text.parse().ok().map(Value::Int).or_else(float);
     }
     let starts = digits.starts_with(|letter: char| letter.is_ascii_digit() || letter == '.');
-    let known = digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
+    let known = digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
     let counts = digits.bytes().any(|byte| byte.is_ascii_digit());
-    (starts && known && counts)
-        .then(|| text.parse().ok().map(Value::Float))
-        .flatten()
+    (starts && known && counts).then(|| text.parse().ok().map(Value::Float)).flatten()
 }
 
 #[cfg(test)]
@@ -66,7 +62,7 @@ mod tests {
             Value::Int(value) => format!("int {value}"),
             Value::Float(value) => format!("float {value:?}"),
             Value::Text(text) => format!("text {text}"),
-            Value::List(_) | Value::Map(_) => "not a scalar".to_owned(),
+            Value::List(_) | Value::Map(_) | Value::Broken => "not a scalar".to_owned(),
         }
     }
 

@@ -12,7 +12,7 @@ use indexmap::map::Entry as Slot;
 use super::hints;
 use super::node::{Entry, Map, Node, Value};
 use super::scalar::scalar;
-use crate::source::{Diagnostic, SourceId, Sources, Span};
+use crate::source::{Diagnostic, Sources, Span};
 
 /// Room for 10 000 stages of a hundred nodes each.
 const MOST_NODES: usize = 1_000_000;
@@ -21,12 +21,12 @@ const DEEPEST: usize = 64;
 /// The most duplicate keys, unknown anchors and the like to report from one text.
 const MOST_MISTAKES: usize = 1_000;
 
-/// Reads a text that holds one YAML document.
+/// Reads the piece `whole` of a text, which holds one YAML document.
 ///
 /// The mistakes found are added to `mistakes`; there is no node where the text could not be read to its end. An empty
 /// document reads as [`Value::Null`].
-pub fn parse(sources: &Sources, id: SourceId, mistakes: &mut Vec<Diagnostic>) -> Option<Node> {
-    let text = sources.text(id);
+pub fn parse(sources: &Sources, whole: Span, mistakes: &mut Vec<Diagnostic>) -> Option<Node> {
+    let text = sources.slice(whole);
     let mut options = options! {
         disallow_directives: true,
         emit_unresolved_aliases: true,
@@ -34,14 +34,7 @@ pub fn parse(sources: &Sources, id: SourceId, mistakes: &mut Vec<Diagnostic>) ->
         block_nesting_limit: DEEPEST,
     };
     options.set_emit_comments(false);
-    let mut builder = Builder {
-        whole: sources.whole(id),
-        stack: Vec::new(),
-        root: None,
-        anchors: HashMap::new(),
-        nodes: 0,
-        mistakes: Vec::new(),
-    };
+    let mut builder = Builder { whole, stack: Vec::new(), root: None, anchors: HashMap::new(), nodes: 0, mistakes: Vec::new() };
     let mut documents = 0;
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = match event {
@@ -49,7 +42,7 @@ pub fn parse(sources: &Sources, id: SourceId, mistakes: &mut Vec<Diagnostic>) ->
             Err(error) => {
                 let at = error.marker().byte_offset().unwrap_or(text.len());
                 mistakes.append(&mut builder.mistakes);
-                mistakes.push(hints::syntax(sources, id, at, &error.info()));
+                mistakes.push(hints::syntax(sources, whole, at, &error.info()));
                 return None;
             }
         };
@@ -116,19 +109,13 @@ impl Builder {
     /// Takes in one event; `None` where reading cannot go on.
     fn event(&mut self, event: Event<'_>, span: Span) -> Option<()> {
         let tag = match &event {
-            Event::Scalar(.., tag)
-            | Event::SequenceStart(.., tag)
-            | Event::MappingStart(.., tag) => tag,
+            Event::Scalar(.., tag) | Event::SequenceStart(.., tag) | Event::MappingStart(.., tag) => tag,
             _ => &None,
         };
         if let Some(tag) = tag {
-            let message = format!(
-                "`{}` is a YAML tag, and a manifest has none",
-                tag.original()
-            );
+            let message = format!("`{}` is a YAML tag, and a manifest has none", tag.original());
             let mistake = Diagnostic::new(span, message);
-            self.mistakes
-                .push(mistake.help("leave it out: a value's type follows from how it is written"));
+            self.mistakes.push(mistake.help("leave it out: a value's type follows from how it is written"));
         }
         match event {
             Event::Scalar(text, style, anchor, _) => {
@@ -157,10 +144,7 @@ impl Builder {
                 self.open(span, anchor, style == StructureStyle::Flow, content)?;
             }
             Event::MappingStart(style, anchor, _) => {
-                let content = Content::Map {
-                    entries: Map::new(),
-                    key: None,
-                };
+                let content = Content::Map { entries: Map::new(), key: None };
                 self.open(span, anchor, style == StructureStyle::Flow, content)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
@@ -183,8 +167,7 @@ impl Builder {
             Event::UnresolvedAlias(name) => {
                 let message = format!("there is no anchor `&{name}` before this");
                 let mistake = Diagnostic::new(span, message);
-                self.mistakes
-                    .push(mistake.help("quote text that starts with `*`"));
+                self.mistakes.push(mistake.help("quote text that starts with `*`"));
                 return self.put_null(span);
             }
             _ => {}
@@ -194,32 +177,22 @@ impl Builder {
 
     /// Whether the next node is a key.
     fn at_key(&self) -> bool {
-        matches!(
-            self.stack.last(),
-            Some(Open {
-                content: Content::Map { key: None, .. },
-                ..
-            })
-        )
+        matches!(self.stack.last(), Some(Open { content: Content::Map { key: None, .. }, .. }))
     }
 
     fn set_key(&mut self, text: String, span: Span) {
-        if let Some(Open {
-            content: Content::Map { key, .. },
-            ..
-        }) = self.stack.last_mut()
-        {
+        if text.contains("${") {
+            let mistake = Diagnostic::new(span, "`${` stands in a key");
+            self.mistakes.push(mistake.help("a key is written out; only values can be taken from parameters"));
+        }
+        if let Some(Open { content: Content::Map { key, .. }, .. }) = self.stack.last_mut() {
             *key = Some((text, span));
         }
     }
 
     fn not_a_key(&mut self, span: Span) {
-        let mistake = Diagnostic::new(
-            span,
-            "a key must be a word or text, not a list or a mapping",
-        );
-        self.mistakes
-            .push(mistake.help("quote a value that starts with `{` or `[`"));
+        let mistake = Diagnostic::new(span, "a key must be a word or text, not a list or a mapping");
+        self.mistakes.push(mistake.help("quote a value that starts with `{` or `[`"));
     }
 
     fn put_null(&mut self, span: Span) -> Option<()> {
@@ -239,13 +212,7 @@ impl Builder {
             }
             false => content,
         };
-        self.stack.push(Open {
-            start,
-            anchor,
-            flow,
-            content,
-            size: 1,
-        });
+        self.stack.push(Open { start, anchor, flow, content, size: 1 });
         Some(())
     }
 
@@ -298,8 +265,7 @@ impl Builder {
                     Slot::Occupied(slot) => {
                         let message = format!("`{}` is written twice", slot.key());
                         let mistake = Diagnostic::new(span, message).label("the second");
-                        self.mistakes
-                            .push(mistake.also(slot.get().key, "the first"));
+                        self.mistakes.push(mistake.also(slot.get().key, "the first"));
                     }
                 }
             }
@@ -313,13 +279,11 @@ impl Builder {
             return Some(());
         }
         let message = format!("this manifest unfolds to more than {MOST_NODES} values");
-        let at = self
-            .stack
-            .first()
-            .map_or(self.whole.part(0, 0), |open| open.start);
-        self.mistakes.push(Diagnostic::new(at, message).help(
-            "aliases (`*name`) count as often as they are used; a matrix makes many stages out of few lines",
-        ));
+        let at = self.stack.first().map_or(self.whole.part(0, 0), |open| open.start);
+        self.mistakes.push(
+            Diagnostic::new(at, message)
+                .help("aliases (`*name`) count as often as they are used; a matrix makes many stages out of few lines"),
+        );
         None
     }
 }

@@ -29,9 +29,7 @@ impl Diagnostic {
         if let Some(help) = &self.help {
             parts.push(Level::HELP.message(help.as_str()).into());
         }
-        let group: Group<'_> = Level::ERROR
-            .primary_title(self.message.as_str())
-            .elements(parts);
+        let group: Group<'_> = Level::ERROR.primary_title(self.message.as_str()).elements(parts);
         renderer.render(&[group])
     }
 
@@ -52,11 +50,7 @@ impl Diagnostic {
 
 /// The lines of one text that hold the given places. Only these are handed to the renderer, which would otherwise walk
 /// the whole text once a mistake; places too far apart get a snippet each.
-fn snippet<'a>(
-    sources: &'a Sources,
-    source: SourceId,
-    labels: &[(&'a Label, bool)],
-) -> Vec<Element<'a>> {
+fn snippet<'a>(sources: &'a Sources, source: SourceId, labels: &[(&'a Label, bool)]) -> Vec<Element<'a>> {
     let lines = |span: Span| {
         let text = sources.text(source);
         let (line, start) = sources.line_of(source, span.start);
@@ -71,24 +65,18 @@ fn snippet<'a>(
     if end - start as usize > LONGEST as usize {
         if let [(label, _)] = labels {
             let position = sources.position(label.span);
-            let origin = Origin::path(sources.name(source))
-                .line(position.line)
-                .char_column(position.column);
+            let origin = Origin::path(sources.name(source)).line(position.line).char_column(position.column);
             return vec![origin.into()];
         }
         let one = |label| snippet(sources, source, std::slice::from_ref(label));
         return labels.iter().flat_map(one).collect();
     }
     let text = sources.text(source).get(start as usize..end).unwrap_or("");
-    let mut snippet = Snippet::source(text)
-        .path(sources.name(source))
-        .line_start(line + 1);
+    let mut snippet = Snippet::source(text).path(sources.name(source)).line_start(line + 1);
     for (label, primary) in labels {
         let range = (label.span.start - start) as usize..(label.span.end - start) as usize;
         // Only a place has a line of its own: of a whole block the first line says enough.
-        let first = text[range.clone()]
-            .find('\n')
-            .map_or(range.end, |at| range.start + at);
+        let first = text[range.clone()].find('\n').map_or(range.end, |at| range.start + at);
         let kind = match primary {
             true => AnnotationKind::Primary,
             false => AnnotationKind::Context,
@@ -171,9 +159,7 @@ mod tests {
         let mut sources = Sources::default();
         let id = sources.add_file(Path::new("m.yaml"), "a: 1\nrows: splt\nb: 2\n".to_owned());
         let span = sources.whole(id).part(11, 15);
-        let mistake = Diagnostic::new(span, "there is no stage `splt`")
-            .label("not a stage")
-            .help("did you mean `split`?");
+        let mistake = Diagnostic::new(span, "there is no stage `splt`").label("not a stage").help("did you mean `split`?");
         insta::assert_snapshot!(mistake.render(&sources), @r"
         error: there is no stage `splt`
          --> m.yaml:2:7

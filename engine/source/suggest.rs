@@ -10,28 +10,18 @@
 /// assert_eq!(did_you_mean("teahcer", ["student", "teacher"]), Some("did you mean `teacher`?".to_owned()));
 /// assert_eq!(did_you_mean("teacher", ["split"]), None);
 /// ```
-pub fn did_you_mean<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<String> {
+pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(word, candidates).map(|best| format!("did you mean `{best}`?"))
 }
 
 /// The suggestion of [`did_you_mean`], or else the list of what would have been right.
 #[must_use]
-pub fn one_of<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str> + Clone,
-) -> Option<String> {
+pub fn one_of<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
     /// A longer list than this is no help.
     const SHOWN: usize = 12;
     did_you_mean(word, candidates.clone()).or_else(|| {
         let mut rest = candidates.into_iter();
-        let shown: Vec<String> = rest
-            .by_ref()
-            .take(SHOWN)
-            .map(|word| format!("`{word}`"))
-            .collect();
+        let shown: Vec<String> = rest.by_ref().take(SHOWN).map(|word| format!("`{word}`")).collect();
         let more = rest.count();
         let list = shown.join(", ");
         match (shown.len(), more) {

@@ -1,0 +1,84 @@
+//! `--set talk.rounds=2`: parameters changed from the command line.
+
+use std::sync::Arc;
+
+use super::merge::merge;
+use super::node::{Entry, Map, Node, Value};
+use super::template::is_template;
+use super::yaml::parse;
+use crate::source::{Diagnostic, Sources, Span, did_you_mean, one_of};
+
+/// What such a text is called in messages.
+const NAME: &str = "--set";
+
+/// Applies `sets` to the parameters, each `name=value` with the value read as YAML. A mapping merges with the one it meets, as under
+/// `extends`; anything else replaces what was there.
+pub(super) fn apply(
+    params: Option<Node>,
+    sets: &[String],
+    sources: &mut Sources,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Node> {
+    let mut params = params;
+    for set in sets {
+        let id = sources.add_text(NAME, set.clone());
+        let whole = sources.whole(id);
+        let Some((path, value)) = set.split_once('=') else {
+            let mistake = Diagnostic::new(whole, format!("`{set}` gives no value"));
+            mistakes.push(mistake.help("write `--set name=value`, such as `--set talk.rounds=2`"));
+            continue;
+        };
+        let (at, place) = (whole.part(0, path.len()), whole.part(path.len() + 1, path.len() + 1 + value.len()));
+        let Some(value) = parse(sources, place, mistakes) else { continue };
+        let Some(Node { value: Value::Map(map), span, .. }) = &params else {
+            let mistake = Diagnostic::new(at, format!("there is no parameter `{path}`"));
+            mistakes.push(mistake.help("the manifest has no `params`; only those can be set"));
+            continue;
+        };
+        let names: Vec<&str> = path.split('.').collect();
+        match replaced(map, &names, &[], value, at) {
+            Ok(map) => params = Some(Node::new(*span, Value::Map(Arc::new(map)))),
+            Err(mistake) => mistakes.push(*mistake),
+        }
+    }
+    params
+}
+
+/// `map` with the value at `names` changed; `outer` are the names that led to `map`.
+fn replaced(map: &Map, names: &[&str], outer: &[&str], value: Node, at: Span) -> Result<Map, Box<Diagnostic>> {
+    let [name, rest @ ..] = names else { return Ok(map.clone()) };
+    let path = [outer, &[*name]].concat();
+    let Some(entry) = map.get(*name) else {
+        let known = map.keys().map(String::as_str);
+        let message = format!("there is no parameter `{}`", path.join("."));
+        let help = match outer {
+            [] => one_of(name, known),
+            _ => did_you_mean(name, known.clone()).or_else(|| {
+                let listed: Vec<String> = known.map(|key| format!("`{key}`")).collect();
+                let outer = outer.join(".");
+                Some(format!("`{outer}` has {}; write `{name}` under `{outer}` in the manifest to set it", listed.join(", ")))
+            }),
+        };
+        return Err(Box::new(Diagnostic::new(at, message).maybe_help(help)));
+    };
+    let node = match (&entry.node.value, rest) {
+        (_, []) => merge(&entry.node, &value),
+        (Value::Map(inner), _) => {
+            let inner = replaced(inner, rest, &path, value, at)?;
+            Node::new(entry.node.span, Value::Map(Arc::new(inner)))
+        }
+        (other, [next, ..]) => {
+            let path = path.join(".");
+            let mistake = Diagnostic::new(at, format!("parameter `{path}` has no field `{next}`"));
+            let help = match other {
+                Value::Text(text) if is_template(text) => Some(format!("it is taken from `{text}`; set that")),
+                _ => Some(format!("it is {}; set `{path}` itself", entry.node.noun())),
+            };
+            return Err(Box::new(mistake.also(entry.node.span, "the parameter").maybe_help(help)));
+        }
+    };
+    let mut changed = map.clone();
+    // The place of the key says who had the last word on a tagged choice.
+    changed.insert((*name).to_owned(), Entry { key: at, node });
+    Ok(changed)
+}

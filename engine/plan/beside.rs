@@ -1,0 +1,110 @@
+//! What may stand beside a stage's kind and says how it runs, not what it yields; no part of it enters a key.
+
+use std::time::Duration;
+
+use super::Resources;
+use crate::fields::Fields;
+
+/// What may stand beside a stage's kind.
+pub(super) const BESIDE: [&str; 5] = ["matrix", "resources", "timeout", "retries", "description"];
+
+/// What stood there, but for the matrix.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beside {
+    pub resources: Resources,
+    pub timeout: Option<Duration>,
+    pub retries: u32,
+    pub description: Option<String>,
+}
+
+const SECOND: u64 = 1;
+const TIMES: [(&str, u64); 4] = [("s", SECOND), ("m", 60), ("h", 3600), ("d", 86400)];
+const SIZES: [(&str, u64); 9] = [
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("B", 1),
+];
+
+/// Reads it.
+pub(super) fn read(fields: &mut Fields<'_>) -> Beside {
+    let resources = fields.section("resources", |fields| {
+        let cores = fields.optional_int("cores", 1..=1024);
+        let memory = fields.optional_text("memory").and_then(|text| {
+            let size = amount(&text, &SIZES);
+            if size.is_none() {
+                fields.mistake(
+                    "memory",
+                    format!("`{text}` is not an amount of memory"),
+                    Some("write a number and B, KB, MB, GB, KiB, MiB or GiB: \"4 GiB\""),
+                );
+            }
+            size
+        });
+        Resources { cores: cores.and_then(|cores| usize::try_from(cores).ok()), memory }
+    });
+    let timeout = fields.optional_text("timeout").and_then(|text| {
+        let time = duration(&text);
+        if time.is_none() {
+            fields.mistake(
+                "timeout",
+                format!("`{text}` is not a length of time"),
+                Some("write numbers with s, m, h or d: \"90s\", \"10m\", \"1h 30m\""),
+            );
+        }
+        time
+    });
+    let retries = fields.int("retries", Some(0), 0..=100);
+    let description = fields.optional_text("description");
+    Beside { resources, timeout, retries: u32::try_from(retries).unwrap_or(0), description }
+}
+
+/// `1h 30m` and the like, above 0.
+fn duration(text: &str) -> Option<Duration> {
+    let mut seconds = 0_u64;
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let end = rest.find(|letter: char| letter.is_alphabetic())?;
+        let next = rest[end..].find(|letter: char| !letter.is_alphabetic()).map_or(rest.len(), |length| end + length);
+        seconds = seconds.checked_add(amount(&rest[..next], &TIMES)?)?;
+        rest = rest[next..].trim_start();
+    }
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+/// A whole number above 0 and a unit.
+fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = text.trim();
+    let (unit, factor) = units.iter().find(|(unit, _)| text.ends_with(unit))?;
+    let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+    number.checked_mul(*factor).filter(|amount| *amount > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_have_units() {
+        let time = |text| duration(text).map(|time| time.as_secs());
+        assert_eq!(time("90s"), Some(90));
+        assert_eq!(time("10m"), Some(600));
+        assert_eq!(time("1h 30m"), Some(5400));
+        assert_eq!(time("1d2h"), Some(93600));
+        for text in ["", "10", "0s", "m", "10x", "-5m", "1.5h", "99999999999999999999d", "9999999999999999999d"] {
+            assert_eq!(time(text), None, "{text:?}");
+        }
+        let size = |text| amount(text, &SIZES);
+        assert_eq!(size("4 GiB"), Some(4 << 30));
+        assert_eq!(size("500MB"), Some(500_000_000));
+        assert_eq!(size("12B"), Some(12));
+        for text in ["", "4", "GiB", "4 gib", "0 B", "-1 GB"] {
+            assert_eq!(size(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! A matrix: one instance of a stage for each combination of values, less what `exclude` names, more what `include` names.
+
+use indexmap::IndexMap;
+
+use crate::fields::Labels;
+use crate::manifest::{AxisValue, Map, Node, Value, is_name};
+use crate::source::{Diagnostic, Span, one_of};
+
+/// The most instances of one stage, and of a whole manifest.
+pub(super) const MOST_INSTANCES: usize = 100_000;
+/// Keys of a matrix that are no axes.
+const EXCLUDE: &str = "exclude";
+const INCLUDE: &str = "include";
+
+/// The values of one instance: those of its axes first, then what `include` adds.
+pub(super) type Values = IndexMap<String, AxisValue>;
+
+/// The instances a matrix makes.
+#[derive(Debug)]
+pub(super) struct Matrix {
+    /// The axes, in the order written.
+    pub axes: Vec<String>,
+    /// The values of each instance; the last axis changes fastest.
+    pub rows: Vec<Values>,
+}
+
+impl Matrix {
+    /// The labels of a row: the names of its values on the axes.
+    pub(super) fn labels(&self, row: &Values) -> Labels {
+        let name = |axis: &String| row.get(axis).map(|value| (axis.clone(), value.name.clone()));
+        self.axes.iter().filter_map(name).collect()
+    }
+}
+
+/// Reads a matrix whose `${...}` are resolved. After a mistake there is still a matrix where its axes are known: one row, whose values
+/// are broken, so that the rest of the stage can be checked; then the flag is false.
+pub(super) fn read(node: &Node, at: Span, mistakes: &mut Vec<Diagnostic>) -> (Matrix, bool) {
+    let mut reader = Reader { mistakes: Vec::new() };
+    let (axes, rows) = reader.matrix(node, at);
+    let rows = rows.filter(|_| reader.mistakes.is_empty());
+    mistakes.append(&mut reader.mistakes);
+    match rows {
+        Some(rows) => (Matrix { axes, rows }, true),
+        None => {
+            let broken = |axis: &String| {
+                let node = Node::new(node.span, Value::Broken);
+                (axis.clone(), AxisValue { name: String::new(), node })
+            };
+            let row = axes.iter().map(broken).collect();
+            (Matrix { axes, rows: vec![row] }, false)
+        }
+    }
+}
+
+struct Reader {
+    mistakes: Vec<Diagnostic>,
+}
+
+impl Reader {
+    fn say(&mut self, span: Span, message: String, help: Option<String>) {
+        self.mistakes.push(Diagnostic::new(span, message).maybe_help(help));
+    }
+
+    fn matrix(&mut self, node: &Node, at: Span) -> (Vec<String>, Option<Vec<Values>>) {
+        let Value::Map(map) = &node.value else {
+            if !matches!(node.value, Value::Broken) {
+                let help = "write `matrix: { axis: [value, value] }`".to_owned();
+                self.say(node.span, format!("a matrix is a mapping of axes, and this is {}", node.noun()), Some(help));
+            }
+            return (Vec::new(), None);
+        };
+        let mut axes: IndexMap<String, Vec<AxisValue>> = IndexMap::new();
+        let mut whole = true;
+        for (name, entry) in map.iter().filter(|(name, _)| *name != EXCLUDE && *name != INCLUDE) {
+            if !is_name(name) {
+                self.say(
+                    entry.key,
+                    format!("`{name}` cannot be the name of an axis"),
+                    Some("use letters, digits, `_` and `-`".to_owned()),
+                );
+            }
+            let values = self.axis(name, entry.key, &entry.node);
+            whole = whole && values.is_some();
+            axes.insert(name.clone(), values.unwrap_or_default());
+        }
+        let exclude = self.entries(EXCLUDE, map);
+        let include = self.entries(INCLUDE, map);
+        let mut names: Vec<String> = axes.keys().cloned().collect();
+        if axes.is_empty() {
+            // Only `include`: each entry is an instance, and the first says what the axes are.
+            match include.first() {
+                Some((entry, _)) => names = entry.keys().cloned().collect(),
+                None => self.say(
+                    at,
+                    "this matrix has no axes".to_owned(),
+                    Some("write `matrix: { axis: [value, value] }`".to_owned()),
+                ),
+            }
+        }
+        if !whole {
+            return (names, None);
+        }
+        let size = axes.values().try_fold(1_usize, |size, values| size.checked_mul(values.len()));
+        if size.is_none_or(|size| size > MOST_INSTANCES) {
+            self.say(at, format!("this matrix makes more than {MOST_INSTANCES} instances"), None);
+            return (names, None);
+        }
+        let mut rows = if axes.is_empty() { Vec::new() } else { product(&axes) };
+        for (entry, span) in &exclude {
+            self.exclude(entry, *span, &axes, &mut rows);
+        }
+        for (entry, span) in &include {
+            self.include(entry, *span, &names, &axes, &mut rows);
+        }
+        if rows.is_empty() {
+            self.say(at, "this matrix excludes all of its combinations".to_owned(), None);
+        }
+        (names, Some(rows))
+    }
+
+    /// The values of one axis.
+    fn axis(&mut self, axis: &str, at: Span, node: &Node) -> Option<Vec<AxisValue>> {
+        let before = self.mistakes.len();
+        let mut values: IndexMap<String, AxisValue> = IndexMap::new();
+        let mut add = |reader: &mut Self, name: String, span: Span, node: &Node| {
+            if name.trim().is_empty() || name.trim() != name || name.contains([',', '=', '[', ']']) {
+                let help = "a value's name is not empty and has none of `,` `=` `[` `]`; write `axis: { name: value }` to give it another";
+                reader.say(span, format!("`{name}` cannot be the name of a value of axis `{axis}`"), Some(help.to_owned()));
+            }
+            let value = AxisValue { name: name.clone(), node: node.clone() };
+            if let Some(first) = values.insert(name, value) {
+                let message = format!("axis `{axis}` has the value `{}` twice", first.name);
+                reader.mistakes.push(Diagnostic::new(span, message).also(first.node.span, "the first"));
+            }
+        };
+        let mut broken = false;
+        match &node.value {
+            Value::Broken => return None,
+            Value::Map(map) => map.iter().for_each(|(name, entry)| add(self, name.clone(), entry.key, &entry.node)),
+            Value::List(items) => {
+                for item in items.iter() {
+                    match name_of(item) {
+                        Some(name) => add(self, name, item.span, item),
+                        None if matches!(item.value, Value::Broken) => broken = true,
+                        None => {
+                            let help = format!("write `{axis}: {{ name: value, name: value }}`");
+                            self.say(item.span, format!("a value that is {} needs a name", item.noun()), Some(help));
+                        }
+                    }
+                }
+            }
+            _ => {
+                let message = format!("axis `{axis}` must be a list, or a mapping of named values, and this is {}", node.noun());
+                self.say(node.span, message, None);
+            }
+        }
+        let values: Vec<AxisValue> = values.into_values().collect();
+        if values.is_empty() && self.mistakes.len() == before && !broken {
+            self.say(at, format!("axis `{axis}` has no values"), None);
+        }
+        (self.mistakes.len() == before && !broken).then_some(values)
+    }
+
+    /// The entries of `exclude` or `include`.
+    fn entries(&mut self, key: &str, map: &Map) -> Vec<(Map, Span)> {
+        let Some(entry) = map.get(key) else { return Vec::new() };
+        let Value::List(items) = &entry.node.value else {
+            if !matches!(entry.node.value, Value::Broken) {
+                let help = format!("write `{key}: [{{ axis: value }}]`");
+                self.say(entry.node.span, format!("`{key}` is a list of mappings"), Some(help));
+            }
+            return Vec::new();
+        };
+        let mut entries = Vec::new();
+        for item in items.iter() {
+            match &item.value {
+                Value::Map(map) if !map.is_empty() => entries.push(((**map).clone(), item.span)),
+                Value::Broken => {}
+                _ => self.say(item.span, format!("an entry of `{key}` is a mapping of axes to values"), None),
+            }
+        }
+        entries
+    }
+
+    fn exclude(&mut self, entry: &Map, span: Span, axes: &IndexMap<String, Vec<AxisValue>>, rows: &mut Vec<Values>) {
+        let mut wanted: Vec<(&str, String)> = Vec::new();
+        for (axis, value) in entry {
+            let Some(values) = axes.get(axis) else {
+                let help = one_of(axis, axes.keys().map(String::as_str));
+                self.say(value.key, format!("this matrix has no axis `{axis}`"), help);
+                return;
+            };
+            let Some(name) = name_of(&value.node) else {
+                self.say(
+                    value.node.span,
+                    format!("expected the name of a value of axis `{axis}`, found {}", value.node.noun()),
+                    None,
+                );
+                return;
+            };
+            if !values.iter().any(|value| value.name == name) {
+                let help = one_of(&name, values.iter().map(|value| value.name.as_str()));
+                self.say(value.node.span, format!("axis `{axis}` has no value `{name}`"), help);
+                return;
+            }
+            wanted.push((axis, name));
+        }
+        let before = rows.len();
+        rows.retain(|row| !wanted.iter().all(|(axis, name)| row.get(*axis).is_some_and(|value| value.name == *name)));
+        if rows.len() == before {
+            self.say(span, "this excludes nothing that is left".to_owned(), None);
+        }
+    }
+
+    /// As in GitHub Actions: what is no axis is added to the combinations that the entry's axes match; an entry that matches none, or
+    /// adds nothing, is a combination of its own.
+    fn include(
+        &mut self,
+        entry: &Map,
+        span: Span,
+        names: &[String],
+        axes: &IndexMap<String, Vec<AxisValue>>,
+        rows: &mut Vec<Values>,
+    ) {
+        let mut given = Values::new();
+        let mut added = Values::new();
+        for (key, value) in entry {
+            let node = value.node.clone();
+            let name = name_of(&node);
+            if !names.contains(key) {
+                if !is_name(key) {
+                    self.say(value.key, format!("`{key}` cannot be the name of a matrix value"), None);
+                }
+                added.insert(key.clone(), AxisValue { name: name.unwrap_or_else(|| key.clone()), node });
+                continue;
+            }
+            let Some(name) = name else {
+                let help = format!("add it to axis `{key}` under a name, and name it here");
+                self.say(node.span, format!("a value that is {} needs a name", node.noun()), Some(help));
+                return;
+            };
+            if name.trim() != name || name.is_empty() || name.contains([',', '=', '[', ']']) {
+                self.say(node.span, format!("`{name}` cannot be the name of a value of axis `{key}`"), None);
+            }
+            let known = axes.get(key).and_then(|values| values.iter().find(|value| value.name == name));
+            given.insert(key.clone(), known.cloned().unwrap_or(AxisValue { name, node }));
+        }
+        let fits = |row: &Values| given.iter().all(|(axis, value)| row.get(axis).is_some_and(|known| known.name == value.name));
+        if !added.is_empty() && !axes.is_empty() {
+            let mut any = false;
+            for row in rows.iter_mut().filter(|row| fits(row)) {
+                row.extend(added.clone());
+                any = true;
+            }
+            if any {
+                return;
+            }
+        }
+        let missing: Vec<String> =
+            names.iter().filter(|name| !given.contains_key(*name)).map(|name| format!("`{name}`")).collect();
+        if !missing.is_empty() {
+            let message = format!("this matches no combination, and a new one needs a value for {}", missing.join(", "));
+            self.say(span, message, None);
+        } else if axes.is_empty() && !added.is_empty() {
+            let extra: Vec<&str> = added.keys().map(String::as_str).collect();
+            let message = format!("this entry has `{}`, which the first one has not", extra.join("`, `"));
+            self.say(span, message, Some("without axes each entry gives the same keys".to_owned()));
+        } else if rows.iter().any(fits) {
+            self.say(span, "this combination is there already".to_owned(), None);
+        } else if rows.len() >= MOST_INSTANCES {
+            self.say(span, format!("this matrix makes more than {MOST_INSTANCES} instances"), None);
+        } else {
+            let mut row: Values = names
+                .iter()
+                .filter_map(|name| given.get_key_value(name))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            row.extend(added);
+            rows.push(row);
+        }
+    }
+}
+
+/// All combinations; the last axis changes fastest.
+fn product(axes: &IndexMap<String, Vec<AxisValue>>) -> Vec<Values> {
+    let mut rows = vec![Values::new()];
+    for (axis, values) in axes {
+        let extended = |row: &Values| {
+            let row = row.clone();
+            let with = move |value: &AxisValue| {
+                let mut row = row.clone();
+                row.insert(axis.clone(), value.clone());
+                row
+            };
+            values.iter().map(with).collect::<Vec<_>>()
+        };
+        rows = rows.iter().flat_map(extended).collect();
+    }
+    rows
+}
+
+/// The name of a value that is its own name: text, a number, true or false.
+fn name_of(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Text(text) => Some(text.to_string()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Int(value) => Some(value.to_string()),
+        Value::Float(value) => Some(format!("{value:?}")),
+        Value::Null | Value::List(_) | Value::Map(_) | Value::Broken => None,
+    }
+}
