@@ -24,4 +24,8 @@ pub mod stage;
 pub mod manifest;
 pub mod fields;
 pub mod plan;
+pub mod stages;
 pub mod exec;
+pub mod graph;
+pub mod report;
+pub mod cli;

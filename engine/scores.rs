@@ -62,6 +62,8 @@ pub struct Entry {
     pub block: String,
     /// The model's matrix values.
     pub labels: BTreeMap<String, String>,
+    /// The genres the model learnt and was scored on; none for all.
+    pub genres: Vec<String>,
     /// Rows scored.
     pub rows: usize,
     /// Users among them.
@@ -72,10 +74,8 @@ pub struct Entry {
     pub mae: f64,
     /// Mean over users of each one's RMSE, in rating units.
     pub user_rmse: f64,
-    /// Rows whose user the model had not seen.
-    pub unseen_users: usize,
-    /// Rows whose item the model had not seen.
-    pub unseen_items: usize,
+    /// Rows whose user or item the model had not seen, predicted by the bias terms that remain.
+    pub fallbacks: usize,
     /// Predictions that were clipped to the rating range.
     pub clipped: usize,
     /// Parameters needed to serve the model.

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Where floats are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     /// The processor.
     #[default]
@@ -30,6 +30,9 @@ pub enum Device {
 }
 
 impl Device {
+    /// The one list of devices.
+    pub const ALL: [Self; 2] = [Self::Cpu, Self::Cuda];
+
     /// As in keys and on the command line.
     pub fn word(self) -> &'static str {
         match self {
