@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod cards;
 mod columns;
+pub mod download;
 mod error;
 mod input;
 pub mod locate;

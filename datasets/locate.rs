@@ -7,15 +7,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::cards::{Archive, Card, Format, Kind};
+use crate::download::{self, FetchError, Network, Wanted};
 use crate::input::Input;
+use crate::progress::Progress;
 
 /// Where to look.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     /// The user's data folder (`--data`, `TALKFLOW_DATA`).
     pub data: Option<PathBuf>,
     /// The download cache. It is created when the first file arrives.
-    pub cache: Option<PathBuf>,
+    pub cache: PathBuf,
 }
 
 /// A card's files.
@@ -101,8 +103,61 @@ pub fn locate_local(card: &'static Card, places: &Places) -> Option<Found> {
     {
         return Some(Found { card, files, origin: Origin::Data(path) });
     }
-    let path = places.cache.as_ref()?.join(archive.file);
+    let path = places.cache.join(archive.file);
     path.is_file().then(|| Found { card, files: in_archive(archive, &path), origin: Origin::Cache(path) })
+}
+
+/// Finds the card's files as [`locate_local`] does, or downloads them into the cache; then compares their sum with the published one.
+///
+/// Unpacked folders and RecBole's files have no published sums: what is in them is checked as it is read.
+///
+/// # Errors
+/// [`FetchError::Unreachable`] where the files are not at hand and nobody answers or `network` is offline, the only error after which a
+/// stand-in may be used. [`FetchError::WrongSum`] names both sums; a bad file in the cache is deleted, one in the user's folder is not.
+pub fn fetch(card: &'static Card, places: &Places, network: &Network, progress: &mut dyn Progress) -> Result<Found, FetchError> {
+    let Kind::Archive(archive) = &card.kind else {
+        return Ok(Found { card, files: Files::Generated, origin: Origin::Generated });
+    };
+    if let Some(found) = locate_local(card, places) {
+        verify(&found, progress)?;
+        return Ok(found);
+    }
+    let path = places.cache.join(archive.file);
+    let wanted = Wanted {
+        name: card.name,
+        addresses: archive.addresses,
+        bytes: archive.bytes,
+        limit: archive.limit,
+        checksum: archive.checksum,
+    };
+    let address = download::download(&wanted, &path, network, progress)?;
+    let origin = address.map_or_else(|| Origin::Cache(path.clone()), Origin::Download);
+    Ok(Found { card, files: in_archive(archive, &path), origin })
+}
+
+/// Compares the files with the published sum; `Ok(false)` where none is published for files of this kind.
+///
+/// # Errors
+/// [`FetchError::WrongSum`]; the bad file is deleted where it lies in the download cache. [`FetchError::Io`], [`FetchError::Cancelled`].
+pub fn verify(found: &Found, progress: &mut dyn Progress) -> Result<bool, FetchError> {
+    let (Kind::Archive(archive), Files::Official { ratings: Input::Entry { archive: path, .. }, .. }) =
+        (&found.card.kind, &found.files)
+    else {
+        return Ok(false);
+    };
+    match download::check(path, archive.checksum, progress) {
+        Ok(()) => Ok(true),
+        Err(FetchError::WrongSum { path, algorithm, expected, found: sum, .. }) if matches!(found.origin, Origin::Cache(_)) => {
+            std::fs::remove_file(&path).map_err(|source| FetchError::Io {
+                path: path.clone(),
+                doing: "delete the file",
+                source,
+            })?;
+            let remedy = "the file was deleted; the next run fetches it anew";
+            Err(FetchError::WrongSum { path, algorithm, expected, found: sum, remedy })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The card's files in the data folder, and where they lie.

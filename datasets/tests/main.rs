@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod download;
 mod prepare;
+mod server;
 mod split;
 mod synthetic;
 

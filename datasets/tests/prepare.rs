@@ -100,7 +100,7 @@ fn an_archive_is_read_in_place() {
     let data = tempfile::tempdir().unwrap();
     let (ratings, items) = texts(Format::Tab);
     zip_of(&data.path().join("ml-100k.zip"), &[("ml-100k/u.data", ratings.as_bytes()), ("ml-100k/u.item", &items)]);
-    let places = Places { data: Some(data.path().to_owned()), ..Places::default() };
+    let places = Places { data: Some(data.path().to_owned()), cache: PathBuf::new() };
     let mut found = locate_local(find("movielens/100k").unwrap(), &places).unwrap();
     found.card = tiny(Format::Tab);
     let (_folder, ratings) = prepared(&Source::Card(found));
@@ -125,7 +125,7 @@ fn atomic_files_stand_in_for_the_official_ones() {
     let item = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n31\tDangerous Minds\t1995\tDrama\n7\tCaf\u{e9}\t\tFilm-Noir Western\n9\tNothing\t\tunknown\n";
     std::fs::write(folder.join("ml-100k.inter"), inter).unwrap();
     std::fs::write(folder.join("ml-100k.item"), item).unwrap();
-    let places = Places { data: Some(data.path().to_owned()), ..Places::default() };
+    let places = Places { data: Some(data.path().to_owned()), cache: PathBuf::new() };
     let mut found = locate_local(find("movielens/100k").unwrap(), &places).unwrap();
     assert_eq!(found.paths(), [folder.join("ml-100k.inter"), folder.join("ml-100k.item")]);
     found.card = tiny(Format::Tab);

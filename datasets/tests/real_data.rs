@@ -21,7 +21,7 @@ use talkflow_datasets::ratings::{Ratings, RatingsFiles};
 fn places() -> Places {
     let data = std::env::var_os("TALKFLOW_DATA").map(PathBuf::from);
     let data = data.expect("set TALKFLOW_DATA to a folder with data sets: this test reads the published files");
-    Places { data: Some(data), ..Places::default() }
+    Places { data: Some(data), cache: PathBuf::new() }
 }
 
 fn load(found: Found) -> (tempfile::TempDir, Ratings) {
