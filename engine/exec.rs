@@ -167,7 +167,7 @@ pub fn run<S: Stage>(
             states: Vec::new(),
             followers: followers(plan),
             attempts: vec![0; plan.instances.len()],
-            ready: Vec::new(),
+            ready: BTreeSet::new(),
             queue: BTreeSet::new(),
             free: options.cores,
             busy: 0,
@@ -224,8 +224,9 @@ struct Loop<'scope, 'env, S> {
     followers: Vec<BTreeSet<usize>>,
     /// How often each was begun.
     attempts: Vec<u32>,
-    /// Instances whose inputs are all there, to be looked at next: a list, so that a long chain needs no deep stack.
-    ready: Vec<usize>,
+    /// Instances whose inputs are all there, to be looked at next in the plan's order: a set, so that a long chain needs no deep
+    /// stack.
+    ready: BTreeSet<usize>,
     /// Places of the queued, in the plan's order.
     queue: BTreeSet<usize>,
     free: usize,
@@ -245,12 +246,12 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         self.states = (0..self.plan.instances.len()).map(|index| State::Blocked(inputs(index))).collect();
         for index in 0..self.states.len() {
             if matches!(self.states[index], State::Blocked(0)) && self.options.wanted[index] {
-                self.ready.push(index);
+                self.ready.insert(index);
             }
         }
         loop {
             self.closing |= self.cancel.signal().is_some();
-            while let Some(index) = self.ready.pop().filter(|_| !self.closing) {
+            while let Some(index) = self.ready.pop_first().filter(|_| !self.closing) {
                 self.look_at(index);
             }
             self.start_queued();
@@ -429,7 +430,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             }
             Ended::Failed(causes) if self.attempts[index] <= instance.retries && !self.closing => {
                 (self.report)(&Event::Failed { index, stage: instance.name.clone(), causes, retry: true });
-                self.ready.push(index);
+                self.ready.insert(index);
             }
             Ended::Failed(causes) => self.fail(index, causes),
             Ended::Unusable(error) => self.give_up(index, error),
@@ -459,7 +460,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             if let State::Blocked(left) = &mut self.states[follower] {
                 *left -= 1;
                 if *left == 0 && self.options.wanted[follower] {
-                    self.ready.push(follower);
+                    self.ready.insert(follower);
                 }
             }
         }

@@ -13,6 +13,7 @@ mod settings;
 mod stages;
 mod text;
 
+pub(crate) use reference::Reference;
 pub use directory::{Directory, Labels};
 pub use reader::{Fields, File, Outside, Reading, read};
 pub use settings::{Leaf, Origin, Setting, Settings};

@@ -26,6 +26,6 @@ pub mod fields;
 pub mod plan;
 pub mod stages;
 pub mod exec;
-pub mod graph;
+// pub mod graph;
 pub mod report;
 pub mod cli;

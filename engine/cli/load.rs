@@ -3,32 +3,49 @@
 use super::{Common, Failure, Format, ManifestArgs, Selection, print_json};
 use crate::{
     exec,
-    plan::{self, Loaded},
-    stages::StageKinds,
+    plan::{self, Plan},
+    source::Diagnostics,
+    stages::{StageKinds, StageSpec},
 };
 
 /// A manifest's plan with its texts.
-pub fn load(args: &ManifestArgs, common: &Common) -> Result<Loaded<crate::stages::StageSpec>, Failure> {
-    plan::load(&args.manifest, &args.sets, &StageKinds).map_err(|mistakes| wrong(&mistakes, common))
+pub fn load(args: &ManifestArgs, common: &Common) -> Result<Plan<StageSpec>, Failure> {
+    let environment = |name: &str| std::env::var_os(name);
+    plan::load(&args.manifest, &args.sets, &environment, &StageKinds).map_err(|mistakes| wrong(&mistakes, common))
 }
 
 /// Mistakes as an answer: rendered on standard error, or a document.
-fn wrong(mistakes: &plan::Mistakes, common: &Common) -> Failure {
+fn wrong(mistakes: &Diagnostics, common: &Common) -> Failure {
     if common.format == Format::Json {
-        let _ = print_json(&serde_json::json!({ "ok": false, "errors": mistakes.document() }));
+        let _ = print_json(&serde_json::json!({ "ok": false, "errors": document(mistakes) }));
     }
     Failure::Diagnosed(mistakes.render())
 }
 
+/// Each mistake with its place.
+fn document(mistakes: &Diagnostics) -> Vec<serde_json::Value> {
+    let one = |mistake: &crate::source::Diagnostic| {
+        let (span, sources) = (mistake.primary.span, mistakes.sources());
+        let position = sources.position(span);
+        serde_json::json!({
+            "message": mistake.message,
+            "file": sources.name(span.source),
+            "line": position.line,
+            "column": position.column,
+            "help": mistake.help,
+        })
+    };
+    mistakes.list().iter().map(one).collect()
+}
+
 /// What to run, from what was typed.
 pub fn options(
-    loaded: &Loaded<crate::stages::StageSpec>,
+    plan: &Plan<StageSpec>,
     selection: &Selection,
     common: &Common,
     cores: Option<usize>,
     keep_going: bool,
 ) -> Result<exec::Options, Failure> {
-    let plan = &loaded.plan;
     let all = vec![true; plan.instances.len()];
     let wanted = match selection.stages.as_slice() {
         [] => all,
@@ -46,7 +63,7 @@ pub fn options(
 }
 
 /// The instances that some references name.
-pub fn marked<S>(plan: &plan::Plan<S>, references: &[String]) -> Result<Vec<bool>, Failure> {
+pub fn marked<S>(plan: &Plan<S>, references: &[String]) -> Result<Vec<bool>, Failure> {
     let mut marks = vec![false; plan.instances.len()];
     for reference in references {
         let found = plan.select(reference).map_err(Failure::Wrong)?;
@@ -55,7 +72,7 @@ pub fn marked<S>(plan: &plan::Plan<S>, references: &[String]) -> Result<Vec<bool
     Ok(marks)
 }
 
-fn with_upstream<S>(plan: &plan::Plan<S>, marks: &[bool]) -> Vec<bool> {
+fn with_upstream<S>(plan: &Plan<S>, marks: &[bool]) -> Vec<bool> {
     let mut wanted = marks.to_vec();
     // The plan is in topological order: backwards, an instance comes before all it reads.
     for index in (0..wanted.len()).rev().filter(|index| marks[*index]).collect::<Vec<_>>() {

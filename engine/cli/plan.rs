@@ -40,7 +40,7 @@ struct WhySelection {
     #[arg(value_name = "STAGE")]
     stage: String,
     /// Where it would train.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, default_value = "cpu", value_parser = super::devices())]
     device: crate::stage::Device,
 }
 
@@ -54,18 +54,18 @@ struct Planned {
 
 /// Shows what would run.
 pub fn plan(args: &PlanArgs, common: &Common) -> Answer {
-    let loaded = load::load(&args.manifest, common)?;
-    let options = load::options(&loaded, &args.selection, common, None, false)?;
+    let manifest = load::load(&args.manifest, common)?;
+    let options = load::options(&manifest, &args.selection, common, None, false)?;
     let store = common.open_store()?;
-    let (latest, files) = (store.latest(&loaded.plan.name)?, store.outside_files(options.paranoid));
-    let walk = Walk { plan: &loaded.plan, store: &store, latest: &latest, files: &files, device: options.device };
+    let (latest, files) = (store.latest(&manifest.name)?, store.outside_files(options.paranoid));
+    let walk = Walk { plan: &manifest, store: &store, latest: &latest, files: &files, device: options.device };
     let standings = walk.survey(&options.wanted, &options.forced, &options.places)?;
     let _ = store.remember(&files);
-    let planned: Vec<Planned> = standings.iter().map(|(index, standing)| planned(&loaded.plan, *index, standing)).collect();
+    let planned: Vec<Planned> = standings.iter().map(|(index, standing)| planned(&manifest, *index, standing)).collect();
     let count = |state| planned.iter().filter(|p| p.state == state).count();
     let (fresh, run, unknown, blocked) = (count("cached"), count("run"), count("unknown"), count("blocked"));
     let document = serde_json::json!({
-        "ok": blocked == 0, "manifest": loaded.plan.name, "run": run, "unknown": unknown, "cached": fresh, "blocked": blocked,
+        "ok": blocked == 0, "manifest": manifest.name, "run": run, "unknown": unknown, "cached": fresh, "blocked": blocked,
         "stages": planned,
     });
     answer(common, &document, || {
@@ -107,23 +107,23 @@ struct Explained {
 
 /// Explains a stage's key.
 pub fn why(args: &WhyArgs, common: &Common) -> Answer {
-    let loaded = load::load(&args.manifest, common)?;
+    let manifest = load::load(&args.manifest, common)?;
     let selection = Selection {
         stages: vec![args.selection.stage.clone()],
         force: Vec::new(),
         device: args.selection.device,
         paranoid: false,
     };
-    let options = load::options(&loaded, &selection, common, None, false)?;
+    let options = load::options(&manifest, &selection, common, None, false)?;
     let store = common.open_store()?;
-    let (latest, files) = (store.latest(&loaded.plan.name)?, store.outside_files(false));
-    let walk = Walk { plan: &loaded.plan, store: &store, latest: &latest, files: &files, device: options.device };
+    let (latest, files) = (store.latest(&manifest.name)?, store.outside_files(false));
+    let walk = Walk { plan: &manifest, store: &store, latest: &latest, files: &files, device: options.device };
     let standings = walk.survey(&options.wanted, &options.forced, &options.places)?;
-    let asked = load::marked(&loaded.plan, &selection.stages)?;
+    let asked = load::marked(&manifest, &selection.stages)?;
     let mut explained = Vec::new();
     for (index, standing) in standings.iter().filter(|(index, _)| asked[**index]) {
-        let name = &loaded.plan.instances[*index].name;
-        let p = planned(&loaded.plan, *index, standing);
+        let name = &manifest.instances[*index].name;
+        let p = planned(&manifest, *index, standing);
         let last = latest.get(name);
         let fingerprint = match standing {
             Standing::Fresh(record) => Some(record.fingerprint.clone()),
@@ -144,7 +144,7 @@ pub fn why(args: &WhyArgs, common: &Common) -> Answer {
             key: p.key,
             last_key: last.map(ToString::to_string),
             changes,
-            first_cause: first_cause(&loaded.plan, *index, &standings),
+            first_cause: first_cause(&manifest, *index, &standings),
             fingerprint: fingerprint.iter().flat_map(|f| f.lines()).map(|(label, value)| (label.to_string(), value.clone())).collect(),
             name: p.name,
         });

@@ -38,8 +38,8 @@ pub fn show(args: &ShowArgs, common: &Common) -> Answer {
     match (&args.what, args.resolved) {
         (Some(manifest), true) => {
             let manifest = ManifestArgs { manifest: manifest.into(), sets: args.sets.clone() };
-            let loaded = load::load(&manifest, common)?;
-            answer(common, &loaded.resolved_document(), || loaded.resolved())
+            let resolved = load::load(&manifest, common)?.resolved();
+            answer(common, &resolved, || resolved.iter().map(ToString::to_string).collect())
         }
         (None, _) => runs(common),
         (Some(what), false) => {
@@ -150,7 +150,7 @@ pub fn latest_of(store: &Store, name: &str) -> Result<Record, Failure> {
         },
         [] => {
             let help = crate::source::did_you_mean(name, names.iter().map(String::as_str));
-            let help = help.map_or(String::new(), |near| format!(": did you mean `{near}`?"));
+            let help = help.map_or(String::new(), |help| format!(": {help}"));
             Err(Failure::Wrong(format!("the store knows no run and no stage called `{name}`{help}")))
         }
         several => {

@@ -134,3 +134,27 @@ fn main_metric(metrics: &Map<String, Value>) -> String {
 fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
+
+/// One line of progress for a command that is no run: shown on a terminal only.
+#[derive(Debug, Default)]
+pub struct Line(Option<ProgressBar>);
+
+impl Line {
+    /// Shows how far the work is; never asks it to stop.
+    pub fn show(&mut self, what: &str, done: u64, total: Option<u64>) -> std::ops::ControlFlow<()> {
+        if std::io::stderr().is_terminal() {
+            let bar = self.0.get_or_insert_with(|| ProgressBar::new(0));
+            bar.set_length(total.unwrap_or(done));
+            bar.set_position(done);
+            bar.set_message(what.to_owned());
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    /// Clears the line.
+    pub fn end(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+}

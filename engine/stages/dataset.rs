@@ -6,8 +6,8 @@ use anyhow::Context;
 use talkflow_datasets::{
     ColumnNames,
     cards::{self, Card, Kind, Scale},
-    download::{FetchError, fetch},
-    locate::{Found, locate_local},
+    download::{FetchError, Network},
+    locate::{self, Found, Places as Folders, fetch, locate_local},
     prepare::{OwnFiles, OwnFormat, OwnItems, Source, prepare},
     synthetic::Synthetic,
 };
@@ -173,7 +173,7 @@ impl Stage for Dataset {
 
     fn fetch(&self, places: &Places, talk: &Talk<'_>) -> anyhow::Result<Outside> {
         let From::Card { name, otherwise } = self.0 else { return Ok(Outside::default()) };
-        match fetch(cards::find(name)?, &theirs(places), &mut progress(talk)) {
+        match fetch(cards::find(name)?, &theirs(places), &network(places), &mut progress(talk)) {
             Ok(found) => Ok(here(&found)),
             // Only where it cannot be reached: wrong contents are never papered over.
             Err(error @ FetchError::Unreachable { .. }) => match otherwise {
@@ -195,10 +195,13 @@ impl Stage for Dataset {
                 let used = cx.outside.facts.iter().find(|(what, _)| what == USED).map(|(_, name)| name.as_str());
                 let card = cards::find(used.context("no data set was located")?)?;
                 match card.kind {
-                    Kind::Generated => Source::Synthetic(Synthetic::default()),
-                    Kind::Archive(_) => Source::Card(
-                        locate_local(card, &theirs(cx.places)).with_context(|| format!("{} has gone since it was found", card.name))?,
-                    ),
+                    Kind::Synthetic => Source::Synthetic(Synthetic::default()),
+                    Kind::Archive(_) => {
+                        let found = locate_local(card, &theirs(cx.places));
+                        let found = found.with_context(|| format!("{} has gone since it was found", card.name))?;
+                        locate::verify(&found, &mut progress(&cx.talk))?;
+                        Source::Card(found)
+                    }
                 }
             }
         };
@@ -216,8 +219,12 @@ impl Stage for Dataset {
 /// The fact that says which data set is used.
 const USED: &str = "data set";
 
-fn theirs(places: &Places) -> talkflow_datasets::locate::Places {
-    talkflow_datasets::locate::Places { data: places.data.clone(), cache: Some(places.cache.clone()) }
+fn theirs(places: &Places) -> Folders {
+    Folders { data: places.data.clone(), cache: places.cache.clone() }
+}
+
+fn network(places: &Places) -> Network {
+    Network { offline: places.offline, ..Network::default() }
 }
 
 fn here(found: &Found) -> Outside {

@@ -41,7 +41,7 @@ pub fn read(f: &mut Fields<'_>) -> Split {
     };
     if !drawn && f.has("fractions") {
         f.mistake("fractions", "an imported split has the parts of its files", Some("remove `fractions`"));
-        f.unrecorded(|f| drop(fractions(f)));
+        f.unrecorded(fractions);
     }
     Split { spec, seed: f.int("seed", Some(1), ..) }
 }
