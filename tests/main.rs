@@ -1,6 +1,5 @@
 //! The one integration binary: talkflow as its users run it. Every end-to-end test ends with "run again: nothing to do".
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-#![expect(missing_docs, reason = "tests are their own documentation")]
 
 mod cache;
 mod codes;

@@ -28,7 +28,8 @@ fn garbage_is_not_collected_under_a_running_process() {
     let manifest = small("scratch: scratch").replace("epochs: 3", "epochs: 4000").replace("patience: 3", "patience: 4000");
     let space = Space::with(&manifest);
     let mut child = space.command(&["run", "m.yaml", "--offline"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while !space.path(".talkflow/partial").join("..").join("runs").read_dir().is_ok_and(|mut runs| runs.next().is_some()) {
+    while !space.path(".talkflow/runs").read_dir().is_ok_and(|mut runs| runs.next().is_some()) {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it began");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     space.run(&["store", "gc"]).code(3).says("another talkflow process");

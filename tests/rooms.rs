@@ -27,7 +27,8 @@ fn a_module_uses_only_those_declared_above_it() {
     assert!(order.len() > 10, "{order:?}");
     let mut wrong = Vec::new();
     for (place, module) in order.iter().enumerate() {
-        let mut own = files(&root().join("engine").join(module), "rs").into_iter().collect::<Vec<_>>();
+        let folder = root().join("engine").join(module);
+        let mut own = if folder.is_dir() { files(&folder, "rs") } else { Vec::new() };
         own.push(root().join("engine").join(format!("{module}.rs")));
         for file in own {
             let text = fs::read_to_string(&file).unwrap();

@@ -24,10 +24,10 @@ fn the_document_of_a_run_is_as_documented() {
     let space = Space::with(&small(METHODS));
     let document = space.document(&[]);
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&document), ["cached", "failed", "manifest", "metrics", "ok", "ran", "run", "seconds", "skipped", "stages"]);
+    assert_eq!(keys(&document), ["ok", "manifest", "run", "ran", "cached", "failed", "skipped", "seconds", "stages", "metrics"]);
     assert_eq!((&document["ok"], &document["manifest"], &document["ran"]), (&true.into(), &"small".into(), &11.into()));
     let stage = &document["stages"][0];
-    assert_eq!(keys(stage), ["key", "metrics", "name", "reason", "seconds", "state"]);
+    assert_eq!(keys(stage), ["name", "state", "reason", "key", "seconds", "metrics"]);
     assert_eq!((&stage["name"], &stage["state"], &stage["reason"]), (&"ratings".into(), &"ran".into(), &"first run".into()));
     let scores = &document["metrics"]["scores"];
     let entries = scores["entries"].as_array().unwrap();
@@ -58,7 +58,7 @@ fn the_same_manifest_gives_the_same_bytes_on_one_core_and_on_two() {
 fn a_failed_stage_skips_what_follows_and_keep_going_runs_the_rest() {
     // Two independent chains: `broken` reads a file that is not a table of ratings.
     let manifest = "talkflow: 1\nname: two\nstages:\n  broken:\n    dataset: { file: bad.csv }\n  split_a:\n    split: { rows: broken, seed: 1 }\n  \
-        fine:\n    dataset: { name: movielens/synthetic, users: 50, items: 40, ratings: 900 }\n  split_b:\n    split: { rows: fine, seed: 1 }\n";
+        fine:\n    dataset: { name: movielens/synthetic, users: 60, items: 80, ratings: 900 }\n  split_b:\n    split: { rows: fine, seed: 1 }\n";
     let space = Space::with(manifest);
     space.write("bad.csv", "user,item,rating\n1,2,3\n1,2,many\n");
     let document = space.run(&["run", "m.yaml", "--format", "json", "--keep-going"]).code(1).says("bad.csv:3").json();
