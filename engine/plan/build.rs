@@ -394,7 +394,8 @@ fn settle<S>(drafts: &[Draft<S>], order: &[usize], mistakes: &mut Vec<Diagnostic
                     all
                 }
             };
-            inputs.push(Input { port: wanted.port.clone(), from, many: wanted.many });
+            let through = matches!(wanted.from, WantedFrom::Through { .. });
+            inputs.push(Input { port: wanted.port.clone(), from, many: wanted.many, through });
         }
         settled[*number] = inputs;
     }

@@ -26,7 +26,8 @@ pub struct Line {
     pub path: String,
     /// The value as it would be written.
     pub value: String,
-    /// `default`, `m.yaml:8:12`, `--set talk.rounds=2 (parameter `talk`)`, `stage`, `file at m.yaml:3:7`.
+    /// `default`, `m.yaml:8:12`, `--set talk.rounds=2 (parameter `talk`)`, `stage`, `stage, by way of another`, or
+    /// `file at m.yaml:3:7`.
     pub from: String,
 }
 
@@ -54,7 +55,11 @@ impl<S> Plan<S> {
                 ([one], false) => (*one).to_owned(),
                 (names, _) => format!("[{}]", names.join(", ")),
             };
-            Line { path: input.port.0.clone(), value, from: "stage".to_owned() }
+            Line {
+                path: input.port.0.clone(),
+                value,
+                from: if input.through { "stage, by way of another" } else { "stage" }.to_owned(),
+            }
         });
         Resolved {
             name: instance.name.clone(),

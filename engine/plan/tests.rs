@@ -14,7 +14,7 @@ use self::kinds::TestKinds;
 use super::*;
 
 /// The example of the manifest's documentation.
-const SPARSE: &str = r#"
+pub(crate) const SPARSE: &str = r#"
 talkflow: 1
 name: movielens-sparse
 params:
@@ -86,7 +86,8 @@ impl Folder {
     }
 }
 
-fn load(text: &str, sets: &[&str]) -> Result<Plan<String>, Diagnostics> {
+/// Plans a text.
+pub(crate) fn load(text: &str, sets: &[&str]) -> Result<Plan<String>, Diagnostics> {
     Folder::new(&[("m.yaml", text)]).load("m.yaml", sets)
 }
 
