@@ -7,7 +7,7 @@ use super::directory::Directory;
 use super::settings::{Leaf, Origin, Settings};
 use super::stages::Wanted;
 use crate::manifest::{Entry, Map, Node, Value, Variable, Via};
-use crate::source::{Diagnostic, Sources, Span, one_of};
+use crate::source::{Diagnostic, Sources, Span, did_you_mean, one_of};
 
 /// What surrounds the settings that are read.
 #[derive(Clone, Copy, Debug)]
@@ -401,9 +401,12 @@ impl Fields<'_> {
             if self.asked.iter().any(|asked| asked == key) {
                 continue;
             }
+            let asked = self.asked.iter().map(String::as_str);
+            // A field that is written already may be meant (by a manifest over another), but is not worth listing.
+            let free = asked.clone().filter(|asked| !map.contains_key(*asked));
             let help = match self.asked.is_empty() {
                 true => Some(format!("`{}` has no settings", self.name)),
-                false => one_of(key, self.asked.iter().map(String::as_str)),
+                false => did_you_mean(key, asked).or_else(|| one_of(key, free)),
             };
             let place = Found::of(&Node::new(entry.key, Value::Null), self.via.as_ref());
             let message = format!("unknown setting `{key}` in `{}`", self.name);

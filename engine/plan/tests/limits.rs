@@ -22,10 +22,6 @@ fn bombs_end_in_an_error() {
     let mistakes = load(&text, &[]).unwrap_err().render();
     assert!(mistakes.contains("this text becomes longer than"), "{mistakes}");
     // Parameters that ask for each other in a long row.
-    let mut params = "\n  a0: 1".to_owned();
-    for n in 1..5000 {
-        write!(params, "\n  a{n}: \"${{a{}}}\"", 5000 - n).unwrap();
-    }
     let chain: String = (1..5000).map(|n| format!("\n  c{n}: \"${{c{}}}\"", n + 1)).collect();
     let text = small(&format!("{chain}\n  c5000: 1"), "  b:\n    split: { rows: ratings, seed: \"${c1}\" }\n");
     let mistakes = load(&text, &[]).unwrap_err().render();
@@ -42,6 +38,25 @@ fn bombs_end_in_an_error() {
     let text = format!("talkflow: 1\n# {}\n", "x".repeat(50_000_000));
     let mistakes = load(&text, &[]).unwrap_err().render();
     assert!(mistakes.contains("larger than 8 MiB"), "{mistakes}");
+}
+
+#[test]
+fn shared_parameters_are_shown_in_short() {
+    use std::fmt::Write;
+    let mut params = "\n  a0: [x, x]\n  m0: { k: 1 }".to_owned();
+    for n in 1..60 {
+        let last = n - 1;
+        write!(params, "\n  a{n}: [\"${{a{last}}}\", \"${{a{last}}}\"]\n  m{n}: {{ k: \"${{m{last}}}\", l: \"${{m{last}}}\" }}")
+            .unwrap();
+    }
+    let text = small(
+        &params,
+        "  more:\n    matrix: { a: { one: \"${a59}\" }, m: { one: \"${m59}\" } }\n    dataset: { name: movielens/100k }\n",
+    );
+    let plan = load(&text, &[]).unwrap();
+    let lines = plan.resolved_params();
+    assert_eq!(lines.len(), 10_000);
+    assert!(lines.iter().all(|line| line.value.len() < 500));
 }
 
 #[test]
