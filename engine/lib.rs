@@ -14,6 +14,11 @@
 //! 6. Every transition is an [`event`]; [`report`] shows events; the engine itself prints nothing.
 //! 7. The outcome becomes a documented exit code.
 
+pub mod artifact;
+pub mod fields;
+pub mod graph;
+pub mod manifest;
+pub mod plan;
 pub mod source;
 pub mod artifact;
 pub mod key;

@@ -109,6 +109,8 @@ pub struct Input {
     pub from: Vec<usize>,
     /// Whether the kind takes several.
     pub many: bool,
+    /// Whether it is taken through another input, so that the manifest does not name it.
+    pub through: bool,
 }
 
 /// What a stage may use while it runs; never part of a key.
@@ -121,4 +123,4 @@ pub struct Resources {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

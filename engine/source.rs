@@ -260,9 +260,10 @@ impl Diagnostic {
         self
     }
 
-    /// What tells two mistakes apart. A mistake in a matrix stage is found once an instance; it is one mistake.
-    fn identity(&self) -> (Span, &str, &[Label]) {
-        (self.primary.span, &self.message, &self.secondary)
+    /// What tells two mistakes apart. One value can be wrong in many places, and in each instance of a matrix stage: it is one
+    /// mistake.
+    fn identity(&self) -> (Span, &str) {
+        (self.primary.span, &self.message)
     }
 }
 
@@ -275,11 +276,23 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Sorts mistakes by place and drops repetitions.
+    /// Sorts mistakes by place and says each once, with the other places of all its repetitions.
     #[must_use]
     pub fn new(sources: Sources, mut list: Vec<Diagnostic>) -> Self {
+        /// More places than this explain no more.
+        const PLACES: usize = 3;
         list.sort_by(|a, b| a.identity().cmp(&b.identity()));
-        list.dedup_by(|a, b| a.identity() == b.identity());
+        list.dedup_by(|again, first| {
+            let same = again.identity() == first.identity();
+            if same {
+                for label in again.secondary.drain(..) {
+                    if first.secondary.len() < PLACES && !first.secondary.contains(&label) {
+                        first.secondary.push(label);
+                    }
+                }
+            }
+            same
+        });
         Self { sources, list }
     }
 
@@ -330,7 +343,8 @@ mod tests {
         let (sources, whole) = text("abc");
         let late = Diagnostic::new(whole.part(2, 3), "late");
         let early = Diagnostic::new(whole.part(0, 1), "early");
-        let all = Diagnostics::new(sources, vec![late.clone(), early.clone(), late.clone()]);
-        assert_eq!(all.list(), [early, late]);
+        let seen_from = |at: usize| late.clone().also(whole.part(at, at + 1), "used here");
+        let all = Diagnostics::new(sources, vec![seen_from(0), early.clone(), seen_from(1), seen_from(0)]);
+        assert_eq!(all.list(), [early, seen_from(0).also(whole.part(1, 2), "used here")]);
     }
 }

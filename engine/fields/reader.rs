@@ -7,7 +7,7 @@ use super::directory::Directory;
 use super::settings::{Leaf, Origin, Settings};
 use super::stages::Wanted;
 use crate::manifest::{Entry, Map, Node, Value, Variable, Via};
-use crate::source::{Diagnostic, Sources, Span, one_of};
+use crate::source::{Diagnostic, Sources, Span, did_you_mean, one_of};
 
 /// What surrounds the settings that are read.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,8 @@ pub(super) struct Record {
     pub(super) wanted: Vec<Wanted>,
     files: Vec<File>,
     mistakes: Vec<Diagnostic>,
+    /// How many values were wrong, reported here or before.
+    wrong: usize,
     /// Above 0: what is read is not part of the key.
     unrecorded: u32,
     /// Above 0: the value that should hold this section is wrong and that was reported; say and record no more.
@@ -78,6 +80,12 @@ pub struct Fields<'a> {
     name: String,
     /// The fields asked for so far.
     asked: Vec<String>,
+    /// Required fields that are not written, and what each should be.
+    missing: Vec<(String, String)>,
+    /// Whether the mapping itself is not written.
+    absent: bool,
+    /// How many values were wrong before this mapping was read.
+    before: usize,
 }
 
 /// Lets `read` read one stage's settings, and reports what was written but not asked for.
@@ -93,6 +101,9 @@ pub fn read<R>(outside: Outside<'_>, name: &str, key: Span, node: &Node, read: i
         path: String::new(),
         name: name.to_owned(),
         asked: Vec::new(),
+        missing: Vec::new(),
+        absent: false,
+        before: 0,
     };
     match &node.value {
         Value::Map(map) => fields.map = Some(Arc::clone(map)),
@@ -103,7 +114,7 @@ pub fn read<R>(outside: Outside<'_>, name: &str, key: Span, node: &Node, read: i
         }
     }
     let value = read(&mut fields);
-    fields.report_unknown();
+    fields.report();
     let record = fields.record;
     Reading { value, settings: record.settings, wanted: record.wanted, files: record.files, mistakes: record.mistakes }
 }
@@ -302,6 +313,13 @@ impl Fields<'_> {
         self.map.as_ref().is_some_and(|map| map.contains_key(key))
     }
 
+    /// Whether all that was read in this section is as it should be, and was not put in by way of a mistake: only then is it worth
+    /// comparing one value with another.
+    #[must_use]
+    pub fn sound(&self) -> bool {
+        self.record.muted == 0 && self.missing.is_empty() && self.record.wrong == self.before
+    }
+
     /// Reports a mistake that only the stage kind can know, at the value of `key`, or at this section where `key` is not written.
     pub fn mistake(&mut self, key: &str, message: impl Into<String>, help: Option<&str>) {
         let found = self.peek(key);
@@ -354,6 +372,8 @@ impl Fields<'_> {
         via: Option<Arc<Via>>,
         read: impl FnOnce(&mut Fields<'_>) -> R,
     ) -> R {
+        let absent = map.is_none() && span == self.span;
+        let before = self.record.wrong;
         let mut section = Fields {
             outside: self.outside,
             record: std::mem::take(&mut self.record),
@@ -363,23 +383,30 @@ impl Fields<'_> {
             path: format!("{}{key}.", self.path),
             name: key.rsplit('.').next().unwrap_or(key).to_owned(),
             asked: Vec::new(),
+            missing: Vec::new(),
+            absent,
+            before,
         };
         let value = read(&mut section);
-        section.report_unknown();
+        section.report();
         self.record = section.record;
         value
     }
 
-    /// Reports each field that is written but was never asked for.
-    fn report_unknown(&mut self) {
+    /// Reports what is missing, and each field that is written but was never asked for.
+    fn report(&mut self) {
+        self.report_missing();
         let Some(map) = self.map.take() else { return };
         for (key, entry) in map.iter() {
             if self.asked.iter().any(|asked| asked == key) {
                 continue;
             }
+            let asked = self.asked.iter().map(String::as_str);
+            // A field that is written already may be meant (by a manifest over another), but is not worth listing.
+            let free = asked.clone().filter(|asked| !map.contains_key(*asked));
             let help = match self.asked.is_empty() {
                 true => Some(format!("`{}` has no settings", self.name)),
-                false => one_of(key, self.asked.iter().map(String::as_str)),
+                false => did_you_mean(key, asked).or_else(|| one_of(key, free)),
             };
             let place = Found::of(&Node::new(entry.key, Value::Null), self.via.as_ref());
             let message = format!("unknown setting `{key}` in `{}`", self.name);
@@ -388,6 +415,7 @@ impl Fields<'_> {
     }
 
     pub(super) fn say(&mut self, mistake: Diagnostic) {
+        self.record.wrong += 1;
         if self.record.muted == 0 {
             self.record.mistakes.push(mistake);
         }
@@ -396,6 +424,7 @@ impl Fields<'_> {
     /// Reports a value of the wrong type. `wanted` is a noun: `a whole number`.
     pub(super) fn wrong(&mut self, found: &Found, wanted: &str, help: Option<String>) {
         if matches!(found.node.value, Value::Broken) {
+            self.record.wrong += 1;
             return;
         }
         let noun = match &found.node.value {
@@ -407,11 +436,33 @@ impl Fields<'_> {
         self.say(mistake);
     }
 
-    /// Reports a field that must be written and is not.
+    /// Notes a field that must be written and is not. `wanted` is what it should be.
     pub(super) fn missing(&mut self, key: &str, wanted: &str) {
+        if self.record.muted == 0 {
+            self.missing.push((key.to_owned(), wanted.to_owned()));
+        }
+    }
+
+    /// Reports all missing fields of one mapping together.
+    fn report_missing(&mut self) {
+        let missing = std::mem::take(&mut self.missing);
+        let keys: Vec<String> = missing.iter().map(|(key, _)| format!("`{key}`")).collect();
         let place = Found::of(&Node::new(self.span, Value::Null), self.via.as_ref());
-        let mistake = place.mistake(format!("`{}` needs `{key}`: {wanted}", self.name)).label(format!("`{key}` is missing"));
-        self.say(mistake);
+        let name = &self.name;
+        let mistake = match &missing[..] {
+            [] => return,
+            [(key, wanted)] => place.mistake(format!("`{name}` needs `{key}`: {wanted}")),
+            [..] => {
+                let mistake = place.mistake(format!("`{name}` needs {}", keys.join(", ")));
+                missing.iter().fold(mistake, |mistake, (key, wanted)| mistake.note(format!("`{key}`: {wanted}")))
+            }
+        };
+        let label = match (self.absent, &keys[..]) {
+            (true, _) => format!("`{name}` is missing"),
+            (false, [one]) => format!("{one} is missing"),
+            (false, _) => "these are missing".to_owned(),
+        };
+        self.say(mistake.label(label));
     }
 
     pub(super) fn recording(&self) -> bool {

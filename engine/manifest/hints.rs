@@ -21,7 +21,8 @@ pub(super) fn syntax(sources: &Sources, whole: Span, at: usize, info: &str) -> D
     }
     let block = block_start(text, start);
     let end = start + text[start..].find('\n').unwrap_or(text.len() - start);
-    if let Some((offset, value)) = unquoted(&text[block..end]) {
+    let flow = flow(&text[block..end]);
+    if let Some((offset, value)) = flow.unquoted {
         let at = block + offset;
         return Diagnostic::new(whole.part(at, at + value.len()), format!("`{value}` must be quoted here"))
             .label("inside `{ }` and `[ ]` these are YAML's own marks")
@@ -31,7 +32,11 @@ pub(super) fn syntax(sources: &Sources, whole: Span, at: usize, info: &str) -> D
         '\n' => 0,
         next => next.len_utf8(),
     });
-    Diagnostic::new(whole.part(at, at + end), format!("this is not YAML: {info}"))
+    let mistake = Diagnostic::new(whole.part(at, at + end), format!("this is not YAML: {info}"));
+    match flow.open {
+        Some(open) if info.contains("flow") => mistake.also(whole.part(block + open, block + open + 1), "this is not closed"),
+        _ => mistake,
+    }
 }
 
 /// A merge key, which YAML 1.2 has dropped.
@@ -64,16 +69,26 @@ fn tab(line: &str) -> Option<usize> {
     line[..indent].find('\t')
 }
 
-/// The first value within `{ }` or `[ ]` that holds `${` or `[` without quotes: its byte, and the value.
-fn unquoted(text: &str) -> Option<(usize, &str)> {
+/// What went wrong within `{ }` and `[ ]`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Flow<'a> {
+    /// The first value that holds `${` or `[` without quotes: its byte, and the value.
+    unquoted: Option<(usize, &'a str)>,
+    /// Where the innermost bracket opens that is open at the end of the text.
+    open: Option<usize>,
+}
+
+/// Follows the brackets of a text that begins outside of any.
+fn flow(text: &str) -> Flow<'_> {
     let bytes = text.as_bytes();
     let after = |at: usize| bytes.get(at + 1).copied();
     let mut quote = None;
-    let mut depth = 0_usize;
+    let mut open: Vec<usize> = Vec::new();
     // Whether a value or key may begin here, and where the present one began.
     let (mut fresh, mut start) = (true, 0);
     let mut comment = false;
     for (at, letter) in text.char_indices() {
+        let depth = open.len();
         if comment || quote.is_some() {
             comment = comment && letter != '\n';
             quote = quote.filter(|open| *open != letter);
@@ -90,20 +105,21 @@ fn unquoted(text: &str) -> Option<(usize, &str)> {
             }
             '$' if depth > 0 && after(at) == Some(b'{') => {
                 let from = if fresh { at } else { start };
-                let close = at + text[at..].find('}')? + 1;
+                let close = text[at..].find('}').map_or(text.len(), |length| at + length + 1);
                 let rest = text[close..].find([',', '}', ']', ' ', '\n']);
-                return Some((from, &text[from..rest.map_or(text.len(), |rest| close + rest)]));
+                let value = &text[from..rest.map_or(text.len(), |rest| close + rest)];
+                return Flow { unquoted: Some((from, value)), open: None };
             }
             '[' if depth > 0 && !fresh => {
-                let close = at + text[at..].find(']')? + 1;
-                return Some((start, &text[start..close]));
+                let close = text[at..].find(']').map_or(text.len(), |length| at + length + 1);
+                return Flow { unquoted: Some((start, &text[start..close])), open: None };
             }
             '{' | '[' if fresh || depth > 0 => {
-                depth += 1;
+                open.push(at);
                 fresh = true;
             }
             '}' | ']' if depth > 0 => {
-                depth -= 1;
+                open.pop();
                 fresh = false;
             }
             ',' if depth > 0 => fresh = true,
@@ -116,7 +132,7 @@ fn unquoted(text: &str) -> Option<(usize, &str)> {
             _ => {}
         }
     }
-    None
+    Flow { unquoted: None, open: open.last().copied() }
 }
 
 #[cfg(test)]
@@ -124,8 +140,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_innermost_open_bracket_is_found() {
+        assert_eq!(flow("a: { b: [1, 2], c: [3").open, Some(19));
+        assert_eq!(flow("a: { b: 1 }\nc: {").open, Some(15));
+        assert_eq!(flow("a: { b: \"{\" }").open, None);
+    }
+
+    #[test]
     fn values_that_need_quotes_are_found() {
-        let value = |line| unquoted(line).map(|(_, value)| value);
+        let value = |text| flow(text).unquoted.map(|(_, value)| value);
         assert_eq!(value("    split: { rows: a, seed: ${seed} }"), Some("${seed}"));
         assert_eq!(value("  a: { name: run-${seed}, b: 1 }"), Some("run-${seed}"));
         assert_eq!(value("  a: { name: ${x}-run }"), Some("${x}-run"));

@@ -155,7 +155,8 @@ impl<'a> Interpolation<'a> {
             }
         }
         let first = names.first().copied().unwrap_or_default();
-        let mut mistake = Diagnostic::new(used, format!("cycle among parameters: `{} -> {first}`", names.join(" -> ")));
+        let mut mistake = Diagnostic::new(used, format!("cycle among parameters: `{} -> {first}`", names.join(" -> ")))
+            .label(format!("asks for `{first}`"));
         for (path, span) in &cycle[1..] {
             if *span != used && self.sources.slice(*span).contains("${") {
                 mistake = mistake.also(*span, format!("asks for `{path}`"));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::load::Manifest;
 use super::node::{Map, Node, Value};
-use super::template::{Piece, pieces};
+use super::template::{Piece, is_name, pieces};
 use crate::source::{Diagnostic, Span, did_you_mean};
 
 /// A `${...}` in a text: the names, and the place of the text.
@@ -24,7 +24,7 @@ impl Manifest {
                     Diagnostic::new(at, format!("a parameter cannot be called `{name}`"))
                         .help(format!("`${{{name}...}}` has a meaning of its own")),
                 );
-            } else if !super::template::is_name(name) {
+            } else if !is_name(name) {
                 mistakes.push(
                     Diagnostic::new(at, format!("`{name}` cannot be the name of a parameter"))
                         .help("use letters, digits, `_` and `-`"),
@@ -94,7 +94,7 @@ impl Manifest {
                 _ if whole => {}
                 Value::Map(inner) if part => self.unused(inner, &path, paths, unused),
                 _ if part => {}
-                _ if entry.key.source == self.source => unused.push((path, entry.key)),
+                _ if entry.key.source == self.source && is_name(name) => unused.push((path, entry.key)),
                 _ => {}
             }
         }

@@ -6,7 +6,7 @@ use super::merge::merge;
 use super::node::{Entry, Map, Node, Value};
 use super::template::is_template;
 use super::yaml::parse;
-use crate::source::{Diagnostic, Sources, Span, did_you_mean, one_of};
+use crate::source::{Diagnostic, Sources, Span, one_of};
 
 /// What such a text is called in messages.
 const NAME: &str = "--set";
@@ -53,11 +53,13 @@ fn replaced(map: &Map, names: &[&str], outer: &[&str], value: Node, at: Span) ->
         let message = format!("there is no parameter `{}`", path.join("."));
         let help = match outer {
             [] => one_of(name, known),
-            _ => did_you_mean(name, known.clone()).or_else(|| {
-                let listed: Vec<String> = known.map(|key| format!("`{key}`")).collect();
+            _ => {
                 let outer = outer.join(".");
-                Some(format!("`{outer}` has {}; write `{name}` under `{outer}` in the manifest to set it", listed.join(", ")))
-            }),
+                let paths: Vec<String> = known.map(|key| format!("{outer}.{key}")).collect();
+                let whole = path.join(".");
+                one_of(&whole, paths.iter().map(String::as_str))
+                    .map(|help| format!("{help}; only what stands in `params` can be set"))
+            }
         };
         return Err(Box::new(Diagnostic::new(at, message).maybe_help(help)));
     };

@@ -84,10 +84,16 @@ enum Content {
     List(Vec<Node>),
     Map {
         entries: Map,
-        key: Option<(String, Span)>,
+        key: Option<Key>,
     },
     /// A list or mapping that stands where a key belongs. Reported; what is inside is dropped.
     Key,
+}
+
+enum Key {
+    Good(String, Span),
+    /// It was reported; its value is dropped.
+    Bad,
 }
 
 struct Builder {
@@ -121,13 +127,10 @@ impl Builder {
             Event::Scalar(text, style, anchor, _) => {
                 let plain = style == ScalarStyle::Plain;
                 if self.at_key() {
-                    if plain && text == "<<" {
-                        self.mistakes.push(hints::merge_key(span));
-                    }
                     self.count(1)?;
-                    let node = Node::new(span, Value::Text(text.as_ref().into()));
-                    self.remember(anchor, &node, 1);
-                    self.set_key(text.into_owned(), span);
+                    self.remember(anchor, &Node::new(span, Value::Text(text.as_ref().into())), 1);
+                    let key = self.key(&text, plain, span);
+                    self.set_key(key);
                     return Some(());
                 }
                 let value = match plain {
@@ -152,23 +155,25 @@ impl Builder {
                 let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
                     let message = "this alias stands inside of what it names";
                     self.mistakes.push(Diagnostic::new(span, message));
-                    return self.put_null(span);
+                    self.put_broken(span);
+                    return Some(());
                 };
                 self.count(size)?;
                 if !self.at_key() {
                     self.put(node, size);
                 } else if let Value::Text(text) = node.value {
-                    self.set_key(text.to_string(), span);
+                    let key = self.key(&text, false, span);
+                    self.set_key(key);
                 } else {
                     self.not_a_key(span);
-                    self.set_key(String::new(), span);
+                    self.set_key(Key::Bad);
                 }
             }
             Event::UnresolvedAlias(name) => {
                 let message = format!("there is no anchor `&{name}` before this");
                 let mistake = Diagnostic::new(span, message);
                 self.mistakes.push(mistake.help("quote text that starts with `*`"));
-                return self.put_null(span);
+                self.put_broken(span);
             }
             _ => {}
         }
@@ -180,14 +185,23 @@ impl Builder {
         matches!(self.stack.last(), Some(Open { content: Content::Map { key: None, .. }, .. }))
     }
 
-    fn set_key(&mut self, text: String, span: Span) {
-        if text.contains("${") {
-            let mistake = Diagnostic::new(span, "`${` stands in a key");
-            self.mistakes.push(mistake.help("a key is written out; only values can be taken from parameters"));
-        }
+    fn set_key(&mut self, new: Key) {
         if let Some(Open { content: Content::Map { key, .. }, .. }) = self.stack.last_mut() {
-            *key = Some((text, span));
+            *key = Some(new);
         }
+    }
+
+    /// A key as it is written; a bad one is reported.
+    fn key(&mut self, text: &str, plain: bool, span: Span) -> Key {
+        let mistake = if plain && text == "<<" {
+            hints::merge_key(span)
+        } else if text.contains("${") {
+            Diagnostic::new(span, "`${` stands in a key").help("a key is written out; only values can be taken from parameters")
+        } else {
+            return Key::Good(text.to_owned(), span);
+        };
+        self.mistakes.push(mistake);
+        Key::Bad
     }
 
     fn not_a_key(&mut self, span: Span) {
@@ -195,12 +209,12 @@ impl Builder {
         self.mistakes.push(mistake.help("quote a value that starts with `{` or `[`"));
     }
 
-    fn put_null(&mut self, span: Span) -> Option<()> {
+    /// A key or value that was reported.
+    fn put_broken(&mut self, span: Span) {
         match self.at_key() {
-            true => self.set_key(String::new(), span),
-            false => self.put(Node::new(span, Value::Null), 1),
+            true => self.set_key(Key::Bad),
+            false => self.put(Node::new(span, Value::Broken), 1),
         }
-        Some(())
     }
 
     fn open(&mut self, start: Span, anchor: usize, flow: bool, content: Content) -> Option<()> {
@@ -221,7 +235,7 @@ impl Builder {
         let value = match open.content {
             Content::List(items) => Value::List(items.into()),
             Content::Map { entries, .. } => Value::Map(Arc::new(entries)),
-            Content::Key => return self.set_key(String::new(), open.start),
+            Content::Key => return self.set_key(Key::Bad),
         };
         // A block has no closing mark: it ends where its last value ends.
         let last = match &value {
@@ -255,7 +269,7 @@ impl Builder {
         match &mut open.content {
             Content::List(items) => items.push(node),
             Content::Map { entries, key } => {
-                let Some((name, span)) = key.take() else {
+                let Some(Key::Good(name, span)) = key.take() else {
                     return;
                 };
                 match entries.entry(name) {

@@ -71,7 +71,7 @@ pub(super) fn build<K: Kinds>(
     let description = text(manifest.description.as_ref(), "description", &mut values);
     let mut stages = Vec::new();
     for (name, entry) in manifest.stages.iter() {
-        stages.extend(stage(name, entry, kinds, sources, &mut values, mistakes));
+        stages.push(stage(name, entry, kinds, sources, &mut values, mistakes));
     }
     let directory = directory(&stages, kinds, mistakes);
     let mut drafts = Vec::new();
@@ -116,8 +116,10 @@ fn stage<'m, K: Kinds>(
     sources: &Sources,
     values: &mut Interpolation<'_>,
     mistakes: &mut Vec<Diagnostic>,
-) -> Option<Stage<'m>> {
+) -> Stage<'m> {
     let at = entry.key;
+    let nothing = Node::new(at, Value::Null);
+    let lost = Stage { name, at, beside: nothing, kind: None, matrix: None, whole: false };
     if !is_name(name) {
         mistakes.push(
             Diagnostic::new(at, format!("`{name}` cannot be the name of a stage")).help("use letters, digits, `_` and `-`"),
@@ -125,12 +127,12 @@ fn stage<'m, K: Kinds>(
     }
     let body = match &entry.node.value {
         Value::Map(body) => body,
-        Value::Broken => return None,
+        Value::Broken => return lost,
         _ => {
             let message = format!("stage `{name}` must be a mapping, and this is {}", entry.node.noun());
             let help = format!("write `{name}: {{ kind: {{ ... }} }}`; the kinds are {}", list(kinds.words()));
             mistakes.push(Diagnostic::new(entry.node.span, message).help(help));
-            return None;
+            return lost;
         }
     };
     let kind = kind(name, at, body, kinds, sources, mistakes);
@@ -147,7 +149,7 @@ fn stage<'m, K: Kinds>(
         .map(|(key, entry)| (key.clone(), entry.clone()))
         .collect();
     let beside = Node::new(at, Value::Map(Arc::new(beside)));
-    Some(Stage { name, at, beside, kind, matrix, whole })
+    Stage { name, at, beside, kind, matrix, whole }
 }
 
 /// The one kind of a stage. Where a manifest extends another, the kind it gives counts and the other's is dropped.
@@ -392,7 +394,8 @@ fn settle<S>(drafts: &[Draft<S>], order: &[usize], mistakes: &mut Vec<Diagnostic
                     all
                 }
             };
-            inputs.push(Input { port: wanted.port.clone(), from, many: wanted.many });
+            let through = matches!(wanted.from, WantedFrom::Through { .. });
+            inputs.push(Input { port: wanted.port.clone(), from, many: wanted.many, through });
         }
         settled[*number] = inputs;
     }

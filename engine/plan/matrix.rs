@@ -112,7 +112,7 @@ impl Reader {
         for (entry, span) in &include {
             self.include(entry, *span, &names, &axes, &mut rows);
         }
-        if rows.is_empty() {
+        if rows.is_empty() && !names.is_empty() {
             self.say(at, "this matrix excludes all of its combinations".to_owned(), None);
         }
         (names, Some(rows))

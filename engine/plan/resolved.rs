@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Instance, Plan};
 use crate::fields::Origin;
+use crate::manifest::{Node, Value};
 use crate::source::Sources;
 
 /// The effective values of one instance.
@@ -26,11 +27,46 @@ pub struct Line {
     pub path: String,
     /// The value as it would be written.
     pub value: String,
-    /// `default`, `m.yaml:8:12`, `--set talk.rounds=2 (parameter `talk`)`, `stage`, `file at m.yaml:3:7`.
+    /// `default`, `m.yaml:8:12`, `--set talk.rounds=2 (parameter `talk`)`, `stage`, `stage, by way of another`, or
+    /// `file at m.yaml:3:7`.
     pub from: String,
 }
 
+/// More lines than this are not read; parameters can share values and hold more of them than any text.
+const MOST_LINES: usize = 10_000;
+/// Nor are longer values.
+const LONGEST: usize = 200;
+
 impl<S> Plan<S> {
+    /// Every parameter after resolution, a line for each of its fields.
+    #[must_use]
+    pub fn resolved_params(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (name, node) in &self.params {
+            self.param_lines(name.clone(), node, &mut lines);
+        }
+        lines
+    }
+
+    fn param_lines(&self, path: String, node: &Node, lines: &mut Vec<Line>) {
+        if lines.len() >= MOST_LINES {
+            return;
+        }
+        match &node.value {
+            Value::Map(map) if !map.is_empty() => {
+                for (key, entry) in map.iter() {
+                    self.param_lines(format!("{path}.{key}"), &entry.node, lines);
+                }
+            }
+            _ => {
+                let mut value = String::new();
+                write_value(node, &mut value);
+                let origin = Origin::Written { at: node.span, via: node.via.as_deref().cloned() };
+                lines.push(Line { path, value, from: self::origin(&origin, &self.sources) });
+            }
+        }
+    }
+
     /// Every effective value, instance by instance, in the order of the plan.
     #[must_use]
     pub fn resolved(&self) -> Vec<Resolved> {
@@ -54,12 +90,50 @@ impl<S> Plan<S> {
                 ([one], false) => (*one).to_owned(),
                 (names, _) => format!("[{}]", names.join(", ")),
             };
-            Line { path: input.port.0.clone(), value, from: "stage".to_owned() }
+            Line {
+                path: input.port.0.clone(),
+                value,
+                from: if input.through { "stage, by way of another" } else { "stage" }.to_owned(),
+            }
         });
         Resolved {
             name: instance.name.clone(),
             kind: instance.kind.clone(),
             lines: settings.chain(files).chain(inputs).collect(),
+        }
+    }
+}
+
+/// A value as it would be written, cut where it gets long.
+fn write_value(node: &Node, text: &mut String) {
+    if text.len() > LONGEST {
+        if !text.ends_with("...") {
+            text.push_str("...");
+        }
+        return;
+    }
+    match &node.value {
+        Value::Null | Value::Broken => text.push_str("null"),
+        Value::Bool(value) => text.push_str(&value.to_string()),
+        Value::Int(value) => text.push_str(&value.to_string()),
+        Value::Float(value) => text.push_str(&format!("{value:?}")),
+        Value::Text(value) => text.push_str(&format!("{value:?}")),
+        Value::List(items) => {
+            text.push('[');
+            for (at, item) in items.iter().enumerate().take(LONGEST) {
+                text.push_str(if at == 0 { "" } else { ", " });
+                write_value(item, text);
+            }
+            text.push(']');
+        }
+        Value::Map(map) => {
+            text.push('{');
+            for (at, (key, entry)) in map.iter().enumerate().take(LONGEST) {
+                text.push_str(if at == 0 { " " } else { ", " });
+                text.push_str(&format!("{key}: "));
+                write_value(&entry.node, text);
+            }
+            text.push_str(" }");
         }
     }
 }

@@ -2,7 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
 
+mod example;
+mod extends;
 mod kinds;
+mod language;
+mod limits;
+mod matrix;
+mod random;
+mod set;
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,7 +21,7 @@ use self::kinds::TestKinds;
 use super::*;
 
 /// The example of the manifest's documentation.
-const SPARSE: &str = r#"
+pub(crate) const SPARSE: &str = r#"
 talkflow: 1
 name: movielens-sparse
 params:
@@ -86,7 +93,8 @@ impl Folder {
     }
 }
 
-fn load(text: &str, sets: &[&str]) -> Result<Plan<String>, Diagnostics> {
+/// Plans a text.
+pub(crate) fn load(text: &str, sets: &[&str]) -> Result<Plan<String>, Diagnostics> {
     Folder::new(&[("m.yaml", text)]).load("m.yaml", sets)
 }
 
@@ -107,56 +115,16 @@ fn inputs(plan: &Plan<String>, name: &str) -> Vec<String> {
     instance(plan, name).inputs.iter().map(line).collect()
 }
 
-#[test]
-fn the_documented_example_becomes_a_plan() {
-    let plan = load(SPARSE, &[]).unwrap();
-    let names: Vec<&str> = plan.instances.iter().map(|instance| instance.name.as_str()).collect();
-    assert_eq!(
-        names,
-        [
-            "ratings",
-            "split",
-            "teacher",
-            "features",
-            "student[genre=Western,method=scratch]",
-            "student[genre=Western,method=label]",
-            "student[genre=Western,method=talk]",
-            "student[genre=Film-Noir,method=scratch]",
-            "student[genre=Film-Noir,method=label]",
-            "student[genre=Film-Noir,method=talk]",
-            "scores",
-        ]
-    );
-    assert_eq!(inputs(&plan, "split"), ["rows <- ratings"]);
-    assert_eq!(inputs(&plan, "teacher"), ["rows <- split", "ratings <- ratings"]);
-    let talk = "student[genre=Western,method=talk]";
-    assert_eq!(inputs(&plan, talk), ["rows <- split", "ratings <- ratings", "teacher <- teacher", "features <- features"]);
-    // What a method does not use is no input.
-    assert_eq!(inputs(&plan, "student[genre=Western,method=scratch]"), ["rows <- split", "ratings <- ratings"]);
-    assert_eq!(setting(&plan, talk, "method.talk.rounds"), "1");
-    assert_eq!(setting(&plan, talk, "where.genre"), "\"Western\"");
-    let talk = instance(&plan, talk);
-    assert_eq!(talk.resources, Resources { cores: Some(1), memory: Some(2 << 30) });
-    assert_eq!(talk.timeout, Some(Duration::from_secs(600)));
-    assert_eq!(talk.description.as_deref(), Some("a student for Western by talk"));
-    assert_eq!(plan.name, "movielens-sparse");
+/// What `SPARSE` starts with, up to its parameters.
+fn small(params: &str, stages: &str) -> String {
+    let params = if params.is_empty() { String::new() } else { format!("params: {params}\n") };
+    format!("talkflow: 1\n{params}stages:\n  ratings:\n    dataset: {{ name: movielens/100k }}\n{stages}")
 }
 
-#[test]
-fn the_mistakes_of_each_bad_manifest_are_as_recorded() {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    let mut files: Vec<_> = fs::read_dir("tests/bad").unwrap().map(|file| file.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    files.sort();
-    assert!(!files.is_empty());
-    settings.bind(|| {
-        for path in files {
-            let result = super::load(&path, &[], &no_env, &TestKinds);
-            let text = result.map_or_else(|mistakes| mistakes.render(), |_| "no mistakes".to_owned());
-            insta::assert_snapshot!(path.file_stem().unwrap().to_str().unwrap(), text);
-        }
-    });
+/// Settings of every instance, as a key would see them.
+fn canonical(plan: &Plan<String>) -> Vec<(String, Vec<String>)> {
+    let lines = |instance: &Instance<String>| {
+        instance.settings.canonical().map(|(path, value)| format!("{path} {value}")).collect::<Vec<_>>()
+    };
+    plan.instances.iter().map(|instance| (instance.name.clone(), lines(instance))).collect()
 }

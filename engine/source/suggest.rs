@@ -36,7 +36,8 @@ pub fn one_of<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Cl
 fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |word: &str| word.to_lowercase().replace(['-', ' '], "_");
     let folded = plain(word);
-    let allowed = word.chars().count().max(3) / 3;
+    // Two letters are near to everything.
+    let allowed = word.chars().count() / 3;
     let mut best = None;
     for candidate in candidates {
         let distance = strsim::damerau_levenshtein(&folded, &plain(candidate));
@@ -59,6 +60,7 @@ mod tests {
         assert_eq!(nearest("sede", words), Some("seed"));
         assert_eq!(nearest("rounds", words), None);
         assert_eq!(nearest("ad", ["adam", "sgd"]), None);
+        assert_eq!(nearest("3", ["1", "2"]), None);
     }
 
     #[test]
