@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -62,31 +62,34 @@ impl TableWriter {
         Ok(Self { path: path.to_owned(), schema, file, factory, groups: 0 })
     }
 
-    /// Writes one row group; the columns are encoded in parallel and appended in order.
-    pub(crate) fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), Error> {
-        self.write_group(columns).map_err(Error::parquet(&self.path))
+    /// Writes row groups; their columns are encoded in parallel and appended in order.
+    pub(crate) fn write(&mut self, groups: &[Vec<ArrayRef>]) -> Result<(), Error> {
+        self.write_groups(groups).map_err(Error::parquet(&self.path))
     }
 
-    fn write_group(&mut self, columns: Vec<ArrayRef>) -> Result<(), ParquetError> {
-        let mut leaves = Vec::new();
-        for (field, column) in self.schema.fields().iter().zip(&columns) {
-            leaves.extend(compute_leaves(field, column)?);
+    fn write_groups(&mut self, groups: &[Vec<ArrayRef>]) -> Result<(), ParquetError> {
+        let mut work = Vec::new();
+        for columns in groups {
+            let writers = self.factory.create_column_writers(self.groups)?;
+            self.groups += 1;
+            let mut leaves = Vec::with_capacity(writers.len());
+            for (field, column) in self.schema.fields().iter().zip(columns) {
+                leaves.extend(compute_leaves(field, column)?);
+            }
+            work.push(writers.into_iter().zip(leaves).collect::<Vec<_>>());
         }
-        let writers = self.factory.create_column_writers(self.groups)?;
-        let chunks = writers
-            .into_par_iter()
-            .zip(leaves)
-            .map(|(mut writer, leaf)| {
-                writer.write(&leaf)?;
-                writer.close()
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut group = self.file.next_row_group()?;
-        for chunk in chunks {
-            chunk.append_to_row_group(&mut group)?;
+        let encode = |columns: Vec<(ArrowColumnWriter, ArrowLeafColumn)>| {
+            let columns = columns.into_par_iter().map(|(mut writer, leaf)| writer.write(&leaf).and_then(|()| writer.close()));
+            columns.collect::<Result<Vec<_>, _>>()
+        };
+        let encoded = work.into_par_iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        for chunks in encoded {
+            let mut group = self.file.next_row_group()?;
+            for chunk in chunks {
+                chunk.append_to_row_group(&mut group)?;
+            }
+            group.close()?;
         }
-        group.close()?;
-        self.groups += 1;
         Ok(())
     }
 
@@ -113,7 +116,7 @@ pub(crate) fn write_whole(path: &Path, batch: &RecordBatch) -> Result<(), Error>
     let mut start = 0;
     while start < batch.num_rows() {
         let group = batch.slice(start, GROUP.min(batch.num_rows() - start));
-        writer.write(group.columns().to_vec())?;
+        writer.write(&[group.columns().to_vec()])?;
         start += group.num_rows();
     }
     writer.finish()

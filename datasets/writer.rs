@@ -123,13 +123,14 @@ impl Writer {
         } else {
             new_null_array(&DataType::Int64, count)
         };
-        self.table.write(vec![
+        let columns: Vec<ArrayRef> = vec![
             Arc::new(UInt32Array::from(ids)),
             Arc::new(UInt32Array::from(first(&mut self.user, count))),
             Arc::new(UInt32Array::from(first(&mut self.item, count))),
             Arc::new(Float32Array::from(first(&mut self.rating, count))),
             timestamp,
-        ])?;
+        ];
+        self.table.write(&[columns])?;
         self.written = end;
         Ok(())
     }

@@ -192,57 +192,13 @@ impl Interner {
 }
 
 /// A rating in decimal notation, rounded to the nearest `f32`; `None` where it is not a finite number.
-#[inline]
 pub(crate) fn rating(field: &[u8]) -> Option<f32> {
-    // "4", "4.5": exact in integers below 2^24, and one division rounds correctly.
-    let (mut digits, mut scale, mut point) = (0_u32, 1.0_f32, false);
-    if field.is_empty() || field.len() > 7 {
-        return slow_rating(field);
-    }
-    for &byte in field {
-        let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            digits = digits * 10 + u32::from(digit);
-            if point {
-                scale *= 10.0;
-            }
-        } else if byte == b'.' && !point {
-            point = true;
-        } else {
-            return slow_rating(field);
-        }
-    }
-    if field.len() == 1 && point {
-        return None;
-    }
-    Some(digits as f32 / scale)
-}
-
-#[cold]
-fn slow_rating(field: &[u8]) -> Option<f32> {
     let text = std::str::from_utf8(field).ok()?.trim();
     text.parse::<f32>().ok().filter(|value| value.is_finite())
 }
 
 /// Whole seconds since 1970; a fraction (`978300760.0`, as RecBole writes) is dropped towards the past.
-#[inline]
 pub(crate) fn timestamp(field: &[u8]) -> Option<i64> {
-    if field.is_empty() || field.len() > 18 {
-        return slow_timestamp(field);
-    }
-    let mut value = 0_i64;
-    for &byte in field {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return slow_timestamp(field);
-        }
-        value = value * 10 + i64::from(digit);
-    }
-    Some(value)
-}
-
-#[cold]
-fn slow_timestamp(field: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(field).ok()?.trim();
     if let Ok(whole) = text.parse::<i64>() {
         return Some(whole);
@@ -313,12 +269,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn the_quick_path_agrees_with_the_library(whole in 0_u32..100_000, places in 0_usize..5) {
-            let text = format!("{:.places$}", f64::from(whole) / 10_f64.powi(places as i32));
-            prop_assert_eq!(rating(text.as_bytes()), text.parse::<f32>().ok());
-        }
-
         #[test]
         fn an_id_is_written_as_it_was_read(id in "[0-9]{1,12}|[a-z0-9]{1,6}") {
             prop_assert_eq!(names(&[&[&id]]).1, [id]);

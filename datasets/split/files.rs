@@ -46,13 +46,18 @@ impl Split {
         let schema = Schema::new(vec![Field::new("row", DataType::UInt32, false), Field::new("part", kind, false)]);
         let mut table = TableWriter::create(&files.split, Arc::new(schema), &[Packing::Differences, Packing::Dictionary])?;
         let names: ArrayRef = Arc::new(StringArray::from_iter_values(Part::ALL.map(Part::name)));
-        let mut row = 0_u32;
-        for group in self.parts.chunks(GROUP) {
-            let rows = UInt32Array::from_iter_values(row..row + group.len() as u32);
-            let keys = Int8Array::from_iter_values(group.iter().map(|&part| part as i8));
+        let columns = |(group, parts): (usize, &[Part])| -> Result<Vec<ArrayRef>, Error> {
+            let row = (group * GROUP) as u32;
+            let rows = UInt32Array::from_iter_values(row..row + parts.len() as u32);
+            let keys = Int8Array::from_iter_values(parts.iter().map(|&part| part as i8));
             let parts = DictionaryArray::<Int8Type>::try_new(keys, Arc::clone(&names)).map_err(Error::parquet(&files.split))?;
-            table.write(vec![Arc::new(rows), Arc::new(parts)])?;
-            row += group.len() as u32;
+            Ok(vec![Arc::new(rows), Arc::new(parts)])
+        };
+        let groups: Vec<_> = self.parts.chunks(GROUP).enumerate().collect();
+        // As many groups at a time as there are cores, so that not all of a large split is in memory twice.
+        for groups in groups.chunks(rayon::current_num_threads()) {
+            let groups = groups.iter().copied().map(columns).collect::<Result<Vec<_>, _>>()?;
+            table.write(&groups)?;
         }
         table.finish()?;
         let mut text = serde_json::to_vec_pretty(&self.summary).map_err(|e| Error::Setting(format!("{SPLIT_SUMMARY}: {e}")))?;
