@@ -68,12 +68,11 @@ pub(crate) fn cuda() -> Result<std::convert::Infallible, TrainError> {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "cuda")))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(not(feature = "cuda"))]
     fn without_the_feature_the_error_says_what_to_do() {
         let message = DeviceKind::Cuda.check().map_or_else(|error| error.to_string(), |()| String::new());
         assert!(message.contains("`cuda` is not available"), "{message}");

@@ -146,3 +146,70 @@ impl<D: Ops> Graph<D> {
         self.device.try_zeros_like(&())?.put_tape(self.tape.unwrap_or_default()).try_backward()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use dfdx::tensor::Cpu;
+
+    use super::*;
+
+    type Build = fn(&mut Graph<Cpu>, &Var<Cpu>, &Var<Cpu>) -> Var<Cpu>;
+
+    /// Each operation on the host against finite differences of sum(seed * result); all are at most quadratic, so central
+    /// differences are exact but for rounding.
+    #[test]
+    fn host_operations_have_the_gradients_of_finite_differences() {
+        let device = Cpu::default();
+        let operations: [(&str, Build); 4] = [
+            ("join", |graph, a, b| graph.join(a, b).unwrap()),
+            ("add", |graph, a, b| graph.add(a, b).unwrap()),
+            ("product", |graph, a, _| graph.product_of_halves(a).unwrap()),
+            ("row_sums", |graph, a, _| graph.row_sums(a).unwrap()),
+        ];
+        let (a, b): (Vec<f32>, Vec<f32>) = (0..8).map(|i| (i as f32 * 0.5 - 1.0, 2.0 - i as f32)).unzip();
+        for (name, operation) in operations {
+            let value = |a: &[f32], b: &[f32]| {
+                let mut graph = Graph::inference(&device);
+                let (a, b) = (graph.leaf(a.to_vec(), 2, 4).unwrap(), graph.leaf(b.to_vec(), 2, 4).unwrap());
+                let out = operation(&mut graph, &a, &b);
+                assert!(!out.wanted, "inference records nothing");
+                to_host(&out.value)
+            };
+            let seed: Vec<f32> = (0..value(&a, &b).len()).map(|i| 1.0 + i as f32).collect();
+            let loss = |a: &[f32], b: &[f32]| value(a, b).iter().zip(&seed).map(|(y, s)| y * s).sum::<f32>();
+            let mut graph = Graph::training(&device);
+            let leaves = [graph.leaf(a.clone(), 2, 4).unwrap(), graph.leaf(b.clone(), 2, 4).unwrap()];
+            let out = operation(&mut graph, &leaves[0], &leaves[1]);
+            graph.seed(&out, seed.clone());
+            let mut gradients = graph.backward().unwrap();
+            for (side, leaf) in leaves.iter().enumerate() {
+                let found = device.take_gradient(&mut gradients, &leaf.value).unwrap();
+                for index in 0..8 {
+                    let at = |step: f32| {
+                        let mut sides = [a.clone(), b.clone()];
+                        sides[side][index] += step;
+                        loss(&sides[0], &sides[1])
+                    };
+                    let expected = (at(0.5) - at(-0.5)) / 1.0;
+                    assert!((found[index] - expected).abs() < 1e-3, "{name} side {side} [{index}]");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_gradient_flows_through_what_is_stopped() {
+        let device = Cpu::default();
+        let mut graph = Graph::training(&device);
+        let leaf = graph.leaf(vec![1.0, 2.0], 1, 2).unwrap();
+        let sum = graph.add(&leaf, &leaf.stopped()).unwrap();
+        assert!(sum.wanted);
+        graph.seed(&sum, vec![1.0, 1.0]);
+        graph.seed(&sum.stopped(), vec![9.0, 9.0]);
+        let stopped = graph.add(&leaf.stopped(), &leaf.stopped()).unwrap();
+        assert!(!stopped.wanted);
+        let mut gradients = graph.backward().unwrap();
+        assert_eq!(device.take_gradient(&mut gradients, &leaf.value).unwrap(), [1.0, 1.0]);
+    }
+}

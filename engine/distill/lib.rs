@@ -33,6 +33,8 @@ mod random;
 mod table;
 mod teacher;
 mod tensors;
+#[cfg(test)]
+mod testing;
 mod trainer;
 
 pub use curves::Curves;

@@ -59,3 +59,34 @@ impl Monitor {
         monitor
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCALE: Scale = Scale { min: 1.0, max: 5.0 };
+
+    fn predictions(deep: &[f32], fallback: &[bool]) -> Predictions {
+        Predictions { ratings: vec![3.0; deep.len()], deep: deep.to_vec(), fallback: fallback.to_vec(), clipped: 2 }
+    }
+
+    /// Deep parts 1, -1 on wide parts 2, 3: predictions 3, 2. Their deviations are 1, -1 and 1/2, -1/2: sd 1, covariance 1/2, variance 1/4, and so a
+    /// share of 2 for the deep part and -1 for the wide. The third row fell back and counts nowhere.
+    #[test]
+    fn spread_and_share_by_hand() {
+        let monitor = Monitor::of(&predictions(&[1.0, -1.0, 0.0], &[false, false, true]), &[3.0, 2.0, 9.0], SCALE, true);
+        assert_eq!(monitor.deep_sd, Some(1.0));
+        assert_eq!(monitor.deep_share, Some(2.0));
+        assert_eq!(monitor.collapsed, Some(false));
+        assert_eq!((monitor.validation_rows, monitor.validation_fallbacks, monitor.validation_clipped), (3, 1, 2));
+    }
+
+    #[test]
+    fn a_deep_path_that_says_nothing_has_collapsed() {
+        let flat = predictions(&[0.5, 0.52, 0.48, 0.5], &[false; 4]);
+        let monitor = Monitor::of(&flat, &[3.0, 4.0, 2.0, 3.5], SCALE, true);
+        assert_eq!(monitor.collapsed, Some(true));
+        assert_eq!(Monitor::of(&flat, &[3.0; 4], SCALE, false).collapsed, None);
+        assert_eq!(Monitor::of(&flat, &[3.0; 4], SCALE, true).deep_share, Some(0.0), "no variance has no shares");
+    }
+}

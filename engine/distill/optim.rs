@@ -338,3 +338,60 @@ pub(crate) fn at_least_one(field: &'static str, value: usize) -> Result<(), Spec
 fn within(field: &'static str, value: f64, inside: bool, range: &'static str) -> Result<(), SpecError> {
     if inside && value.is_finite() { Ok(()) } else { Err(SpecError::Range { field, value, range }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_follow_their_formulas() {
+        let at = |schedule: &Schedule, epoch, step| schedule.factor(epoch, step, 4, 10);
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} instead of {b}");
+        let course = |course| Schedule { warm_up: 0.0, course };
+        close(at(&Schedule::default(), 7, 3), 1.0);
+        close(at(&course(Course::Cosine { floor: 0.2 }), 0, 0), 1.0);
+        close(at(&course(Course::Cosine { floor: 0.2 }), 5, 0), 0.6);
+        close(at(&course(Course::Step { every: 3, factor: 0.5 }), 7, 0), 0.25);
+        close(at(&course(Course::Exponential { factor: 0.25 }), 1, 2), 0.125);
+        // Two epochs of four steps: the first step has an eighth, the eighth all.
+        let rising = Schedule { warm_up: 2.0, course: Course::Constant };
+        close(at(&rising, 0, 0), 0.125);
+        close(at(&rising, 1, 3), 1.0);
+        close(at(&rising, 3, 0), 1.0);
+    }
+
+    #[test]
+    fn clipping_bounds_the_norm_and_leaves_small_gradients_alone() {
+        assert_eq!(clip_scale(4.0, Some(1.0)), 0.25);
+        assert_eq!(clip_scale(0.5, Some(1.0)), 1.0);
+        assert_eq!(clip_scale(1e9, None), 1.0);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let adam = |change: fn(&mut Adam)| {
+            let mut adam = Adam::default();
+            change(&mut adam);
+            Optimizer::Adam(adam).check().map_err(|error| error.to_string())
+        };
+        let sgd = |momentum| Optimizer::Sgd(Sgd { momentum, ..Sgd::default() }).check().map_err(|error| error.to_string());
+        let schedule = |warm_up, course| Schedule { warm_up, course }.check().map_err(|error| error.to_string());
+        for (result, part) in [
+            (adam(|a| a.rate = 0.0), "`rate` is 0, but must be above 0"),
+            (adam(|a| a.rate = f64::NAN), "`rate` is NaN"),
+            (adam(|a| a.betas.1 = 1.0), "`betas` is 1, but must be at least 0 and below 1"),
+            (adam(|a| a.eps = f64::INFINITY), "`eps` is inf"),
+            (adam(|a| a.decay.embeddings = -1.0), "`decay.embeddings` is -1"),
+            (adam(|a| a.decay.weights = 1000.0), "below 1 / rate"),
+            (sgd(1.0), "`momentum` is 1"),
+            (schedule(-1.0, Course::Constant), "`warm_up` is -1"),
+            (schedule(0.0, Course::Cosine { floor: 2.0 }), "`floor` is 2"),
+            (schedule(0.0, Course::Step { every: 0, factor: 0.5 }), "`every` is 0"),
+            (schedule(0.0, Course::Exponential { factor: 0.0 }), "`factor` is 0"),
+        ] {
+            assert!(result.as_ref().is_err_and(|message| message.contains(part)), "{part}: {result:?}");
+        }
+        assert_eq!(adam(|_| {}), Ok(()));
+        assert_eq!(sgd(0.9), Ok(()));
+    }
+}

@@ -124,6 +124,12 @@ impl<D: Ops> Params<D> {
         Ok(sum)
     }
 
+    /// The gradients collected, by name.
+    #[cfg(test)]
+    pub(crate) fn gradients(&self) -> impl Iterator<Item = (&str, &[f32])> {
+        self.params.iter().map(|param| (param.name.as_str(), param.gradient.as_slice()))
+    }
+
     /// Moves the weights against the gradients collected.
     pub(crate) fn update(&mut self, rule: &Rule<'_>) {
         self.count += 1;

@@ -101,6 +101,11 @@ impl Tensors {
         self.0.get(name).map(|tensor| tensor.shape.as_slice())
     }
 
+    /// A name that `other` does not have.
+    pub(crate) fn stranger_to(&self, other: &Tensors) -> Option<&str> {
+        self.0.keys().find(|name| !other.0.contains_key(*name)).map(String::as_str)
+    }
+
     /// Adds all tensors of `other`, their names preceded by `prefix`.
     pub(crate) fn extend(&mut self, prefix: &str, other: Tensors) {
         self.0.extend(other.0.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));

@@ -14,7 +14,7 @@ use crate::curves::Curves;
 use crate::device::{DeviceKind, failed};
 use crate::error::{SpecError, TrainError};
 use crate::graph::Graph;
-use crate::methods::{Learner, Method, Step};
+use crate::methods::{Learner, Method, Step, missing};
 use crate::metrics::{mae, rmse};
 use crate::model::{Predictions, RatingModel, Scale, clip};
 use crate::models::ModelSpec;
@@ -322,7 +322,18 @@ struct Session<'a, D: Ops> {
 
 impl<'a, D: Ops> Session<'a, D> {
     fn new(config: &'a TrainConfig, data: &'a TaskData<'a>, view: TeacherView<'a>, device: D) -> Result<Self, TrainError> {
-        let teacher = if config.method.needs().any() { Some(Aligned::new(view, &data.train.row)?) } else { None };
+        let needs = config.method.needs();
+        for (needed, there, what) in [
+            (needs.low, view.low.is_some(), "low states"),
+            (needs.high, view.high.is_some(), "high states"),
+            (needs.output, view.output.is_some(), "predictions"),
+            (needs.upper_layers, view.upper.is_some(), "upper layers"),
+        ] {
+            if needed && !there {
+                return Err(missing(what));
+            }
+        }
+        let teacher = if needs.any() { Some(Aligned::new(view, &data.train.row)?) } else { None };
         let model = config.method.trained_model(&config.model);
         let mut student =
             Student::fresh(&device, &model, config.seed, (data.users, data.items), data.train).map_err(failed::<D>)?;
@@ -546,5 +557,497 @@ impl<'a, D: Ops> Session<'a, D> {
             best_epoch: best.epoch,
             validation_rmse: best.rmse,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use super::*;
+    use crate::methods::{Feature, InteractInto, Label, OneWay, Protocol, Talk, Weights};
+    use crate::models::Ncf;
+    use crate::optim::Sgd;
+    use crate::testing::{ITEMS, SCALE, Task, Teacher, USERS, config, rows};
+
+    fn run(method: Method, teacher: &Teacher) -> Trained {
+        run_with(&TrainConfig { method, ..config() }, teacher)
+    }
+
+    fn run_with(config: &TrainConfig, teacher: &Teacher) -> Trained {
+        train(config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, &mut ()).unwrap()
+    }
+
+    fn bytes(trained: &Trained) -> Vec<u8> {
+        trained.model.to_safetensors().unwrap()
+    }
+
+    fn talk(rounds: usize) -> Talk {
+        Talk { rounds, message_dim: 4, ..Talk::default() }
+    }
+
+    /// One of each method.
+    fn methods() -> Vec<Method> {
+        vec![
+            Method::BiasOnly,
+            Method::Scratch,
+            Method::Label(Label::default()),
+            Method::Feature(Feature::default()),
+            Method::OneWay(OneWay::default()),
+            Method::Talk(talk(2)),
+            Method::Talk(Talk {
+                protocol: Protocol::AskAnswer,
+                weights: Weights { student_state: 0.1, label: 0.5, ..Weights::default() },
+                ..talk(2)
+            }),
+        ]
+    }
+
+    #[test]
+    fn every_method_learns_and_keeps_its_best_epoch() {
+        let teacher = Teacher::new();
+        for method in methods() {
+            let config = TrainConfig { method: method.clone(), epochs: 8, ..config() };
+            let trained = run_with(&config, &teacher);
+            let task = trained.curves.column("task").unwrap();
+            assert!(task[7] < task[0], "{method:?}: {task:?}");
+            assert!(trained.curves.columns().iter().flat_map(|(_, values)| values).all(|v| v.is_finite()), "{method:?}");
+            let curve = trained.curves.column("validation_rmse").unwrap();
+            let least = curve.iter().copied().fold(f64::INFINITY, f64::min);
+            assert_eq!(curve[trained.best_epoch - 1], least);
+            assert_eq!(trained.validation_rmse, least);
+            // The weights returned are those of that epoch.
+            let validation = Task::new().validation;
+            let some = |indices: &[u32]| indices.iter().copied().map(Some).collect::<Vec<_>>();
+            let predicted = trained.model.predict(&some(&validation.user), &some(&validation.item)).unwrap();
+            assert_eq!(rmse(&predicted.ratings, &validation.rating), Some(least));
+        }
+    }
+
+    /// What is planted is a product of factors that bias terms cannot express.
+    #[test]
+    fn a_deep_path_beats_bias_terms_where_there_is_structure() {
+        let teacher = Teacher::new();
+        let config = |method| TrainConfig { method, epochs: 40, ..config() };
+        let bias = run_with(&config(Method::BiasOnly), &teacher);
+        let scratch = run_with(&config(Method::Scratch), &teacher);
+        assert!(scratch.validation_rmse < 0.95 * bias.validation_rmse);
+        assert_eq!(bias.model.spec().name(), "bias");
+        assert_eq!(bias.monitor.collapsed, None);
+        assert_eq!(scratch.monitor.collapsed, Some(false));
+    }
+
+    #[test]
+    fn training_again_gives_the_same_bytes() {
+        let teacher = Teacher::new();
+        let method = || Method::Talk(talk(1));
+        assert_eq!(bytes(&run(method(), &teacher)), bytes(&run(method(), &teacher)));
+        let other = TrainConfig { seed: 2, method: method(), ..config() };
+        assert_ne!(bytes(&run(method(), &teacher)), bytes(&run_with(&other, &teacher)));
+    }
+
+    /// A talk whose terms weigh nothing is training from scratch, to the last bit: initial weights, batches and dropout are the
+    /// method's no business.
+    #[test]
+    fn methods_share_initial_weights_batches_and_dropout() {
+        let teacher = Teacher::new();
+        let tiny = 1e-30;
+        let weights = Weights { interact: tiny, message: tiny, state: tiny, student_state: tiny, label: tiny };
+        let scratch = run(Method::Scratch, &teacher);
+        for protocol in [Protocol::Circular, Protocol::AskAnswer] {
+            let silent = run(Method::Talk(Talk { weights: weights.clone(), protocol, ..talk(2) }), &teacher);
+            assert_eq!(bytes(&scratch), bytes(&silent));
+        }
+    }
+
+    #[test]
+    fn without_rounds_a_talk_is_one_way() {
+        let teacher = Teacher::new();
+        let one_way = run(Method::OneWay(OneWay { weight: 0.2, message_dim: 4, ..OneWay::default() }), &teacher);
+        for protocol in [Protocol::Circular, Protocol::AskAnswer] {
+            let weights = Weights { student_state: 0.2, ..Weights::default() };
+            let talk = run(Method::Talk(Talk { protocol, weights, ..talk(0) }), &teacher);
+            assert_eq!(bytes(&one_way), bytes(&talk));
+            assert_eq!(one_way.curves, talk.curves);
+            assert_eq!(one_way.cost, talk.cost);
+        }
+    }
+
+    #[test]
+    fn the_teacher_is_left_as_it_was() {
+        let teacher = Teacher::new();
+        let (weights, upper) = (teacher.model.to_safetensors().unwrap(), teacher.upper.clone());
+        for method in methods() {
+            run(method, &teacher);
+        }
+        assert_eq!(teacher.model.to_safetensors().unwrap(), weights);
+        assert_eq!(teacher.upper, upper);
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let teacher = Teacher::new();
+        // Products above gemm's threshold for sharing work out.
+        let model = ModelSpec::Ncf(Ncf { embedding: 40, hidden: vec![96, 64], dropout: 0.1, ..Ncf::default() });
+        let config = TrainConfig { model, method: Method::Talk(talk(2)), batch: 256, epochs: 2, ..config() };
+        let results: Vec<(Vec<u8>, Curves)> = [1, 2, 4]
+            .into_iter()
+            .map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let trained = pool.install(|| run_with(&config, &teacher));
+                (bytes(&trained), trained.curves)
+            })
+            .collect();
+        assert!(results.iter().all(|result| *result == results[0]));
+    }
+
+    /// Cancels before batch number `after`, and keeps checkpoints in a folder.
+    struct Killed<'a> {
+        dir: &'a Path,
+        after: std::cell::Cell<usize>,
+        epochs: usize,
+    }
+
+    impl TrainIo for Killed<'_> {
+        fn epoch(&mut self, progress: &Progress<'_>) {
+            assert_eq!(progress.of, 5);
+            self.epochs += 1;
+        }
+
+        fn cancelled(&self) -> bool {
+            let left = self.after.get();
+            self.after.set(left.saturating_sub(1));
+            left == 0
+        }
+
+        fn checkpoint_dir(&self) -> Option<&Path> {
+            Some(self.dir)
+        }
+    }
+
+    fn killed(dir: &Path, after: usize) -> Killed<'_> {
+        Killed { dir, after: std::cell::Cell::new(after), epochs: 0 }
+    }
+
+    fn interrupted(config: &TrainConfig, teacher: &Teacher, io: &mut Killed<'_>) -> Result<Trained, TrainError> {
+        train(config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, io)
+    }
+
+    #[test]
+    fn killed_and_resumed_equals_uninterrupted() {
+        let teacher = Teacher::new();
+        let sgd = Optimizer::Sgd(Sgd { rate: 0.05, momentum: 0.9, ..Sgd::default() });
+        let talk = Method::Talk(talk(1));
+        for (method, optimizer) in [(Method::Scratch, sgd), (talk, config().optimizer)] {
+            let config = TrainConfig { method, optimizer, ..config() };
+            let whole = run_with(&config, &teacher);
+            // Eight batches an epoch: at the very start, within an epoch, at its end, twice in a row.
+            for kills in [vec![0], vec![3], vec![8], vec![11, 2, 17]] {
+                let dir = tempfile::tempdir().unwrap();
+                for &after in &kills {
+                    let error = interrupted(&config, &teacher, &mut killed(dir.path(), after)).unwrap_err();
+                    assert!(matches!(error, TrainError::Cancelled { .. }), "{error}");
+                }
+                let mut io = killed(dir.path(), usize::MAX);
+                let resumed = interrupted(&config, &teacher, &mut io).unwrap();
+                assert_eq!(bytes(&resumed), bytes(&whole), "{kills:?}");
+                assert_eq!(resumed.curves, whole.curves, "{kills:?}");
+                assert_eq!(resumed.monitor, whole.monitor, "{kills:?}");
+                assert_eq!(io.epochs, 5 - kills.iter().sum::<usize>() / 8, "{kills:?}: it went on, and did not start over");
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_and_foreign_checkpoints_are_as_good_as_none() {
+        let teacher = Teacher::new();
+        let config = config();
+        let whole = run_with(&config, &teacher);
+        let dir = tempfile::tempdir().unwrap();
+        interrupted(&config, &teacher, &mut killed(dir.path(), 20)).unwrap_err();
+        let [path] = &std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()[..] else {
+            panic!("one file, and nothing temporary")
+        };
+        let good = std::fs::read(path).unwrap();
+        let mut flipped = good.clone();
+        flipped[good.len() / 2] ^= 1;
+        for bad in [flipped, good[..good.len() - 100].to_vec(), vec![], b"something else".to_vec()] {
+            std::fs::write(path, bad).unwrap();
+            let mut io = killed(dir.path(), usize::MAX);
+            assert_eq!(bytes(&interrupted(&config, &teacher, &mut io).unwrap()), bytes(&whole));
+            assert_eq!(io.epochs, 5);
+        }
+        // Another seed, and other data under the same settings.
+        std::fs::write(path, &good).unwrap();
+        let mut io = killed(dir.path(), usize::MAX);
+        interrupted(&TrainConfig { seed: 2, ..config.clone() }, &teacher, &mut io).unwrap();
+        assert_eq!(io.epochs, 5);
+        let mut task = Task::new();
+        task.train.rating[0] = 6.0 - task.train.rating[0];
+        let mut io = killed(dir.path(), usize::MAX);
+        train(&config, &task.data(), Some(teacher.view()), DeviceKind::Cpu, &mut io).unwrap();
+        assert_eq!(io.epochs, 5);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_is_an_error_with_its_place() {
+        let optimizer = Optimizer::Sgd(Sgd { rate: 1e30, ..Sgd::default() });
+        let config = TrainConfig { optimizer, ..config() };
+        let error = train(&config, &Task::new().data(), None, DeviceKind::Cpu, &mut ()).unwrap_err();
+        assert!(matches!(error, TrainError::NonFinite { epoch: 1, step: 2.., term: "task", .. }), "{error}");
+        assert!(error.to_string().contains("the loss term `task` became"), "{error}");
+    }
+
+    #[test]
+    fn clipping_tames_a_step_that_is_too_large() {
+        let optimizer = Optimizer::Sgd(Sgd { rate: 3.0, ..Sgd::default() });
+        let wild = TrainConfig { optimizer, ..config() };
+        let task = Task::new();
+        let result = |config: &TrainConfig| train(config, &task.data(), None, DeviceKind::Cpu, &mut ());
+        assert!(result(&wild).is_err());
+        assert!(result(&TrainConfig { clip: Some(0.01), ..wild }).is_ok());
+    }
+
+    #[test]
+    fn patience_ends_training() {
+        let config = TrainConfig { epochs: 200, patience: Some(2), ..config() };
+        let trained = train(&config, &Task::new().data(), None, DeviceKind::Cpu, &mut ()).unwrap();
+        assert!(trained.curves.epochs() < 200);
+        assert_eq!(trained.curves.epochs(), trained.best_epoch + 2);
+    }
+
+    #[test]
+    fn batches_share_rows_evenly() {
+        for (rows, batch) in [(10, 4), (3, 8), (64, 64), (65, 64), (1, 1)] {
+            let count = batches(rows, batch);
+            let sizes: Vec<usize> = (0..count).map(|i| batch_start(rows, count, i + 1) - batch_start(rows, count, i)).collect();
+            assert_eq!(sizes.iter().sum::<usize>(), rows);
+            let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+            assert!(most - least <= 1 && *most <= batch, "{sizes:?}");
+        }
+        let mut sorted = order(1, 0, 50);
+        assert_ne!(sorted, order(1, 1, 50));
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..50).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn costs_are_counted() {
+        let teacher = Teacher::new();
+        // Student 4 | 8, 6; teacher 12, 8; messages of 4. A network of widths a, h, b has (a + 1) h + (h + 1) b numbers.
+        let trained =
+            run(Method::Talk(Talk { weights: Weights { student_state: 0.1, ..Weights::default() }, ..talk(1) }), &teacher);
+        let numbers = |a: u64, h: u64, b: u64| (a + 1) * h + (h + 1) * b;
+        let expected = [
+            ("talk.student_encoder", numbers(6, 6, 4)),
+            ("talk.teacher_decoder", numbers(4, 12, 12)),
+            ("talk.teacher_encoder", numbers(8, 8, 4)),
+            // It writes into the low state in the conversation, and into the high state for the state term: two decoders.
+            ("talk.student_decoder.low", numbers(4, 8, 8)),
+            ("talk.student_decoder.high", numbers(4, 6, 6)),
+        ];
+        assert_eq!(trained.cost.modules, expected.map(|(name, count)| (name.to_owned(), count)));
+        assert_eq!(trained.cost.training_only, expected.iter().map(|(_, count)| count).sum::<u64>());
+        assert_eq!(trained.cost.frozen, 12 * 8 + 8);
+        let tables = (USERS + ITEMS) as u64 * 5;
+        assert_eq!(trained.cost.serving, 1 + tables + (8 * 8 + 8) + (8 * 6 + 6) + (6 + 1));
+        assert_eq!(trained.cost.serving, trained.model.parameters());
+        // Widened: about the four modules of the talk without the second decoder.
+        let widened = run(Method::OneWay(OneWay { widened: true, message_dim: 4, ..OneWay::default() }), &teacher);
+        let four: u64 = expected[..4].iter().map(|(_, count)| count).sum();
+        assert!(widened.cost.training_only.abs_diff(four) <= (8 + 6 + 2 * 4 + 2) / 2, "{:?}", widened.cost);
+        assert_eq!(widened.cost.modules.len(), 2);
+        assert_eq!(run(Method::Scratch, &teacher).cost.training_only, 0);
+    }
+
+    #[test]
+    fn curves_hold_every_term_and_monitor() {
+        let trained =
+            run(Method::Talk(Talk { weights: Weights { label: 0.2, ..Weights::default() }, ..talk(1) }), &Teacher::new());
+        let names: Vec<&str> = trained.curves.columns().iter().map(|(name, _)| name.as_str()).collect();
+        let expected = [
+            "epoch",
+            "rate",
+            "loss",
+            "task",
+            "label",
+            "interact",
+            "message",
+            "state",
+            "validation_rmse",
+            "validation_mae",
+            "deep_sd",
+            "deep_share",
+            "decoded_state_ratio",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(trained.curves.epochs(), 5);
+        let at = |name: &str| trained.curves.column(name).unwrap()[0];
+        let weighted = at("task") + 0.2 * at("label") + 0.1 * (at("interact") + at("message") + at("state"));
+        assert!((at("loss") - weighted).abs() < 1e-9);
+        assert_eq!(trained.curves.column("epoch").unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0]);
+        let ratio = trained.curves.column("decoded_state_ratio").unwrap()[trained.best_epoch - 1];
+        assert_eq!(trained.monitor.decoded_state_ratio, Some(ratio));
+    }
+
+    #[test]
+    fn data_that_cannot_be_trained_on_is_refused() {
+        let change = |change: &dyn Fn(&mut Task)| {
+            let mut task = Task::new();
+            change(&mut task);
+            let error = train(&config(), &task.data(), None, DeviceKind::Cpu, &mut ()).unwrap_err();
+            error.to_string()
+        };
+        for (message, part) in [
+            (change(&|task| task.train = Examples::default()), "there are no train rows"),
+            (change(&|task| task.validation = Examples::default()), "there are no validation rows"),
+            (change(&|task| task.train.rating.push(1.0)), "differ in length"),
+            (change(&|task| task.train.user[0] = USERS as u32), "outside of the tables"),
+            (change(&|task| task.validation.item[0] = ITEMS as u32), "a validation row has"),
+            (change(&|task| task.train.rating[3] = f32::NAN), "not a finite number"),
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+        let task = Task::new();
+        let data = TaskData { scale: Scale { min: 5.0, ..SCALE }, ..task.data() };
+        let error = train(&config(), &data, None, DeviceKind::Cpu, &mut ()).unwrap_err();
+        assert!(error.to_string().contains("the rating scale 5 to 5"), "{error}");
+    }
+
+    #[test]
+    fn teachers_that_do_not_fit_are_refused() {
+        let teacher = Teacher::new();
+        let task = Task::new();
+        let fails = |method: Method, view: Option<TeacherView<'_>>| {
+            let config = TrainConfig { method, ..config() };
+            train(&config, &task.data(), view, DeviceKind::Cpu, &mut ()).unwrap_err().to_string()
+        };
+        let view = teacher.view();
+        let talk = || Method::Talk(talk(1));
+        let label = || Method::Label(Label::default());
+        let cut = &teacher.row[..4];
+        for (message, part) in [
+            (fails(talk(), None), "the low states that the method needs"),
+            (fails(talk(), Some(TeacherView { upper: None, ..view })), "the upper layers that the method needs"),
+            (
+                fails(talk(), Some(TeacherView { low: view.high, ..view })),
+                "upper layers read 12 numbers, but its cached low states have 8",
+            ),
+            (fails(label(), Some(TeacherView { output: None, ..view })), "predictions"),
+            (fails(label(), Some(TeacherView { row: cut, ..view })), "are not 4 rows of 12"),
+            (
+                fails(
+                    label(),
+                    Some(TeacherView { row: cut, low: None, high: None, output: Some(&teacher.taps.output[..4]), upper: None }),
+                ),
+                "of the training rows is not among the cached ones",
+            ),
+            (fails(Method::Feature(Feature::default()), Some(TeacherView { high: None, ..view })), "high states"),
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+        // Few rows make small batches, whatever the batch size.
+        let mut few = Task::new();
+        few.train = Examples { row: vec![0; 5], user: vec![0; 5], item: vec![0; 5], rating: vec![3.0; 5] };
+        let config = TrainConfig { method: talk(), ..config() };
+        let error = train(&config, &few.data(), Some(view), DeviceKind::Cpu, &mut ()).unwrap_err();
+        assert!(error.to_string().contains("a correlation over batches of 5 rows"), "{error}");
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused_before_training() {
+        let ncf = |hidden: &[usize]| ModelSpec::Ncf(Ncf { hidden: hidden.to_vec(), ..Ncf::default() });
+        let mf = || ModelSpec::Mf(crate::models::Mf::default());
+        let good = || TrainConfig { method: Method::Talk(talk(1)), ..TrainConfig::default() };
+        let check = |config: TrainConfig, teacher: &ModelSpec| config.check(Some(teacher)).map_err(|error| error.to_string());
+        let with = |change: &dyn Fn(&mut Talk)| {
+            let mut talk = talk(1);
+            change(&mut talk);
+            TrainConfig { method: Method::Talk(talk), ..TrainConfig::default() }
+        };
+        let deep = ncf(&[8, 4]);
+        assert_eq!(check(good(), &deep), Ok(()));
+        assert_eq!(check(with(&|talk| talk.protocol = Protocol::AskAnswer), &deep), Ok(()));
+        let modules_only = |talk: &mut Talk| {
+            talk.interact_into = InteractInto::Student;
+            talk.weights = Weights { message: 0.0, state: 0.0, ..Weights::default() };
+        };
+        for (result, part) in [
+            (check(TrainConfig { batch: 7, ..good() }, &deep), "a correlation over batches of 7 rows"),
+            (check(TrainConfig { batch: 0, ..good() }, &deep), "`batch` is 0"),
+            (check(TrainConfig { epochs: 0, ..good() }, &deep), "`epochs` is 0"),
+            (check(TrainConfig { patience: Some(0), ..good() }, &deep), "`patience` is 0"),
+            (check(TrainConfig { clip: Some(0.0), ..good() }, &deep), "`clip` is 0"),
+            (check(TrainConfig { model: ncf(&[8]), ..good() }, &deep), "the student has 1; give its model a second hidden layer"),
+            (check(TrainConfig { model: mf(), ..good() }, &deep), "the student has 0"),
+            (check(TrainConfig { model: ncf(&[]), ..good() }, &deep), "`hidden` is 0"),
+            (check(good(), &ncf(&[8])), "the teacher has 1"),
+            (check(good(), &mf()), "the teacher has 0"),
+            (check(with(&modules_only), &deep), "leaves the modules without any gradient"),
+            (check(with(&|talk| talk.rounds = 0), &deep), "nothing would be distilled"),
+            (check(with(&|talk| talk.message_dim = 0), &deep), "`message_dim` is 0"),
+            (check(with(&|talk| talk.weights.state = -0.1), &deep), "`weights.state` is -0.1"),
+            (check(with(&|talk| talk.weights.label = f64::NAN), &deep), "`weights.label` is NaN"),
+            (check(with(&|talk| talk.distances.message = crate::Distance::MseFrozenStd), &deep), "a term other than `state`"),
+            (
+                check(TrainConfig { method: Method::OneWay(OneWay { weight: 0.0, ..OneWay::default() }), ..good() }, &deep),
+                "`weight` is 0",
+            ),
+            (
+                check(
+                    TrainConfig { method: Method::Feature(Feature::default()), ..good() },
+                    &ModelSpec::Bias(Default::default()),
+                ),
+                "the teacher has none (model `bias`)",
+            ),
+        ] {
+            assert!(result.as_ref().is_err_and(|message| message.contains(part)), "{part}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn methods_name_what_they_need_and_nothing_else() {
+        let needs = |method: &Method| {
+            let needs = method.needs();
+            [needs.low, needs.high, needs.output, needs.upper_layers]
+        };
+        let expected = [
+            [false, false, false, false],
+            [false, false, false, false],
+            [false, false, true, false],
+            [false, true, false, false],
+            [false, true, false, false],
+            [true, false, false, true],
+            [true, true, true, true],
+        ];
+        let teacher = Teacher::new();
+        for (method, expected) in methods().iter().zip(expected) {
+            assert_eq!(needs(method), expected, "{method:?}");
+            // And can be trained with just that.
+            let whole = teacher.view();
+            let view = TeacherView {
+                row: whole.row,
+                low: whole.low.filter(|_| expected[0]),
+                high: whole.high.filter(|_| expected[1]),
+                output: whole.output.filter(|_| expected[2]),
+                upper: whole.upper.filter(|_| expected[3]),
+            };
+            let config = TrainConfig { method: method.clone(), epochs: 1, ..config() };
+            assert!(train(&config, &Task::new().data(), Some(view), DeviceKind::Cpu, &mut ()).is_ok(), "{method:?}");
+        }
+        assert!(needs(&Method::OneWay(OneWay { widened: true, ..OneWay::default() }))[0]);
+    }
+
+    #[test]
+    fn students_meet_users_and_items_that_training_never_saw() {
+        let train_rows = rows(0..1);
+        let validation = rows(8..10);
+        let data = TaskData { train: &train_rows, validation: &validation, users: USERS, items: ITEMS, scale: SCALE };
+        let trained = train(&config(), &data, None, DeviceKind::Cpu, &mut ()).unwrap();
+        let unseen = validation.user.iter().zip(&validation.item);
+        let unseen = unseen.filter(|(user, item)| !train_rows.user.contains(user) || !train_rows.item.contains(item));
+        let expected = unseen.count();
+        assert!(expected > 0);
+        assert_eq!(trained.monitor.validation_fallbacks, expected);
+        assert_eq!(trained.monitor.validation_rows, validation.len());
     }
 }

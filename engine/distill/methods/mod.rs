@@ -8,6 +8,8 @@ mod bias_only;
 mod feature;
 mod label;
 mod one_way;
+#[cfg(test)]
+mod oracle;
 mod scratch;
 mod talk;
 
@@ -260,7 +262,7 @@ fn check_states(method: &'static str, student: &ModelSpec) -> Result<(), SpecErr
 }
 
 /// A teacher that lacks what the method needs.
-fn missing(what: &'static str) -> TrainError {
+pub(crate) fn missing(what: &'static str) -> TrainError {
     TrainError::Teacher {
         what: format!("the {what} that the method needs are not there"),
         advice: "give training everything that `Method::needs` names",

@@ -51,9 +51,9 @@ pub(crate) struct Deep<D: Ops> {
 #[derive(Clone, Debug)]
 pub(crate) struct Forward<D: Ops> {
     /// (batch, 2 e): the user's embedding, then the item's.
-    embeddings: Option<Var<D>>,
+    pub(crate) embeddings: Option<Var<D>>,
     /// (batch, 1): mean and bias terms.
-    wide: Var<D>,
+    pub(crate) wide: Var<D>,
     pub(crate) deep: Option<Deep<D>>,
     /// (batch, 1): the predicted rating, not clipped.
     pub(crate) output: Var<D>,

@@ -128,3 +128,134 @@ pub(crate) fn to_host<D: Ops>(matrix: &Mat<D>) -> Vec<f32> {
     matrix.copy_into(&mut host);
     host
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use dfdx::tensor::{Cpu, PutTape, TensorFromVec, ZerosTensor};
+    use dfdx::tensor_ops::Backward;
+
+    use super::*;
+    use crate::random::{Rng, Role};
+
+    const BATCH: usize = 7;
+    const IN: usize = 5;
+    const OUT: usize = 3;
+
+    fn numbers(name: &str, len: usize) -> Vec<f32> {
+        let mut rng = Rng::stream(1, Role::Init, name, 0);
+        (0..len).map(|_| rng.symmetric(1.0)).collect()
+    }
+
+    fn var(name: &str, shape: (usize, usize), wanted: bool) -> Var<Cpu> {
+        let device = Cpu::default();
+        Var { value: device.tensor_from_vec(numbers(name, shape.0 * shape.1), shape), wanted }
+    }
+
+    fn dense(wanted: [bool; 3], activation: Activation, dropout: bool) -> Dense<Cpu> {
+        Dense {
+            x: var("x", (BATCH, IN), wanted[0]),
+            layer: Layer { weight: var("w", (IN, OUT), wanted[1]), bias: var("b", (1, OUT), wanted[2]) },
+            activation,
+            mask: dropout.then(|| Rng::stream(1, Role::Dropout, "x", 0).dropout_mask(0.4, BATCH * IN)),
+        }
+    }
+
+    type Kernel = fn(&Cpu, Option<&mut OwnedTape<f32, Cpu>>, Dense<Cpu>) -> Result<Mat<Cpu>, dfdx::tensor::CpuError>;
+
+    /// The result, and the gradients of x, weight and bias where the loss is sum(seed * result), through either kernel.
+    fn run(kernel: Kernel, dense: &Dense<Cpu>, generic_seed: bool) -> (Vec<f32>, [Vec<f32>; 3]) {
+        let device = Cpu::default();
+        let mut tape = OwnedTape::default();
+        let y = kernel(&device, Some(&mut tape), dense.clone()).unwrap();
+        let seed = numbers("seed", BATCH * OUT);
+        let of = y.clone();
+        dfdx::tensor::Tape::add_backward_op(&mut tape, move |gradients| {
+            let device = Cpu::default();
+            if generic_seed {
+                generic::accumulate(gradients, &of, device.try_tensor_from_vec(seed, (BATCH, OUT))?)
+            } else {
+                device.accumulate(gradients, &of, seed)
+            }
+        });
+        let mut gradients = device.zeros_like(&()).put_tape(tape).backward();
+        let operands = [&dense.x, &dense.layer.weight, &dense.layer.bias];
+        let taken = operands.map(|var| device.take_gradient(&mut gradients, &var.value).unwrap());
+        (to_host(&y), taken)
+    }
+
+    fn close(a: &[f32], b: &[f32]) -> bool {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5)
+    }
+
+    /// The kernels of the CPU against dfdx's own, for every choice of operands, activation and dropout.
+    #[test]
+    fn cpu_kernels_agree_with_dfdx() {
+        for choice in 0..32u32 {
+            let bit = |index: u32| choice & (1 << index) != 0;
+            let activation = if bit(3) { Activation::Relu } else { Activation::None };
+            let dense = dense([bit(0), bit(1), bit(2)], activation, bit(4));
+            let fused = run(<Cpu as Ops>::dense, &dense, false);
+            let plain = run(generic::dense, &dense, true);
+            assert!(close(&fused.0, &plain.0), "{choice}: values");
+            for operand in 0..3 {
+                assert!(close(&fused.1[operand], &plain.1[operand]), "{choice}: gradient {operand}");
+                // What is not wanted is not computed: a frozen layer passes a gradient on and gets none.
+                let nothing = fused.1[operand].iter().all(|&g| g == 0.0);
+                assert_eq!(nothing, !bit(operand as u32), "{choice}: gradient {operand}");
+            }
+        }
+    }
+
+    /// y = relu((x * mask) w + b) and its derivatives by finite differences in double precision.
+    #[test]
+    fn dense_layers_follow_their_definition() {
+        let dense = dense([true; 3], Activation::Relu, true);
+        let (y, gradients) = run(<Cpu as Ops>::dense, &dense, false);
+        let mask: Vec<f64> = dense.mask.clone().unwrap().iter().map(|&m| f64::from(m)).collect();
+        let seed = numbers("seed", BATCH * OUT);
+        let forward = |operands: &[Vec<f64>; 3]| {
+            let [x, w, b] = operands;
+            let mut y = vec![0.0; BATCH * OUT];
+            for (i, y) in y.iter_mut().enumerate() {
+                let (row, column) = (i / OUT, i % OUT);
+                let terms = (0..IN).map(|k| x[row * IN + k] * mask[row * IN + k] * w[k * OUT + column]);
+                *y = (terms.sum::<f64>() + b[column]).max(0.0);
+            }
+            y
+        };
+        let operands = ["x", "w", "b"].map(|name| {
+            let len = match name {
+                "x" => BATCH * IN,
+                "w" => IN * OUT,
+                _ => OUT,
+            };
+            numbers(name, len).iter().map(|&n| f64::from(n)).collect::<Vec<f64>>()
+        });
+        let expected: Vec<f32> = forward(&operands).iter().map(|&y| y as f32).collect();
+        assert!(close(&y, &expected));
+        let loss =
+            |operands: &[Vec<f64>; 3]| -> f64 { forward(operands).iter().zip(&seed).map(|(y, &s)| y * f64::from(s)).sum() };
+        for operand in 0..3 {
+            for index in 0..operands[operand].len() {
+                let at = |step: f64| {
+                    let mut moved = operands.clone();
+                    moved[operand][index] += step;
+                    loss(&moved)
+                };
+                let expected = (at(1e-6) - at(-1e-6)) / 2e-6;
+                assert!((f64::from(gradients[operand][index]) - expected).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_add_up_through_either_accumulate() {
+        let device = Cpu::default();
+        let of = var("x", (2, 2), true).value;
+        let mut gradients = Gradients::leaky();
+        device.accumulate(&mut gradients, &of, vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+        generic::accumulate(&mut gradients, &of, device.tensor_from_vec(vec![0.5; 4], (2, 2))).unwrap();
+        assert_eq!(device.take_gradient(&mut gradients, &of).unwrap(), [1.5, 2.5, 3.5, 4.5]);
+    }
+}
