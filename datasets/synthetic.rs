@@ -64,7 +64,11 @@ impl Synthetic {
         (self.ratings / u64::from(self.users.max(1)) / 2).clamp(1, 20)
     }
 
-    fn check(&self) -> Result<(), Error> {
+    /// Whether such ratings can be made.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] says what does not fit, and what would.
+    pub fn check(&self) -> Result<(), Error> {
         let refuse = |what: String| Err(Error::Setting(format!("synthetic ratings: {what}")));
         if self.users == 0 || self.items < 50 {
             return refuse(format!("{} users and {} items; at least 1 and 50 are needed", self.users, self.items));

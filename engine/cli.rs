@@ -1,12 +1,7 @@
 //! The command line: arguments become a command, a command becomes an exit code. Each command has a file of its own under
 //! `cli/`; what they share, and the one list of exit codes, is here.
 
-use std::{
-    ffi::OsString,
-    io::Write,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::TypedValueParser};
 use serde::Serialize;
@@ -18,7 +13,7 @@ use crate::{
 
 mod data;
 mod export;
-// mod graph;
+mod graph;
 mod init;
 mod load;
 mod plan;
@@ -105,7 +100,7 @@ enum Command {
     /// Explain a stage's key: each part that differs from its last result, old and new.
     Why(plan::WhyArgs),
     /// Draw the graph of stages.
-    // Graph(graph::GraphArgs),
+    Graph(graph::GraphArgs),
     /// Show past runs, a run, a stage's result, or a manifest's effective values.
     Show(show::ShowArgs),
     /// Look into the artifact store.
@@ -217,7 +212,7 @@ fn dispatch(cli: Cli) -> Answer {
         Command::Run(args) => run::run(&args, common),
         Command::Plan(args) => plan::plan(&args, common),
         Command::Why(args) => plan::why(&args, common),
-        // Command::Graph(args) => graph::graph(&args, common),
+        Command::Graph(args) => graph::graph(&args, common),
         Command::Show(args) => show::show(&args, common),
         Command::Store(command) => store::store(&command, common),
         Command::Data(command) => data::data(&command, common),

@@ -184,7 +184,12 @@ pub fn run<S: Stage>(
         .filter(|(_, wanted)| **wanted)
         .map(|((instance, state), _)| match state {
             State::Ended(fate, reason, record) => Step { name: instance.name.clone(), fate, reason, record },
-            _ => Step { name: instance.name.clone(), fate: Fate::Skipped, reason: Some("the run was stopped".into()), record: None },
+            _ => Step {
+                name: instance.name.clone(),
+                fate: Fate::Skipped,
+                reason: Some("the run was stopped".into()),
+                record: None,
+            },
         })
         .collect();
     let outcome = Outcome { steps, seconds: clock.elapsed().as_secs_f64(), signal: cancel.signal(), unusable };

@@ -13,9 +13,9 @@ mod settings;
 mod stages;
 mod text;
 
-pub(crate) use reference::Reference;
 pub use directory::{Directory, Labels};
 pub use reader::{Fields, File, Outside, Reading, read};
+pub(crate) use reference::Reference;
 pub use settings::{Leaf, Origin, Setting, Settings};
 pub use stages::{Port, Wanted, WantedFrom};
 pub use text::Choice;

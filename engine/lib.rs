@@ -14,11 +14,6 @@
 //! 6. Every transition is an [`event`]; [`report`] shows events; the engine itself prints nothing.
 //! 7. The outcome becomes a documented exit code.
 
-pub mod artifact;
-pub mod fields;
-pub mod graph;
-pub mod manifest;
-pub mod plan;
 pub mod source;
 pub mod artifact;
 pub mod key;
@@ -29,8 +24,8 @@ pub mod stage;
 pub mod manifest;
 pub mod fields;
 pub mod plan;
+pub mod graph;
 pub mod stages;
 pub mod exec;
-// pub mod graph;
 pub mod report;
 pub mod cli;

@@ -16,7 +16,10 @@ fn a_parameter_reruns_only_what_reads_it() {
     let changed = ["--set", "talk.weights.interact=0.3"];
     let document = space.document(&changed);
     assert_eq!(ran(&document), ["student[genre=Drama,method=talk]", "student[genre=Comedy,method=talk]", "scores"]);
-    let reason = document["stages"].as_array().unwrap().iter().find(|s| s["state"] == "ran").unwrap()["reason"].as_str().unwrap().to_owned();
+    let reason = document["stages"].as_array().unwrap().iter().find(|s| s["state"] == "ran").unwrap()["reason"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(reason, "method.talk.weights.interact: 0.1 -> 0.3");
     space.nothing_to_do(&changed);
     // Setting it back needs no work at all.
@@ -30,13 +33,22 @@ fn comments_names_and_the_order_of_keys_change_nothing() {
     let text = small(METHODS)
         .replace("name: small", "name: small # a comment")
         .replace("    matrix:\n      genre: [Drama, Comedy]\n", "    matrix:\n")
-        .replace(&format!("      method: {{ {METHODS} }}\n"), &format!("      method: {{ {METHODS} }}\n      genre: [Comedy, Drama]\n"))
+        .replace(
+            &format!("      method: {{ {METHODS} }}\n"),
+            &format!("      method: {{ {METHODS} }}\n      genre: [Comedy, Drama]\n"),
+        )
         .replace("{ rounds: 1, message_dim: 4,", "{ message_dim: 4, rounds: 1,");
     assert_ne!(text, small(METHODS));
     space.write("m.yaml", &text);
     space.nothing_to_do(&[]);
     // Another name for a stage, and another for the manifest.
-    space.write("m.yaml", &small(METHODS).replace("teacher", "expert").replace("expert:", "teacher:").replace("  teacher:\n    pre", "  expert:\n    pre"));
+    space.write(
+        "m.yaml",
+        &small(METHODS)
+            .replace("teacher", "expert")
+            .replace("expert:", "teacher:")
+            .replace("  teacher:\n    pre", "  expert:\n    pre"),
+    );
     space.nothing_to_do(&[]);
 }
 

@@ -9,7 +9,8 @@ fn plan_says_what_would_run_and_why() {
     space.document(&[]);
     space.run(&["plan", "m.yaml"]).ok().says("0 to run, 11 cached");
     let plan = space.run(&["plan", "m.yaml", "--set", "talk.rounds=2"]).ok();
-    let plan = plan.says("student[genre=Drama,method=talk]  (method.talk.rounds: 1 -> 2)").says("2 to run, 1 depend on those, 8 cached");
+    let plan =
+        plan.says("student[genre=Drama,method=talk]  (method.talk.rounds: 1 -> 2)").says("2 to run, 1 depend on those, 8 cached");
     assert!(!plan.stdout.contains("run  teacher"), "{}", plan.stdout);
     let json = space.run(&["plan", "m.yaml", "--set", "talk.rounds=2", "--format", "json"]).ok().json();
     assert_eq!((&json["run"], &json["unknown"], &json["cached"]), (&2.into(), &1.into(), &8.into()));

@@ -23,7 +23,8 @@ fn sigkill_at_thirty_random_moments_leaves_nothing_taken_for_good() {
     let space = Space::with(&manifest);
     let mut killed = 0;
     for moment in moments(30, length) {
-        let mut child = space.command(&["run", "m.yaml", "--offline"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            space.command(&["run", "m.yaml", "--offline"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(moment);
         let at_work = child.try_wait().unwrap().is_none();
         killed += usize::from(at_work);

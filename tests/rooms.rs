@@ -96,7 +96,8 @@ fn only_the_rooms_that_may_name_a_library_do() {
 
 #[test]
 fn every_stage_kind_and_every_method_is_used_by_a_manifest() {
-    let manifests: String = files(&root().join("manifests"), "yaml").iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let manifests: String =
+        files(&root().join("manifests"), "yaml").iter().map(|file| fs::read_to_string(file).unwrap()).collect();
     let words: BTreeSet<&str> = manifests.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
     let kinds = talkflow::stages::WORDS.iter().copied();
     let methods = talkflow::stages::METHODS.iter().copied();

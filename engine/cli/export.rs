@@ -35,7 +35,8 @@ pub fn export(args: &ExportArgs, common: &Common) -> Answer {
     }
     let config: ModelConfig = files::json(&args.output.join(files::CONFIG))?;
     let card = args.output.join("README.md");
-    fs::write(&card, model_card(&record, &config)).map_err(|e| Failure::Failed(format!("cannot write {}: {e}", card.display())))?;
+    fs::write(&card, model_card(&record, &config))
+        .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", card.display())))?;
     answer(common, &serde_json::json!({ "ok": true, "folder": args.output, "key": record.key }), || {
         format!("{} written to {}\n", record.instance, args.output.display())
     })
@@ -71,8 +72,14 @@ fn model_card(record: &Record, config: &ModelConfig) -> String {
     card += "rating scale; a user or item unseen in training leaves the deep path and its own bias out.\n\n";
     card += "## Figures\n\n| what | value |\n|---|---|\n";
     card += &format!("| validation rmse | {:.4} |\n| best epoch | {} |\n", config.validation_rmse, config.best_epoch);
-    card += &format!("| parameters, serving | {} |\n| parameters, training only | {} |\n", config.serving_parameters, config.training_parameters);
-    card += &format!("\nTest figures are not part of a model: they are in the table of the run.\n\n## Settings\n\nKey `{}`.\n\n", record.key);
+    card += &format!(
+        "| parameters, serving | {} |\n| parameters, training only | {} |\n",
+        config.serving_parameters, config.training_parameters
+    );
+    card += &format!(
+        "\nTest figures are not part of a model: they are in the table of the run.\n\n## Settings\n\nKey `{}`.\n\n",
+        record.key
+    );
     card += "| part of the key | value |\n|---|---|\n";
     for (label, value) in record.fingerprint.lines() {
         card += &format!("| {label} | `{value}` |\n");

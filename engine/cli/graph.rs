@@ -1,9 +1,12 @@
 //! `talkflow graph`: the DAG of stages, drawn.
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 
 use super::{Answer, Common, ManifestArgs, answer, load};
-use crate::graph;
+use crate::{fields::Choice, graph};
 
 /// Its arguments.
 #[derive(Debug, Args)]
@@ -11,33 +14,23 @@ pub struct GraphArgs {
     #[command(flatten)]
     manifest: ManifestArgs,
     /// In which language.
-    #[arg(long = "as", value_enum, default_value_t)]
-    language: Language,
+    #[arg(long = "as", default_value = "dot", value_parser = languages())]
+    language: graph::Format,
     /// Draw every instance of a matrix, not one node for all of them.
     #[arg(long)]
     instances: bool,
 }
 
-/// What a graph can be written in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Language {
-    /// Graphviz.
-    #[default]
-    Dot,
-    /// Mermaid, which Markdown viewers draw.
-    Mermaid,
-    /// A picture.
-    Svg,
+fn languages() -> impl TypedValueParser<Value = graph::Format> {
+    let words = PossibleValuesParser::new(graph::Format::WORDS.iter().map(|(word, _)| *word));
+    words.map(|word| {
+        graph::Format::WORDS.iter().find(|(known, _)| *known == word).map_or(graph::Format::Dot, |(_, format)| *format)
+    })
 }
 
 /// Draws it.
 pub fn graph(args: &GraphArgs, common: &Common) -> Answer {
-    let loaded = load::load(&args.manifest, common)?;
-    let graph = graph::Graph::of(&loaded.plan, args.instances);
-    let text = match args.language {
-        Language::Dot => graph.dot(),
-        Language::Mermaid => graph.mermaid(),
-        Language::Svg => graph.svg(),
-    };
+    let plan = load::load(&args.manifest, common)?;
+    let text = graph::Graph::new(&plan, args.instances).render(args.language);
     answer(common, &serde_json::json!({ "graph": text }), || text.clone())
 }

@@ -69,7 +69,9 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Answer {
         "stages": planned,
     });
     answer(common, &document, || {
-        let line = |p: &Planned| format!("{:>8}  {}{}\n", p.state, p.name, p.reason.as_ref().map_or(String::new(), |r| format!("  ({r})")));
+        let line = |p: &Planned| {
+            format!("{:>8}  {}{}\n", p.state, p.name, p.reason.as_ref().map_or(String::new(), |r| format!("  ({r})")))
+        };
         let unknown = if unknown > 0 { format!(", {unknown} depend on those") } else { String::new() };
         let blocked = if blocked > 0 { format!(", {blocked} cannot run") } else { String::new() };
         planned.iter().map(line).collect::<String>() + &format!("{run} to run{unknown}{blocked}, {fresh} cached\n")
@@ -145,7 +147,11 @@ pub fn why(args: &WhyArgs, common: &Common) -> Answer {
             last_key: last.map(ToString::to_string),
             changes,
             first_cause: first_cause(&manifest, *index, &standings),
-            fingerprint: fingerprint.iter().flat_map(|f| f.lines()).map(|(label, value)| (label.to_string(), value.clone())).collect(),
+            fingerprint: fingerprint
+                .iter()
+                .flat_map(|f| f.lines())
+                .map(|(label, value)| (label.to_string(), value.clone()))
+                .collect(),
             name: p.name,
         });
     }

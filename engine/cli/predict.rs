@@ -33,7 +33,8 @@ pub fn predict(args: &PredictArgs, common: &Common) -> Answer {
     let record = model_record(&store, &args.stage)?;
     let (users, items) = read_pairs(&args.input)?;
     let model = open(&store, &record)?;
-    let index = |ids: &HashMap<String, u32>, names: &[String]| names.iter().map(|name| ids.get(name).copied()).collect::<Vec<_>>();
+    let index =
+        |ids: &HashMap<String, u32>, names: &[String]| names.iter().map(|name| ids.get(name).copied()).collect::<Vec<_>>();
     let (user, item) = (index(&ids(&store, &record, USERS)?, &users), index(&ids(&store, &record, ITEMS)?, &items));
     let predicted = model.predict(&user, &item).map_err(anyhow::Error::from)?;
     let unknown = |of: &[Option<u32>]| of.iter().filter(|id| id.is_none()).count();
@@ -47,7 +48,8 @@ pub fn predict(args: &PredictArgs, common: &Common) -> Answer {
     );
     if common.format == Format::Json {
         let rows = users.iter().zip(&items).zip(&predicted.ratings);
-        let rows: Vec<_> = rows.map(|((user, item), rating)| serde_json::json!({ "user": user, "item": item, "prediction": rating })).collect();
+        let rows: Vec<_> =
+            rows.map(|((user, item), rating)| serde_json::json!({ "user": user, "item": item, "prediction": rating })).collect();
         return answer(common, &rows, String::new);
     }
     let csv = csv_of(&users, &items, &predicted.ratings)?;

@@ -19,14 +19,9 @@ use crate::{
     event::Event,
     exec::{self, Fate, Outcome},
     plan::{Instance, Kinds, Plan},
-    report::{
-        document::RunDocument,
-        journal::Journal,
-        table,
-        terminal::Terminal,
-    },
-    stage::Cancel,
+    report::{document::RunDocument, journal::Journal, table, terminal::Terminal},
     scores::{self, Scores},
+    stage::Cancel,
     stages::{StageKinds, StageSpec},
     store::Store,
 };
@@ -54,7 +49,8 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
     let cancel = on_signals()?;
     let id = run_id();
     let folder = store.run_folder(&id)?;
-    let mut journal = Journal::begin(&folder).map_err(|e| Failure::Failed(format!("cannot write in {}: {e}", folder.display())))?;
+    let mut journal =
+        Journal::begin(&folder).map_err(|e| Failure::Failed(format!("cannot write in {}: {e}", folder.display())))?;
     let places = plan.instances.iter().map(|instance| plan.sources.place(instance.at)).collect();
     let mut terminal = Terminal::new(places, Some(journal.path().to_owned()));
     let mut report = |event: &Event| {

@@ -68,7 +68,10 @@ fn runs(common: &Common) -> Answer {
 fn line(run: &RunShown) -> String {
     match (run.ran, run.cached, run.failed, run.skipped, run.seconds) {
         (Some(ran), Some(cached), Some(failed), Some(skipped), Some(seconds)) => {
-            format!("{}  {}: {ran} ran, {cached} cached, {failed} failed, {skipped} skipped in {seconds:.1} s\n", run.run, run.manifest)
+            format!(
+                "{}  {}: {ran} ran, {cached} cached, {failed} failed, {skipped} skipped in {seconds:.1} s\n",
+                run.run, run.manifest
+            )
         }
         _ => format!("{}  {}: did not end\n", run.run, run.manifest),
     }
@@ -102,9 +105,9 @@ fn run(store: &Store, name: &str, common: &Common) -> Answer {
             let get = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
             let said = match get("event").as_str() {
                 "finished" => format!("{:.1} s", event["seconds"].as_f64().unwrap_or(f64::NAN)),
-                "failed" => event["causes"].as_array().map_or(String::new(), |causes| {
-                    causes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(": ")
-                }),
+                "failed" => event["causes"]
+                    .as_array()
+                    .map_or(String::new(), |causes| causes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(": ")),
                 "noted" => get("note"),
                 "skipped" => get("because"),
                 _ => String::new(),

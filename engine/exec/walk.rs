@@ -115,12 +115,7 @@ impl<S: Stage> Walk<'_, S> {
     ///
     /// # Errors
     /// Where the store cannot be read.
-    pub fn survey(
-        &self,
-        wanted: &[bool],
-        forced: &[bool],
-        places: &Places,
-    ) -> Result<BTreeMap<usize, Standing>, StoreError> {
+    pub fn survey(&self, wanted: &[bool], forced: &[bool], places: &Places) -> Result<BTreeMap<usize, Standing>, StoreError> {
         let mut standings = BTreeMap::new();
         for (index, instance) in self.plan.instances.iter().enumerate().filter(|(index, _)| wanted[*index]) {
             let standing = self.survey_one(instance, &standings, forced[index], places)?;

@@ -31,10 +31,10 @@ pub fn render(name: &str, scores: &Scores, order: &Order) -> String {
     let mut text = format!("{name}: RMSE on the {} rows{over}\n", scores.part);
     text += &format!("data: {}\n", scores.data);
     scores.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
-    let mut grid: Vec<Vec<String>> = vec![std::iter::once(scores.row_axis.clone()).chain(columns.iter().map(ToString::to_string)).collect()];
-    let cell = |row: Option<&str>, column: &str| {
-        scores.cells.iter().find(|cell| cell.row.as_deref() == row && cell.column == column)
-    };
+    let mut grid: Vec<Vec<String>> =
+        vec![std::iter::once(scores.row_axis.clone()).chain(columns.iter().map(ToString::to_string)).collect()];
+    let cell =
+        |row: Option<&str>, column: &str| scores.cells.iter().find(|cell| cell.row.as_deref() == row && cell.column == column);
     for row in &rows {
         let values = columns.iter().map(|column| cell(Some(row), column).map_or("-".into(), |c| spread(&c.rmse)));
         grid.push(std::iter::once((*row).to_owned()).chain(values).collect());

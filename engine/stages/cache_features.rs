@@ -99,7 +99,10 @@ impl Stage for CacheFeatures {
                 Tap::Output => (1, &taps.output),
             };
             if width == 0 {
-                anyhow::bail!("the teacher `{}` has no {name} state to cache; leave `{name}` out of `taps`", cx.input("teacher")?.instance);
+                anyhow::bail!(
+                    "the teacher `{}` has no {name} state to cache; leave `{name}` out of `taps`",
+                    cx.input("teacher")?.instance
+                );
             }
             stats.0.push(Stat { tap: (*name).to_owned(), width, mean: means(values, width), variance: variances(values, width) });
             columns.push((name, states(values, width, *tap)?));

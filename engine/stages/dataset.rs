@@ -89,14 +89,20 @@ pub fn read(f: &mut Fields<'_>) -> Dataset {
 
 fn synthetic(f: &mut Fields<'_>) -> Synthetic {
     let d = Synthetic::default();
-    let small = |f: &mut Fields<'_>, key: &str, default: u32| u32::try_from(f.int(key, Some(default.into()), 1..=1 << 24)).unwrap_or(default);
-    Synthetic {
+    let small = |f: &mut Fields<'_>, key: &str, default: u32| {
+        u32::try_from(f.int(key, Some(default.into()), 1..=1 << 24)).unwrap_or(default)
+    };
+    let spec = Synthetic {
         users: small(f, "users", d.users),
         items: small(f, "items", d.items),
         ratings: f.int("ratings", Some(d.ratings), 1..=32_000_000),
         half_stars: f.bool("half_stars", Some(d.half_stars)),
         seed: f.int("seed", Some(d.seed), ..),
+    };
+    if let Err(error) = spec.check() {
+        f.mistake("ratings", error.to_string(), None);
     }
+    spec
 }
 
 fn own(f: &mut Fields<'_>) -> OwnFiles {
@@ -210,7 +216,10 @@ impl Stage for Dataset {
         cx.metric("users", summary.users);
         cx.metric("items", summary.items);
         if summary.items_without_details > 0 {
-            cx.note(format!("{} of {} items are not in the list of items: they have no title and no genre", summary.items_without_details, summary.items));
+            cx.note(format!(
+                "{} of {} items are not in the list of items: they have no title and no genre",
+                summary.items_without_details, summary.items
+            ));
         }
         Ok(())
     }
@@ -246,7 +255,8 @@ fn instead(wanted: &str, stand_in: &'static str, why: &str, places: &Places) -> 
         return Ok(Located::Elsewhere(stand_in.to_owned()));
     };
     let mut outside = here(&found);
-    outside.notes = vec![format!("STAND-IN: {wanted} could not be had ({why}); every number below is about {stand_in}, not about {wanted}")];
+    outside.notes =
+        vec![format!("STAND-IN: {wanted} could not be had ({why}); every number below is about {stand_in}, not about {wanted}")];
     Ok(Located::Here(outside))
 }
 

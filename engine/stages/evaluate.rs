@@ -48,10 +48,18 @@ pub fn read(f: &mut Fields<'_>) -> Evaluate {
     }
     f.stages("rows", ArtifactKind::Split);
     f.through("rows", "rows", "ratings");
-    let default = if teacher { &[Metric::Rmse, Metric::Mae, Metric::UserRmse, Metric::GapRecovery][..] } else { &[Metric::Rmse, Metric::Mae, Metric::UserRmse] };
+    let default = if teacher {
+        &[Metric::Rmse, Metric::Mae, Metric::UserRmse, Metric::GapRecovery][..]
+    } else {
+        &[Metric::Rmse, Metric::Mae, Metric::UserRmse]
+    };
     let metrics = f.choices("metrics", Some(default));
     if metrics.contains(&Metric::GapRecovery) && !teacher {
-        f.mistake("metrics", "`gap_recovery` measures against a teacher, and none is named", Some("add `teacher:`, or leave `gap_recovery` out"));
+        f.mistake(
+            "metrics",
+            "`gap_recovery` measures against a teacher, and none is named",
+            Some("add `teacher:`, or leave `gap_recovery` out"),
+        );
     }
     let part = f.choice("part", Some(PartWord(Part::Test)));
     let (row_axis, column_axis) = f.section("by", |f| (f.text("rows", Some("genre")), f.text("columns", Some("method"))));
@@ -88,10 +96,17 @@ impl Stage for Evaluate {
         }
         entries.extend(self.teachers(&world, cx.inputs("teacher"), &entries)?);
         entries.sort_by(|a, b| (&a.row, &a.column, &a.block).cmp(&(&b.row, &b.column, &b.block)));
-        if let Some(twice) = entries.windows(2).find(|two| (&two[0].row, &two[0].column, &two[0].block) == (&two[1].row, &two[1].column, &two[1].block)) {
+        if let Some(twice) = entries
+            .windows(2)
+            .find(|two| (&two[0].row, &two[0].column, &two[0].block) == (&two[1].row, &two[1].column, &two[1].block))
+        {
             bail!(
                 "two models stand for {} {}, {} {} in block `{}`: give them an axis that tells them apart, or name another axis in `by`",
-                self.row_axis, twice[0].row, self.column_axis, twice[0].column, twice[0].block
+                self.row_axis,
+                twice[0].row,
+                self.column_axis,
+                twice[0].column,
+                twice[0].block
             );
         }
         let scores = self.summarise(entries, &world);
@@ -121,8 +136,11 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     fn open(cx: &'a StageCx<'_>) -> anyhow::Result<Self> {
-        let ratings: Vec<(Ratings, Digest)> =
-            cx.inputs("ratings").iter().map(|input| Ok((files::ratings(input)?, input.digest()))).collect::<anyhow::Result<_>>()?;
+        let ratings: Vec<(Ratings, Digest)> = cx
+            .inputs("ratings")
+            .iter()
+            .map(|input| Ok((files::ratings(input)?, input.digest())))
+            .collect::<anyhow::Result<_>>()?;
         let labels = |port: &str| cx.inputs(port).iter().map(|input| input.labels).collect::<Vec<_>>();
         let of = labels("ratings");
         let splits = cx.inputs("rows").iter().map(|input| {
@@ -254,9 +272,20 @@ impl Evaluate {
         for row in &rows {
             for column in &table.columns {
                 let of = |metric: fn(&Entry) -> f64| spread(&table.values(*row, column, metric));
-                let (Some(rmse), Some(mae), Some(user_rmse)) = (of(|e| e.rmse), of(|e| e.mae), of(|e| e.user_rmse)) else { continue };
-                let gap_recovery = (self.metrics.contains(&Metric::GapRecovery) && *column != TEACHER).then(|| table.gap(*row, column)).flatten();
-                cells.push(Cell { row: row.map(str::to_owned), column: (*column).to_owned(), rmse, mae, user_rmse, gap_recovery });
+                let (Some(rmse), Some(mae), Some(user_rmse)) = (of(|e| e.rmse), of(|e| e.mae), of(|e| e.user_rmse)) else {
+                    continue;
+                };
+                let gap_recovery = (self.metrics.contains(&Metric::GapRecovery) && *column != TEACHER)
+                    .then(|| table.gap(*row, column))
+                    .flatten();
+                cells.push(Cell {
+                    row: row.map(str::to_owned),
+                    column: (*column).to_owned(),
+                    rmse,
+                    mae,
+                    user_rmse,
+                    gap_recovery,
+                });
             }
             checks.extend(table.check(*row));
         }

@@ -206,7 +206,10 @@ pub fn refuse_leak(teacher: &Input<'_>, student_test: &[u32]) -> anyhow::Result<
 /// Refuses a model of other ratings: row ids mean nothing across data sets.
 pub fn refuse_other_data(config: &ModelConfig, instance: &str, ratings: Digest) -> anyhow::Result<()> {
     if config.ratings != ratings {
-        bail!("`{instance}` was made from other ratings ({}) than the rows used here; let both name the same data set", config.data);
+        bail!(
+            "`{instance}` was made from other ratings ({}) than the rows used here; let both name the same data set",
+            config.data
+        );
     }
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use talkflow_datasets::ratings::Ratings;
 use talkflow_distill::{
-    Adam, Course, Decay, Distance, Distances, Feature, InteractInto, Label, Method, Mf, ModelSpec, Ncf, OneWay, Optimizer, Protocol,
-    QuestionPath, Schedule, Sgd, Talk, Tap, TrainConfig, Weights, Wide,
+    Adam, Course, Decay, Distance, Distances, Feature, InteractInto, Label, Method, Mf, ModelSpec, Ncf, OneWay, Optimizer,
+    Protocol, QuestionPath, Schedule, Sgd, Talk, Tap, TrainConfig, Weights, Wide,
 };
 
 use crate::{
@@ -148,7 +148,8 @@ impl Choice for QuestionPath {
 }
 
 impl Choice for InteractInto {
-    const WORDS: &'static [(&'static str, Self)] = &[("both", Self::Both), ("student", Self::Student), ("modules", Self::Modules)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("both", Self::Both), ("student", Self::Student), ("modules", Self::Modules)];
 }
 
 /// Which rows a stage works on: all, or those whose item has one of some genres.

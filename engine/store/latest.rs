@@ -103,6 +103,8 @@ fn escape(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_. ".contains(c);
     match !name.is_empty() && name.len() <= 100 && name.chars().all(plain) {
         true => name.to_owned(),
-        false => format!("{}.{}", name.chars().filter(|c| plain(*c)).take(60).collect::<String>(), Digest::of(name.as_bytes()).short()),
+        false => {
+            format!("{}.{}", name.chars().filter(|c| plain(*c)).take(60).collect::<String>(), Digest::of(name.as_bytes()).short())
+        }
     }
 }
