@@ -499,3 +499,6 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         self.unusable.get_or_insert(error);
     }
 }
+
+#[cfg(test)]
+mod tests;
