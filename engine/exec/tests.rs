@@ -131,6 +131,7 @@ impl World {
         let n = plan.instances.len();
         let options = Options {
             cores,
+            memory: 1 << 30,
             keep_going,
             wanted: vec![true; n],
             forced: vec![false; n],
