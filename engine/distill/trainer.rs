@@ -453,11 +453,17 @@ impl<'a, D: Ops> Session<'a, D> {
             return Err(TrainError::NonFinite { epoch: *epoch + 1, step: *step + 1, term: part.term.name(), value: part.value });
         }
         let mut gradients = graph.backward().map_err(failed)?;
-        let squares = student.collect(&mut gradients, &forward, (&users, &items), &mut self.tables).map_err(failed)?
-            + modules.collect(&mut gradients).map_err(failed)?;
+        student.collect(&mut gradients, &forward, (&users, &items), &mut self.tables).map_err(failed)?;
+        modules.collect(&mut gradients).map_err(failed)?;
+        let scale = match self.config.clip {
+            Some(limit) => {
+                let squares = self.tables.squares() + student.params.squares() + modules.squares();
+                clip_scale(squares.sqrt(), limit)
+            }
+            None => 1.0,
+        };
         let factor = self.config.schedule.factor(*epoch, *step, steps, self.config.epochs);
         let rate = self.config.optimizer.rate() * factor;
-        let scale = clip_scale(squares.sqrt(), self.config.clip);
         let rule = self.config.optimizer.rule(rate, scale);
         student.update(&rule, &self.tables);
         modules.update(&rule);
@@ -805,6 +811,33 @@ mod tests {
         let result = |config: &TrainConfig| train(config, &task.data(), None, DeviceKind::Cpu, &mut ());
         assert!(result(&wild).is_err());
         assert!(result(&TrainConfig { clip: Some(0.01), ..wild }).is_ok());
+    }
+
+    /// A plain gradient step of norm above the limit moves all weights together, of tables, layers and modules, by rate * limit.
+    #[test]
+    fn clipping_is_by_the_norm_of_everything_trained() {
+        let teacher = Teacher::new();
+        let task = Task::new();
+        let data = task.data();
+        let config = TrainConfig {
+            method: Method::Talk(talk(1)),
+            optimizer: Optimizer::Sgd(Sgd { rate: 0.5, ..Sgd::default() }),
+            clip: Some(0.125),
+            ..config()
+        };
+        let mut session = Session::new(&config, &data, teacher.view(), dfdx::tensor::Cpu::default()).unwrap();
+        let weights = |session: &mut Session<'_, dfdx::tensor::Cpu>| {
+            session.state.student.settle();
+            let tables = session.state.student.tables().flat_map(|table| table.values.clone());
+            let params = [&session.state.student.params, &session.state.modules];
+            let layers = params.into_iter().flat_map(|params| params.iter()).flat_map(|param| param.host.clone());
+            tables.chain(layers).collect::<Vec<f32>>()
+        };
+        let before = weights(&mut session);
+        session.step(&(0..64).collect::<Vec<u32>>(), 8).unwrap();
+        let after = weights(&mut session);
+        let moved: f64 = before.iter().zip(&after).map(|(&a, &b)| f64::from(a - b).powi(2)).sum();
+        assert!((moved.sqrt() - 0.5 * 0.125).abs() < 1e-5, "{}", moved.sqrt());
     }
 
     #[test]
