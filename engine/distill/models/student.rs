@@ -112,7 +112,7 @@ impl<D: Ops> Student<D> {
         spec: &ModelSpec,
         seed: u64,
         (users, items): (usize, usize),
-        train: &crate::trainer::Examples,
+        train: &crate::data::Examples,
     ) -> Result<Self, D::Err> {
         let mut params = Params::new(device);
         let mut hidden = Vec::new();
