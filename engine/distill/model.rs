@@ -267,6 +267,15 @@ mod tests {
         ]
     }
 
+    /// The engine trains and predicts on threads of its own.
+    #[test]
+    fn models_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<RatingModel>();
+        shared::<crate::Trained>();
+        shared::<TeacherUpper>();
+    }
+
     #[test]
     fn models_come_back_from_their_files() {
         for spec in specs() {
