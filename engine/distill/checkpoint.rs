@@ -295,4 +295,54 @@ mod tests {
         train(&config, &task.data(), Some(teacher.view()), DeviceKind::Cpu, &mut io).unwrap();
         assert_eq!(io.epochs, 5);
     }
+
+    /// Saves before every batch, and keeps aside what a kill before batch number `at` would have left.
+    struct Periodic<'a> {
+        dir: &'a Path,
+        aside: &'a Path,
+        at: usize,
+        calls: std::cell::Cell<usize>,
+    }
+
+    impl TrainIo for Periodic<'_> {
+        fn cancelled(&self) -> bool {
+            self.calls.set(self.calls.get() + 1);
+            if self.calls.get() == self.at {
+                std::fs::copy(self.dir.join(FILE), self.aside.join(FILE)).unwrap();
+            }
+            false
+        }
+
+        fn checkpoint_dir(&self) -> Option<&Path> {
+            Some(self.dir)
+        }
+
+        fn checkpoint_every(&self) -> std::time::Duration {
+            std::time::Duration::ZERO
+        }
+    }
+
+    #[test]
+    fn checkpoints_are_written_on_the_way_and_change_nothing() {
+        let teacher = Teacher::new();
+        let config = config();
+        let whole = run_with(&config, &teacher);
+        let (dir, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut io = Periodic { dir: dir.path(), aside: aside.path(), at: 30, calls: Default::default() };
+        let saving = train(&config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, &mut io).unwrap();
+        assert_eq!(bytes(&saving), bytes(&whole));
+        // Killed without warning: what lies there is one batch old, which the resumed run repeats.
+        let mut io = killed(aside.path(), usize::MAX);
+        let resumed = interrupted(&config, &teacher, &mut io).unwrap();
+        assert_eq!(bytes(&resumed), bytes(&whole));
+        assert_eq!(io.epochs, 2, "three of five epochs of eight batches were done");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error_with_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("gone");
+        let error = interrupted(&config(), &Teacher::new(), &mut killed(&gone, 3)).unwrap_err().to_string();
+        assert!(error.contains("gone/checkpoint.talkflow") && error.contains("check that the folder is writable"), "{error}");
+    }
 }

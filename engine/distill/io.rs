@@ -27,7 +27,7 @@ pub trait TrainIo {
         let _ = progress;
     }
 
-    /// Asked before every batch; `true` saves a checkpoint and ends training with [`TrainError::Cancelled`].
+    /// Asked before every batch; `true` saves a checkpoint and ends training with [`TrainError::Cancelled`](crate::TrainError::Cancelled).
     fn cancelled(&self) -> bool {
         false
     }

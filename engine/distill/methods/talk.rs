@@ -262,7 +262,7 @@ impl Talk {
         }
         check_states(method, student)?;
         check_teacher_high(method, teacher)?;
-        if talks {
+        if self.converses() {
             let too_shallow = |who, layers: usize| SpecError::Model {
                 method,
                 needs: "at least two hidden layers, one below and one above the low state",
