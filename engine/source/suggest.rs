@@ -34,12 +34,23 @@ pub fn one_of<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Cl
 }
 
 fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// No name is longer, and comparing takes the product of both lengths.
+    const LONGEST: usize = 64;
+    /// A manifest with more names was not written by hand.
+    const MOST: usize = 1000;
     let plain = |word: &str| word.to_lowercase().replace(['-', ' '], "_");
+    let length = word.chars().count();
+    if length > LONGEST {
+        return None;
+    }
     let folded = plain(word);
     // Two letters are near to everything.
-    let allowed = word.chars().count() / 3;
+    let allowed = length / 3;
     let mut best = None;
-    for candidate in candidates {
+    for candidate in candidates.into_iter().take(MOST) {
+        if candidate.chars().count().abs_diff(length) > allowed {
+            continue;
+        }
         let distance = strsim::damerau_levenshtein(&folded, &plain(candidate));
         if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
