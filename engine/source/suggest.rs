@@ -2,7 +2,7 @@
 
 /// The word of `candidates` that `word` was probably meant to be; `None` where nothing is near.
 ///
-/// A word is near where about a third of its letters would have to change (Damerau-Levenshtein, so that two swapped
+/// A word is near where about a third of its letters would have to change (optimal string alignment, so that two swapped
 /// letters count once), or where only case, `-` and `_` differ. Of two equally near words the first wins.
 ///
 /// ```
@@ -51,7 +51,7 @@ fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Opt
         if candidate.chars().count().abs_diff(length) > allowed {
             continue;
         }
-        let distance = strsim::damerau_levenshtein(&folded, &plain(candidate));
+        let distance = strsim::osa_distance(&folded, &plain(candidate));
         if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
         }
