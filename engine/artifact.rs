@@ -1,30 +1,179 @@
-//! What flows between stages.
+//! What flows between stages: a named set of files with one digest. Knows nothing of where the files lie or who made them.
 
-/// What a stage yields, and what another may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A BLAKE3 digest, written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Digest([u8; 32]);
+
+/// A text that is not 64 hexadecimal digits.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a digest (64 hexadecimal digits)")]
+pub struct NotADigest(String);
+
+/// Files from this size on are memory-mapped and hashed by several threads.
+const LARGE: u64 = 1 << 20;
+
+impl Digest {
+    /// The digest of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The digest of a file's contents.
+    pub fn of_file(path: &Path) -> std::io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        if std::fs::metadata(path)?.len() >= LARGE {
+            hasher.update_mmap_rayon(path)?;
+        } else {
+            hasher.update(&std::fs::read(path)?);
+        }
+        Ok(Self(*hasher.finalize().as_bytes()))
+    }
+
+    /// The first twelve digits: enough for people to tell results apart.
+    pub fn short(&self) -> String {
+        self.to_string()[..12].to_owned()
+    }
+}
+
+impl From<blake3::Hash> for Digest {
+    fn from(hash: blake3::Hash) -> Self {
+        Self(*hash.as_bytes())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.short())
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = NotADigest;
+
+    fn try_from(text: String) -> Result<Self, NotADigest> {
+        text.parse()
+    }
+}
+
+impl FromStr for Digest {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        // `from_hex` also takes capitals; only one spelling may name a file in the store.
+        if text.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(NotADigest(text.to_owned()));
+        }
+        blake3::Hash::from_hex(text).map(Self::from).map_err(|_| NotADigest(text.to_owned()))
+    }
+}
+
+/// The closed set of things a stage can hand to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ArtifactKind {
-    /// Ratings of items by users.
+    /// Ratings, users and items as Parquet.
     Ratings,
-    /// Which part each rating belongs to.
+    /// Which row belongs to which part.
     Split,
-    /// A trained model.
+    /// A trained rating model.
     Model,
-    /// What a teacher's layers yield for each rating.
+    /// A frozen teacher's states for given rows.
     Features,
-    /// Metrics.
+    /// An evaluation of models.
     Scores,
 }
 
 impl ArtifactKind {
-    /// What a message calls it.
-    #[must_use]
+    /// The one list of kinds.
+    pub const ALL: [Self; 5] = [Self::Ratings, Self::Split, Self::Model, Self::Features, Self::Scores];
+
+    /// What people call it, with its article.
     pub fn noun(self) -> &'static str {
         match self {
             Self::Ratings => "ratings",
             Self::Split => "a split",
             Self::Model => "a model",
-            Self::Features => "features",
+            Self::Features => "cached features",
             Self::Scores => "scores",
         }
+    }
+}
+
+impl fmt::Display for ArtifactKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.noun())
+    }
+}
+
+/// One file of an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Of its contents.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// The files a stage made, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Artifact(pub BTreeMap<String, FileEntry>);
+
+impl Artifact {
+    /// One digest over names and contents: what enters the keys of the stages that read this artifact.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        for (name, entry) in &self.0 {
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+            hasher.update(&entry.digest.0);
+        }
+        hasher.finalize().into()
+    }
+
+    /// The sum of its files' sizes, in bytes.
+    pub fn size(&self) -> u64 {
+        self.0.values().map(|entry| entry.size).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_its_text() -> Result<(), NotADigest> {
+        let digest = Digest::of(b"abc");
+        assert_eq!(digest.to_string().parse::<Digest>()?, digest);
+        assert!("abc".parse::<Digest>().is_err());
+        assert!(digest.to_string().to_uppercase().parse::<Digest>().is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn an_artifact_is_named_by_names_and_contents() {
+        let entry = FileEntry { digest: Digest::of(b"x"), size: 1 };
+        let of = |name: &str, entry| Artifact(BTreeMap::from([(name.to_owned(), entry)])).digest();
+        assert_ne!(of("a", entry), of("b", entry));
+        assert_ne!(of("a", entry), of("a", FileEntry { digest: Digest::of(b"y"), size: 1 }));
+        // A size is not contents: two records of one blob agree.
+        assert_eq!(of("a", entry), of("a", FileEntry { size: 2, ..entry }));
     }
 }

@@ -15,6 +15,7 @@ mod text;
 
 pub use directory::{Directory, Labels};
 pub use reader::{Fields, File, Outside, Reading, read};
+pub(crate) use reference::Reference;
 pub use settings::{Leaf, Origin, Setting, Settings};
 pub use stages::{Port, Wanted, WantedFrom};
 pub use text::Choice;

@@ -8,6 +8,7 @@ mod build;
 mod matrix;
 mod order;
 mod resolved;
+mod select;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

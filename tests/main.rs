@@ -1,1 +1,11 @@
-//! x
+//! The one integration binary: talkflow as its users run it. Every end-to-end test ends with "run again: nothing to do".
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+mod cache;
+mod codes;
+mod commands;
+mod crash;
+mod processes;
+mod rooms;
+mod run;
+mod space;

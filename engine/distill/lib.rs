@@ -1,1 +1,53 @@
-//! x
+//! Everything in talkflow that learns. Knows no engine, no data sets and no manifests: plain numbers go in, a trained model comes out.
+//!
+//! From the bottom up:
+//!
+//! - `random`, `tensors`, [`metrics`]: streams, named tensors, measures;
+//! - `ops`, `graph`, `params`, `table`, [`Optimizer`]: what differs between devices, a batch's forward and backward pass, weights and their updates;
+//! - `models`, [`RatingModel`]: rating models while they are trained, and when they are done;
+//! - [`Distance`], `modules`, [`TeacherUpper`]: what methods are made of;
+//! - [`Method`]: the list of methods, one file each;
+//! - [`train`]: the loop, with monitors, curves and checkpoints.
+//!
+//! A training in one piece: [`TrainConfig::check`] refuses what cannot be trained; [`train`] builds a student and the method's modules,
+//! then for each batch gathers embeddings on the host, runs dense layers on the device, lets the method add its terms, goes back, and moves
+//! the weights; after each epoch it validates and keeps the best weights, which become the [`RatingModel`].
+
+mod checkpoint;
+mod curves;
+mod device;
+mod distance;
+mod error;
+mod graph;
+mod methods;
+pub mod metrics;
+mod model;
+mod models;
+mod modules;
+mod monitor;
+mod objective;
+mod ops;
+mod optim;
+mod params;
+mod random;
+mod table;
+mod teacher;
+mod tensors;
+#[cfg(test)]
+mod testing;
+mod trainer;
+
+pub use curves::Curves;
+pub use device::DeviceKind;
+pub use distance::{CORR_ROWS, Distance};
+pub use error::{ModelError, SpecError, TrainError};
+pub use methods::{
+    Distances, Feature, InteractInto, Label, Method, OneWay, Protocol, QuestionPath, Talk, Tap, TeacherNeeds, Weights,
+};
+pub use model::{Predictions, RatingModel, Scale, Taps};
+pub use models::{Mf, ModelSpec, Ncf, Wide};
+pub use monitor::{COLLAPSED, Monitor};
+pub use objective::Term;
+pub use optim::{Adam, Course, Decay, Optimizer, Schedule, Sgd};
+pub use teacher::{States, TeacherUpper, TeacherView, means, variances};
+pub use trainer::{Cost, Examples, Progress, TaskData, TrainConfig, TrainIo, Trained, train};

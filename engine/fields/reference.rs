@@ -3,11 +3,11 @@
 use crate::source::{Diagnostic, Span};
 
 /// A word and the byte at which it starts.
-pub(super) type Word<'a> = (usize, &'a str);
+pub(crate) type Word<'a> = (usize, &'a str);
 
 /// A reference taken apart.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reference<'a> {
+pub(crate) struct Reference<'a> {
     /// The stage's name.
     pub stage: &'a str,
     /// Axis and value of each selection; `None` where there are no brackets.
@@ -16,7 +16,7 @@ pub(super) struct Reference<'a> {
 
 /// Why a reference means nothing; without a mistake where that of the stage it names was already reported.
 #[derive(Debug)]
-pub(super) struct Lost(pub Option<Box<Diagnostic>>);
+pub(crate) struct Lost(pub Option<Box<Diagnostic>>);
 
 impl From<Diagnostic> for Lost {
     fn from(mistake: Diagnostic) -> Self {
@@ -26,7 +26,7 @@ impl From<Diagnostic> for Lost {
 
 impl<'a> Reference<'a> {
     /// Takes `text`, which stands at `span`, apart.
-    pub(super) fn parse(text: &'a str, span: Span) -> Result<Self, Lost> {
+    pub(crate) fn parse(text: &'a str, span: Span) -> Result<Self, Lost> {
         let wrong = |message: String| {
             let help = "a reference is `stage` or \"stage[axis=value,axis=value]\"";
             Lost::from(Diagnostic::new(span, message).help(help))

@@ -77,16 +77,17 @@ impl Settings {
 }
 
 impl Leaf {
-    /// One text a value: typed, and floats by their bits, so that `1` and `1.0` and `"1"` differ and nothing is rounded.
+    /// One text a value, exact and still readable, since people are shown it where it explains a rerun: `1`, `1.0` and `"1"` differ, and
+    /// a float is written with the fewest digits that give its very bits back.
     #[must_use]
     pub fn canonical(&self) -> String {
         match self {
-            Self::None => "none".to_owned(),
-            Self::Bool(value) => format!("bool:{value}"),
-            Self::Int(value) => format!("int:{value}"),
-            Self::Float(value) => format!("f64:{:016x}", value.to_bits()),
-            Self::Text(value) => format!("text:{value:?}"),
-            Self::Word(value) => format!("word:{value}"),
+            Self::None => "~".to_owned(),
+            Self::Bool(value) => value.to_string(),
+            Self::Int(value) => value.to_string(),
+            Self::Float(value) => format!("{value:?}"),
+            Self::Text(value) => format!("{value:?}"),
+            Self::Word(value) => value.clone(),
             Self::List(values) => {
                 let values: Vec<String> = values.iter().map(Self::canonical).collect();
                 format!("[{}]", values.join(","))
@@ -130,7 +131,7 @@ mod tests {
             Leaf::Float(1.0),
             Leaf::Float(1.0 + f64::EPSILON),
             Leaf::Text("1".to_owned()),
-            Leaf::Word("1".to_owned()),
+            Leaf::Word("one".to_owned()),
             Leaf::List(vec![Leaf::Int(1)]),
             Leaf::List(vec![Leaf::Text("a,b".to_owned())]),
             Leaf::List(vec![Leaf::Text("a".to_owned()), Leaf::Text("b".to_owned())]),
@@ -138,7 +139,7 @@ mod tests {
         ];
         let texts: std::collections::BTreeSet<String> = values.iter().map(Leaf::canonical).collect();
         assert_eq!(texts.len(), values.len());
-        assert_eq!(Leaf::Float(0.1).canonical(), "f64:3fb999999999999a");
+        assert_eq!(Leaf::Float(0.1).canonical(), "0.1");
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn what_is_read_is_recorded_with_defaults_filled_in() {
         )
     });
     assert_eq!(value, (1.0, 30, vec![Metric::Mae], None));
-    assert_eq!(lines, ["epochs int:30", "metrics [word:mae]", "note none", "rate f64:3ff0000000000000"]);
+    assert_eq!(lines, ["epochs 30", "metrics [mae]", "note ~", "rate 1.0"]);
 }
 
 fn no_settings(_: &mut Fields<'_>) {}

@@ -1,0 +1,169 @@
+//! Parquet as talkflow writes and reads it: zstd, fixed row groups, columns encoded side by side, the same bytes every time.
+//!
+//! It knows tables, not what is in them.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+use rayon::prelude::*;
+
+use crate::error::Error;
+
+/// Rows of a row group. Fixed, so that the bytes of a file depend on its rows alone.
+pub(crate) const GROUP: usize = 1 << 20;
+
+/// How the values of a column are best written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// Differences of neighbours, bit-packed: ascending or clustered integers.
+    Differences,
+    /// A dictionary: few different values.
+    Dictionary,
+}
+
+/// Writes one table, a row group at a time.
+pub(crate) struct TableWriter {
+    path: PathBuf,
+    schema: SchemaRef,
+    file: SerializedFileWriter<BufWriter<File>>,
+    factory: ArrowRowGroupWriterFactory,
+    groups: usize,
+}
+
+impl TableWriter {
+    /// Begins the file at `path`; `packing` is given for each column of `schema`.
+    pub(crate) fn create(path: &Path, schema: SchemaRef, packing: &[Packing]) -> Result<Self, Error> {
+        let file = File::create(path).map_err(Error::io(path, "create the file"))?;
+        let mut properties = properties();
+        for (field, packing) in schema.fields().iter().zip(packing) {
+            if *packing == Packing::Differences {
+                let column = ColumnPath::from(field.name().as_str());
+                properties = properties
+                    .set_column_dictionary_enabled(column.clone(), false)
+                    .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+            }
+        }
+        let buffered = BufWriter::with_capacity(1 << 18, file);
+        let (file, factory) = ArrowWriter::try_new(buffered, Arc::clone(&schema), Some(properties.build()))
+            .and_then(ArrowWriter::into_serialized_writer)
+            .map_err(Error::parquet(path))?;
+        Ok(Self { path: path.to_owned(), schema, file, factory, groups: 0 })
+    }
+
+    /// Writes row groups; their columns are encoded in parallel and appended in order.
+    pub(crate) fn write(&mut self, groups: &[Vec<ArrayRef>]) -> Result<(), Error> {
+        self.write_groups(groups).map_err(Error::parquet(&self.path))
+    }
+
+    fn write_groups(&mut self, groups: &[Vec<ArrayRef>]) -> Result<(), ParquetError> {
+        let mut work = Vec::new();
+        for columns in groups {
+            let writers = self.factory.create_column_writers(self.groups)?;
+            self.groups += 1;
+            let mut leaves = Vec::with_capacity(writers.len());
+            for (field, column) in self.schema.fields().iter().zip(columns) {
+                leaves.extend(compute_leaves(field, column)?);
+            }
+            work.push(writers.into_iter().zip(leaves).collect::<Vec<_>>());
+        }
+        let encode = |columns: Vec<(ArrowColumnWriter, ArrowLeafColumn)>| {
+            let columns = columns.into_par_iter().map(|(mut writer, leaf)| writer.write(&leaf).and_then(|()| writer.close()));
+            columns.collect::<Result<Vec<_>, _>>()
+        };
+        let encoded = work.into_par_iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        for chunks in encoded {
+            let mut group = self.file.next_row_group()?;
+            for chunk in chunks {
+                chunk.append_to_row_group(&mut group)?;
+            }
+            group.close()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        let mut buffered = self.file.into_inner().map_err(Error::parquet(&self.path))?;
+        buffered.flush().map_err(Error::io(&self.path, "write the file"))
+    }
+}
+
+fn properties() -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        // Nothing here is ever looked up by value within a group.
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        // The library's version would otherwise stand in every file.
+        .set_created_by("talkflow".to_owned())
+}
+
+/// Writes a small table in one go.
+pub(crate) fn write_whole(path: &Path, batch: &RecordBatch) -> Result<(), Error> {
+    let packing = vec![Packing::Dictionary; batch.num_columns()];
+    let mut writer = TableWriter::create(path, batch.schema(), &packing)?;
+    let mut start = 0;
+    while start < batch.num_rows() {
+        let group = batch.slice(start, GROUP.min(batch.num_rows() - start));
+        writer.write(&[group.columns().to_vec()])?;
+        start += group.num_rows();
+    }
+    writer.finish()
+}
+
+/// Reads the named columns of a table, row group by row group, in parallel; the batches come in file order.
+pub(crate) fn read(path: &Path, columns: &[&str]) -> Result<Vec<RecordBatch>, Error> {
+    let file = File::open(path).map_err(Error::io(path, "open the file"))?;
+    let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(Error::parquet(path))?;
+    for column in columns {
+        if metadata.schema().field_with_name(column).is_err() {
+            return Err(not_an_artifact(path, format!("it has no column `{column}`")));
+        }
+    }
+    let groups = metadata.metadata().num_row_groups();
+    let batches = (0..groups)
+        .into_par_iter()
+        .map(|group| {
+            // Each group has a file handle of its own: they share no position.
+            let file = File::open(path).map_err(Error::io(path, "open the file"))?;
+            let mask = ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied());
+            let rows = metadata.metadata().row_group(group).num_rows() as usize;
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+                .with_projection(mask)
+                .with_row_groups(vec![group])
+                .with_batch_size(rows.max(1))
+                .build()
+                .map_err(Error::parquet(path))?;
+            reader.collect::<Result<Vec<_>, _>>().map_err(Error::parquet(path))
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    Ok(batches.into_iter().flatten().collect())
+}
+
+/// The column `name` of a batch in the type it must have.
+pub(crate) fn column<'b, A: arrow::array::Array + 'static>(
+    path: &Path,
+    batch: &'b RecordBatch,
+    name: &str,
+) -> Result<&'b A, Error> {
+    batch
+        .column_by_name(name)
+        .and_then(|column| column.as_any().downcast_ref::<A>())
+        .ok_or_else(|| not_an_artifact(path, format!("its column `{name}` has another type")))
+}
+
+/// The error of an artifact whose contents are not ours.
+pub(crate) fn not_an_artifact(path: &Path, problem: impl Into<String>) -> Error {
+    Error::NotAnArtifact { path: path.to_owned(), problem: problem.into() }
+}

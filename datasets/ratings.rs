@@ -1,0 +1,303 @@
+//! The ratings artifact: what [`crate::prepare`] writes and every later stage loads.
+//!
+//! Four files in one folder. `ratings.parquet` has a row for each rating (`row`, `user`, `item`, `rating`, `timestamp`), where `row` counts
+//! from 0 in the order of the source and `user` and `item` are dense numbers in order of first appearance; `users.parquet` and
+//! `items.parquet` say which ids they had, and titles and genres; `dataset.json` is the [`Summary`]. This file knows nothing
+//! of where the ratings came from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, Float32Array, Int64Array, ListArray, StringArray, UInt32Array};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::cards::Scale;
+use crate::columns::{self, column, not_an_artifact};
+use crate::error::Error;
+use crate::suggest;
+
+/// The file of ratings.
+pub const RATINGS: &str = "ratings.parquet";
+/// The file of users.
+pub const USERS: &str = "users.parquet";
+/// The file of items.
+pub const ITEMS: &str = "items.parquet";
+/// The summary.
+pub const DATASET: &str = "dataset.json";
+
+/// The paths of the artifact's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RatingsFiles {
+    /// `ratings.parquet`
+    pub ratings: PathBuf,
+    /// `users.parquet`
+    pub users: PathBuf,
+    /// `items.parquet`
+    pub items: PathBuf,
+    /// `dataset.json`
+    pub dataset: PathBuf,
+}
+
+impl RatingsFiles {
+    /// The files under their own names in `folder`.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self {
+            ratings: folder.join(RATINGS),
+            users: folder.join(USERS),
+            items: folder.join(ITEMS),
+            dataset: folder.join(DATASET),
+        }
+    }
+}
+
+/// Whether people gave the ratings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provenance {
+    /// They did.
+    Real,
+    /// [`crate::synthetic`] made them.
+    Synthetic,
+}
+
+/// How much of the data a genre has. A rating belongs to every genre of its item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenreCount {
+    /// The genre's name.
+    pub genre: String,
+    /// Items that have it.
+    pub items: u64,
+    /// Ratings of those items.
+    pub ratings: u64,
+}
+
+/// What was prepared, kept as `dataset.json`. It holds no path and no time: the same rows give the same bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    /// The data set's name.
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// Whether people gave the ratings.
+    pub source: Provenance,
+    /// Rows.
+    pub ratings: u64,
+    /// Users with a rating.
+    pub users: u64,
+    /// Items with a rating.
+    pub items: u64,
+    /// Rated items of which the list of items says nothing: they have no title and no genre.
+    pub items_without_details: u64,
+    /// Whether every rating has a time.
+    pub timestamps: bool,
+    /// The ratings that can occur: as the card or the user says, else as the rows show.
+    pub scale: Scale,
+    /// The genres by name.
+    pub genres: Vec<GenreCount>,
+    /// The terms of use.
+    pub licence: String,
+    /// What to cite.
+    pub citation: String,
+}
+
+impl Summary {
+    /// Reads a `dataset.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::NotAnArtifact`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
+        serde_json::from_slice(&text).map_err(|e| not_an_artifact(path, e.to_string()))
+    }
+
+    /// The summary as the bytes of its file.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, Error> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::Setting(format!("dataset.json: {e}")))?;
+        text.push(b'\n');
+        Ok(text)
+    }
+}
+
+/// An item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its id as the source writes it.
+    pub id: String,
+    /// Its title, where known.
+    pub title: Option<String>,
+    /// Its genres, in the source's order.
+    pub genres: Vec<String>,
+}
+
+/// The ratings in memory, one vector a column, all of the same length; place `i` is the row with the id `i`.
+#[derive(Clone, Debug)]
+pub struct Ratings {
+    summary: Summary,
+    users_path: PathBuf,
+    user: Vec<u32>,
+    item: Vec<u32>,
+    rating: Vec<f32>,
+    timestamp: Option<Vec<i64>>,
+    items: Vec<Item>,
+}
+
+impl Ratings {
+    /// Loads the artifact: about 12 bytes a rating, 20 with times.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Parquet`] where a file cannot be read, [`Error::NotAnArtifact`] where it holds something else.
+    pub fn open(files: &RatingsFiles) -> Result<Self, Error> {
+        let summary = Summary::open(&files.dataset)?;
+        let path = &files.ratings;
+        let mut wanted = vec!["user", "item", "rating"];
+        if summary.timestamps {
+            wanted.push("timestamp");
+        }
+        let batches = columns::read(path, &wanted)?;
+        let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+        if rows as u64 != summary.ratings {
+            return Err(not_an_artifact(path, format!("it has {rows} rows where dataset.json says {}", summary.ratings)));
+        }
+        let (mut user, mut item, mut rating) = (Vec::with_capacity(rows), Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let mut timestamp = summary.timestamps.then(|| Vec::with_capacity(rows));
+        for batch in batches {
+            user.extend_from_slice(column::<UInt32Array>(path, &batch, "user")?.values());
+            item.extend_from_slice(column::<UInt32Array>(path, &batch, "item")?.values());
+            rating.extend_from_slice(column::<Float32Array>(path, &batch, "rating")?.values());
+            if let Some(timestamp) = &mut timestamp {
+                timestamp.extend_from_slice(column::<Int64Array>(path, &batch, "timestamp")?.values());
+            }
+        }
+        let items = read_items(&files.items)?;
+        let beyond = |ids: &[u32], count: u64| ids.par_iter().any(|&id| u64::from(id) >= count);
+        if items.len() as u64 != summary.items || beyond(&item, summary.items) || beyond(&user, summary.users) {
+            return Err(not_an_artifact(path, "its users or items are not those of dataset.json"));
+        }
+        Ok(Self { summary, users_path: files.users.clone(), user, item, rating, timestamp, items })
+    }
+
+    /// What was prepared.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// How many ratings there are.
+    pub fn len(&self) -> usize {
+        self.user.len()
+    }
+
+    /// Whether there are none; prepared artifacts always have some.
+    pub fn is_empty(&self) -> bool {
+        self.user.is_empty()
+    }
+
+    /// The user of each row, below [`Summary::users`].
+    pub fn user(&self) -> &[u32] {
+        &self.user
+    }
+
+    /// The item of each row, below [`Summary::items`].
+    pub fn item(&self) -> &[u32] {
+        &self.item
+    }
+
+    /// The rating of each row.
+    pub fn rating(&self) -> &[f32] {
+        &self.rating
+    }
+
+    /// The time of each row in seconds since 1970, where the data set has times.
+    pub fn timestamp(&self) -> Option<&[i64]> {
+        self.timestamp.as_deref()
+    }
+
+    /// The items; place `i` is the item with the dense number `i`.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// The users' ids as the source writes them; place `i` is the user with the dense number `i`. Read from disk on each call.
+    ///
+    /// # Errors
+    /// As [`Ratings::open`].
+    pub fn user_ids(&self) -> Result<Vec<String>, Error> {
+        let mut ids = Vec::with_capacity(self.summary.users as usize);
+        for batch in columns::read(&self.users_path, &["id"])? {
+            ids.extend(column::<StringArray>(&self.users_path, &batch, "id")?.iter().flatten().map(str::to_owned));
+        }
+        Ok(ids)
+    }
+
+    /// The rows whose item has `genre`, ascending.
+    ///
+    /// # Errors
+    /// [`Error::UnknownGenre`] with the nearest name and the list of all.
+    pub fn rows_of_genre(&self, genre: &str) -> Result<Vec<u32>, Error> {
+        check_genre(&self.summary, genre)?;
+        let has: Vec<bool> = self.items.iter().map(|item| item.genres.iter().any(|name| name == genre)).collect();
+        // Chunks in order, each in parallel: the result is ascending whatever the number of threads.
+        const CHUNK: usize = 1 << 16;
+        let rows: Vec<Vec<u32>> = self
+            .item
+            .par_chunks(CHUNK)
+            .enumerate()
+            .map(|(chunk, items)| {
+                let start = (chunk * CHUNK) as u32;
+                (start..).zip(items).filter(|&(_, &item)| has[item as usize]).map(|(row, _)| row).collect()
+            })
+            .collect();
+        Ok(rows.concat())
+    }
+}
+
+/// Whether some item has `genre`; cheap, for checks before anything runs.
+///
+/// # Errors
+/// [`Error::UnknownGenre`].
+pub fn check_genre(summary: &Summary, genre: &str) -> Result<(), Error> {
+    let names = || summary.genres.iter().map(|count| count.genre.as_str());
+    if names().any(|name| name == genre) {
+        return Ok(());
+    }
+    let known =
+        if summary.genres.is_empty() { "none: this data set came without genres".to_owned() } else { suggest::listed(names()) };
+    Err(Error::UnknownGenre { genre: genre.to_owned(), hint: suggest::did_you_mean(genre, names()), known })
+}
+
+/// Counts each genre's items and ratings; `ratings_of` has the number of ratings of each item.
+pub(crate) fn count_genres(items: &[Item], ratings_of: &[u64]) -> Vec<GenreCount> {
+    let mut counts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (item, ratings) in items.iter().zip(ratings_of) {
+        for genre in &item.genres {
+            let count = counts.entry(genre).or_default();
+            count.0 += 1;
+            count.1 += ratings;
+        }
+    }
+    counts.into_iter().map(|(genre, (items, ratings))| GenreCount { genre: genre.to_owned(), items, ratings }).collect()
+}
+
+fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
+    let mut items = Vec::new();
+    for batch in columns::read(path, &["id", "title", "genres"])? {
+        let ids = column::<StringArray>(path, &batch, "id")?;
+        let titles = column::<StringArray>(path, &batch, "title")?;
+        let lists = column::<ListArray>(path, &batch, "genres")?;
+        for at in 0..batch.num_rows() {
+            let genres = lists.value(at);
+            let genres = genres
+                .as_any()
+                .downcast_ref::<StringArray>()
+                .ok_or_else(|| not_an_artifact(path, "its column `genres` has another type"))?;
+            items.push(Item {
+                id: ids.value(at).to_owned(),
+                title: titles.is_valid(at).then(|| titles.value(at).to_owned()),
+                genres: genres.iter().flatten().map(str::to_owned).collect(),
+            });
+        }
+    }
+    Ok(items)
+}

@@ -1,0 +1,138 @@
+//! Draws splits: by rating, by user, by time.
+//!
+//! It knows the columns of ratings and nothing of files.
+
+use rayon::prelude::*;
+
+use crate::error::Error;
+use crate::ratings::Ratings;
+use crate::rng::Rng;
+
+use super::{Fractions, Part};
+
+/// A uniformly random assignment among those with the exact sizes.
+pub(super) fn by_rating(ratings: &Ratings, fractions: &Fractions, seed: u64) -> Result<Vec<Part>, Error> {
+    let sizes = sizes(ratings.len() as u64, fractions, "ratings")?;
+    Ok(draw(sizes, &mut Rng::stream(seed, "split by rating", 0)))
+}
+
+/// As [`by_rating`], for users.
+pub(super) fn by_user(ratings: &Ratings, fractions: &Fractions, seed: u64) -> Result<Vec<Part>, Error> {
+    let sizes = sizes(ratings.summary().users, fractions, "users")?;
+    let parts = draw(sizes, &mut Rng::stream(seed, "split by user", 0));
+    Ok(ratings.user().par_iter().map(|&user| parts[user as usize]).collect())
+}
+
+/// The oldest ratings train, the newest test.
+pub(super) fn by_time(ratings: &Ratings, fractions: &Fractions) -> Result<Vec<Part>, Error> {
+    let Some(times) = ratings.timestamp() else {
+        let name = &ratings.summary().name;
+        return Err(Error::Setting(format!("{name} has no times: split by rating or by user, or name its column `timestamp`")));
+    };
+    let [train, validation, _] = sizes(times.len() as u64, fractions, "ratings")?;
+    let mut rows: Vec<u32> = (0..times.len() as u32).collect();
+    let key = |&row: &u32| (times[row as usize], row);
+    let mut parts = vec![Part::Train; times.len()];
+    // Two cuts are wanted, not an order: selection does what sorting would, in time linear in the rows.
+    let mut newer = rows.as_mut_slice();
+    for (older, part) in [(train, Part::Validation), (validation, Part::Test)] {
+        let older = older as usize;
+        if older >= newer.len() {
+            break;
+        }
+        if older > 0 {
+            newer.select_nth_unstable_by_key(older, key);
+        }
+        newer = &mut newer[older..];
+        for &row in newer.iter() {
+            parts[row as usize] = part;
+        }
+    }
+    Ok(parts)
+}
+
+/// Makes a share of the train rows validate, drawn at random.
+pub(super) fn carve(parts: &mut [Part], share: f64, seed: u64) -> Result<(), Error> {
+    let train: Vec<usize> = (0..parts.len()).filter(|&row| parts[row] == Part::Train).collect();
+    let fractions = Fractions::new(1.0 - share, share, 0.0)?;
+    let sizes = sizes(train.len() as u64, &fractions, "train rows")?;
+    let drawn = draw(sizes, &mut Rng::stream(seed, "split carve validation", 0));
+    for (row, part) in train.into_iter().zip(drawn) {
+        parts[row] = part;
+    }
+    Ok(())
+}
+
+/// How many of `count` things each part gets: shares rounded, train the rest.
+fn sizes(count: u64, fractions: &Fractions, what: &str) -> Result<[u64; 3], Error> {
+    let size = |share: f64| (count as f64 * share).round() as u64;
+    let (validation, test) = (size(fractions.validation), size(fractions.test));
+    let train = count.saturating_sub(validation + test);
+    let shares = [fractions.train, fractions.validation, fractions.test];
+    for ((part, size), share) in Part::ALL.into_iter().zip([train, validation, test]).zip(shares) {
+        if share > 0.0 && size == 0 {
+            return Err(Error::Setting(format!("{count} {what} are too few: {share} of them leave none for {}", part.name())));
+        }
+    }
+    Ok([train, validation, test])
+}
+
+/// Assigns parts one after the other, each with the probability of what is still to be given out: every assignment with these
+/// sizes is equally likely (Knuth, TAOCP 2, 3.4.2, algorithm S, for three parts), and memory is not needed.
+fn draw(sizes: [u64; 3], rng: &mut Rng) -> Vec<Part> {
+    let [mut train, mut validation, _] = sizes;
+    let mut left: u64 = sizes.iter().sum();
+    let mut parts = Vec::with_capacity(left as usize);
+    while left > 0 {
+        let drawn = rng.below(left);
+        parts.push(if drawn < train {
+            train -= 1;
+            Part::Train
+        } else if drawn < train + validation {
+            validation -= 1;
+            Part::Validation
+        } else {
+            Part::Test
+        });
+        left -= 1;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_exact_and_never_empty_by_rounding() {
+        let fractions = Fractions { train: 0.8, validation: 0.1, test: 0.1 };
+        assert_eq!(sizes(100_000, &fractions, "x").ok(), Some([80_000, 10_000, 10_000]));
+        assert_eq!(sizes(17, &fractions, "x").ok(), Some([13, 2, 2]));
+        let error = sizes(4, &fractions, "ratings").err().map(|e| e.to_string()).unwrap_or_default();
+        assert_eq!(error, "4 ratings are too few: 0.1 of them leave none for validation");
+        assert_eq!(sizes(3, &Fractions { train: 1.0, validation: 0.0, test: 0.0 }, "x").ok(), Some([3, 0, 0]));
+    }
+
+    #[test]
+    fn every_assignment_is_equally_likely() {
+        // 2 + 1 + 1 of 4 rows: 12 assignments.
+        let mut counts = std::collections::BTreeMap::new();
+        let mut rng = Rng::stream(3, "test", 0);
+        for _ in 0..12_000 {
+            *counts.entry(draw([2, 1, 1], &mut rng)).or_insert(0_u32) += 1;
+        }
+        assert_eq!(counts.len(), 12);
+        // The standard deviation of each count is 30.
+        assert!(counts.values().all(|&count| (850..1150).contains(&count)), "{counts:?}");
+    }
+
+    #[test]
+    fn carving_takes_from_train_only() {
+        let mut parts = vec![Part::Train; 100];
+        parts[90..].fill(Part::Test);
+        let before = parts.clone();
+        assert!(carve(&mut parts, 0.1, 1).is_ok());
+        assert_eq!(parts.iter().filter(|&&part| part == Part::Validation).count(), 9);
+        assert_eq!(parts[90..], before[90..]);
+    }
+}

@@ -1,0 +1,93 @@
+//! The published data sets, wherever `TALKFLOW_DATA` has them; a data set that is not there is said so and skipped, but one must be.
+//!
+//! `TALKFLOW_DATA=DIR cargo test -p talkflow-datasets --test real_data`
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that fails may panic, and says what it skips"
+)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use talkflow_datasets::cards::{CARDS, Card, Kind, find};
+use talkflow_datasets::locate::{Found, Places, locate_local};
+use talkflow_datasets::prepare::{Source, prepare};
+use talkflow_datasets::progress::Silent;
+use talkflow_datasets::ratings::{Ratings, RatingsFiles};
+
+fn places() -> Places {
+    let data = std::env::var_os("TALKFLOW_DATA").map(PathBuf::from);
+    let data = data.expect("set TALKFLOW_DATA to a folder with data sets: this test reads the published files");
+    Places { data: Some(data), cache: PathBuf::new() }
+}
+
+fn load(found: Found) -> (tempfile::TempDir, Ratings) {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(&Source::Card(found), folder.path(), &mut Silent).unwrap();
+    let ratings = Ratings::open(&RatingsFiles::in_folder(folder.path())).unwrap();
+    (folder, ratings)
+}
+
+/// The ratings of each genre as counted by hand.
+fn genres(card: &Card) -> Option<BTreeMap<&'static str, u64>> {
+    match card.name {
+        "movielens/100k" => Some(BTreeMap::from([
+            ("Action", 25_589),
+            ("Documentary", 758),
+            ("Drama", 39_895),
+            ("Fantasy", 1_352),
+            ("Film-Noir", 1_733),
+            ("Western", 1_854),
+        ])),
+        "movielens/latest-small" => Some(BTreeMap::from([
+            ("Action", 30_635),
+            ("Documentary", 1_219),
+            ("Drama", 41_928),
+            ("Fantasy", 11_834),
+            ("Film-Noir", 870),
+            ("IMAX", 4_145),
+            ("Western", 1_930),
+        ])),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_data_set_at_hand_has_what_its_publisher_says() {
+    let places = places();
+    let mut seen = 0;
+    for card in CARDS.iter().filter(|card| matches!(card.kind, Kind::Archive(_))) {
+        let Some(found) = locate_local(card, &places) else {
+            println!("{}: not at hand, skipped", card.name);
+            continue;
+        };
+        seen += 1;
+        let (_folder, ratings) = load(found);
+        let summary = ratings.summary();
+        println!("{summary:?}");
+        assert_eq!(summary.ratings, card.counts.ratings);
+        assert!(summary.users <= card.counts.users && summary.items <= card.counts.items);
+        assert_eq!(summary.items_without_details, 0);
+        for (genre, count) in genres(card).into_iter().flatten() {
+            assert_eq!(ratings.rows_of_genre(genre).unwrap().len() as u64, count, "{}: {genre}", card.name);
+        }
+    }
+    assert!(seen > 0, "TALKFLOW_DATA holds none of the data sets");
+}
+
+#[test]
+fn the_first_row_of_100k_is_the_first_line_of_its_file() {
+    let Some(found) = locate_local(find("movielens/100k").unwrap(), &places()) else {
+        println!("movielens/100k: not at hand, skipped");
+        return;
+    };
+    let (_folder, ratings) = load(found);
+    assert_eq!(ratings.user_ids().unwrap()[..3], ["196", "186", "22"]);
+    assert_eq!(ratings.items()[0].id, "242");
+    assert_eq!(ratings.rating()[..3], [3.0, 3.0, 1.0]);
+    assert_eq!(ratings.timestamp().unwrap()[0], 881_250_949);
+    assert_eq!((ratings.summary().users, ratings.summary().items), (943, 1_682));
+}

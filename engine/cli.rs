@@ -1,0 +1,287 @@
+//! The command line: arguments become a command, a command becomes an exit code. Each command has a file of its own under
+//! `cli/`; what they share, and the one list of exit codes, is here.
+
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::TypedValueParser};
+use serde::Serialize;
+
+use crate::{
+    stage::{Device, Places},
+    store::{Store, StoreError},
+};
+
+mod data;
+mod export;
+mod graph;
+mod init;
+mod load;
+mod plan;
+mod predict;
+mod run;
+mod show;
+mod store;
+mod time;
+
+/// Distil big models into small ones: a declarative, content-cached pipeline with interactive communication between teacher
+/// and student.
+#[derive(Debug, Parser)]
+#[command(name = "talkflow", version, max_term_width = 120, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Folder of the artifact store.
+    #[arg(long, global = true, env = "TALKFLOW_STORE", default_value = ".talkflow", value_name = "DIR")]
+    store: PathBuf,
+    /// Folder of data sets you already have, as archives or unpacked.
+    #[arg(long, global = true, env = "TALKFLOW_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder of downloads [default: the user's cache folder].
+    #[arg(long, global = true, env = "TALKFLOW_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Never use the network.
+    #[arg(long, global = true)]
+    offline: bool,
+    /// What to print on standard output.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// For whom to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON document.
+    Json,
+}
+
+/// A manifest and the parameters changed for this call.
+#[derive(Clone, Debug, Args)]
+pub struct ManifestArgs {
+    /// The manifest.
+    manifest: PathBuf,
+    /// Change a parameter: `--set talk.rounds=2`; may be repeated.
+    #[arg(long = "set", value_name = "PARAM=YAML")]
+    sets: Vec<String>,
+}
+
+/// What decides which stages are looked at and how.
+#[derive(Clone, Debug, Args)]
+pub struct Selection {
+    /// Stages to bring up to date, with all they depend on [default: all].
+    #[arg(value_name = "STAGE")]
+    stages: Vec<String>,
+    /// Run this stage although its result is there; may be repeated.
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<String>,
+    /// Where to train.
+    #[arg(long, default_value = "cpu", value_parser = devices())]
+    device: Device,
+    /// Read every source file anew, even where its size and times have not changed.
+    #[arg(long)]
+    paranoid: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring a manifest's stages up to date.
+    Run(run::RunArgs),
+    /// Show what would run and why, without running it.
+    Plan(plan::PlanArgs),
+    /// Explain a stage's key: each part that differs from its last result, old and new.
+    Why(plan::WhyArgs),
+    /// Draw the graph of stages.
+    Graph(graph::GraphArgs),
+    /// Show past runs, a run, a stage's result, or a manifest's effective values.
+    Show(show::ShowArgs),
+    /// Look into the artifact store.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    /// Look into data sets.
+    #[command(subcommand)]
+    Data(data::DataCommand),
+    /// Write a model out of the store, to be used elsewhere.
+    Export(export::ExportArgs),
+    /// Predict ratings for a file of users and items with a model from the store.
+    Predict(predict::PredictArgs),
+    /// Write a first manifest.
+    Init(init::InitArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Why a command did not do what it was asked. The one list of exit codes other than 0.
+#[derive(Debug)]
+pub enum Failure {
+    /// 1: a stage failed, or a command could not do its work.
+    Failed(String),
+    /// 2: the manifest or the arguments are wrong.
+    Wrong(String),
+    /// 2: the manifest has mistakes, rendered already and printed as a document where one was wanted.
+    Diagnosed(String),
+    /// 3: the store cannot be used.
+    Store(StoreError),
+    /// 3: the store holds damage, listed already.
+    Damaged,
+    /// 10: `plan --exit-code` found work.
+    Work,
+    /// 128 + n: a signal stopped it; nothing is half written.
+    Signal(usize),
+    /// 1, with everything said already.
+    Told,
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) | Self::Told => 1,
+            Self::Wrong(_) | Self::Diagnosed(_) => 2,
+            Self::Store(_) | Self::Damaged => 3,
+            Self::Work => 10,
+            Self::Signal(signal) => 128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
+        }
+    }
+
+    fn message(&self) -> Option<String> {
+        match self {
+            Self::Failed(message) | Self::Wrong(message) | Self::Diagnosed(message) => Some(message.clone()),
+            Self::Store(error) => Some(error.to_string()),
+            Self::Signal(_) => Some("stopped; nothing is half written, and the next run goes on from here".to_owned()),
+            Self::Damaged | Self::Work | Self::Told => None,
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(format!("{error:#}"))
+    }
+}
+
+type Answer = Result<(), Failure>;
+
+/// Runs the command line `args`, the program's name first.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output with 0, mistakes to standard error with 2: clap knows which.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let json = cli.common.format == Format::Json;
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                // Diagnostics come rendered, each with a beginning of its own; being stopped is no error.
+                let plain = matches!(failure, Failure::Signal(_) | Failure::Diagnosed(_));
+                let start = if plain { "" } else { "error: " };
+                let _ = writeln!(std::io::stderr(), "{start}{}", message.trim_end());
+                if json && !plain {
+                    let _ = print_json(&serde_json::json!({ "ok": false, "error": message }));
+                }
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Answer {
+    let common = &cli.common;
+    match cli.command {
+        Command::Run(args) => run::run(&args, common),
+        Command::Plan(args) => plan::plan(&args, common),
+        Command::Why(args) => plan::why(&args, common),
+        Command::Graph(args) => graph::graph(&args, common),
+        Command::Show(args) => show::show(&args, common),
+        Command::Store(command) => store::store(&command, common),
+        Command::Data(command) => data::data(&command, common),
+        Command::Export(args) => export::export(&args, common),
+        Command::Predict(args) => predict::predict(&args, common),
+        Command::Init(args) => init::init(&args, common),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "talkflow", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+impl Common {
+    fn places(&self) -> Places {
+        let cache = self.cache.clone().or_else(user_cache).unwrap_or_else(|| self.store.join("downloads"));
+        Places { data: self.data.clone(), cache, offline: self.offline }
+    }
+
+    fn open_store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&self.store)?)
+    }
+
+    /// The store, where there is one: for commands that only look.
+    fn existing_store(&self) -> Result<Store, Failure> {
+        match self.store.join("format").exists() {
+            true => self.open_store(),
+            false => Err(Failure::Wrong(format!(
+                "there is no store in {}: `talkflow run` makes one, --store names another",
+                self.store.display()
+            ))),
+        }
+    }
+}
+
+/// The devices as `--device` takes them.
+fn devices() -> impl TypedValueParser<Value = Device> {
+    let words = clap::builder::PossibleValuesParser::new(Device::ALL.map(Device::word));
+    words.map(|word| Device::ALL.into_iter().find(|device| device.word() == word).unwrap_or_default())
+}
+
+/// Where this user's programs keep what can be had again.
+fn user_cache() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache"))).map(|cache| cache.join("talkflow"))
+}
+
+/// Prints to standard output; a reader that has gone, such as `head`, is no failure.
+fn print(text: &str) -> Answer {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_json(document: &impl Serialize) -> Answer {
+    match serde_json::to_string_pretty(document) {
+        Ok(text) => print(&(text + "\n")),
+        Err(error) => Err(Failure::Failed(format!("cannot make JSON of the answer: {error}"))),
+    }
+}
+
+/// Prints `document` or, for people, `human`.
+fn answer(common: &Common, document: &impl Serialize, human: impl FnOnce() -> String) -> Answer {
+    match common.format {
+        Format::Json => print_json(document),
+        Format::Human => print(&human()),
+    }
+}

@@ -1,0 +1,88 @@
+//! `talkflow export`: a model as a folder that needs no talkflow: safetensors, its configuration, its ids, a model card.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+
+use super::{Answer, Common, Failure, answer, show::latest_of};
+use crate::{
+    stages::files::{self, ModelConfig},
+    store::{Record, Store},
+};
+
+/// Its arguments.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The model's stage instance: `student[genre=Western,method=talk]`.
+    stage: String,
+    /// The folder to write, empty or new.
+    #[arg(short = 'o', long = "output", value_name = "DIR")]
+    output: PathBuf,
+}
+
+/// Writes the folder.
+pub fn export(args: &ExportArgs, common: &Common) -> Answer {
+    let store = common.existing_store()?;
+    let record = model_record(&store, &args.stage)?;
+    empty_folder(&args.output)?;
+    for (name, entry) in record.files.0.iter().filter(|(name, _)| *name != files::TRAIN_ROWS) {
+        let to = args.output.join(name);
+        let copied = fs::read(store.blob(&entry.digest)).and_then(|bytes| fs::write(&to, bytes));
+        copied.map_err(|error| Failure::Failed(format!("cannot write {}: {error}", to.display())))?;
+    }
+    let config: ModelConfig = files::json(&args.output.join(files::CONFIG))?;
+    let card = args.output.join("README.md");
+    fs::write(&card, model_card(&record, &config))
+        .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", card.display())))?;
+    answer(common, &serde_json::json!({ "ok": true, "folder": args.output, "key": record.key }), || {
+        format!("{} written to {}\n", record.instance, args.output.display())
+    })
+}
+
+/// The record of a stage that made a model.
+pub fn model_record(store: &Store, stage: &str) -> Result<Record, Failure> {
+    let record = latest_of(store, stage)?;
+    match record.files.0.contains_key(files::WEIGHTS) {
+        true => Ok(record),
+        false => Err(Failure::Wrong(format!("`{stage}` is no model: its kind is `{}`", record.kind))),
+    }
+}
+
+/// Makes a folder that may be written into: a new one, or one with nothing in it.
+pub fn empty_folder(folder: &Path) -> Answer {
+    let failed = |error: std::io::Error| Failure::Failed(format!("cannot use {}: {error}", folder.display()));
+    fs::create_dir_all(folder).map_err(failed)?;
+    match fs::read_dir(folder).map_err(failed)?.next() {
+        None => Ok(()),
+        Some(_) => Err(Failure::Wrong(format!("{} is not empty: name another folder, nothing is overwritten", folder.display()))),
+    }
+}
+
+fn model_card(record: &Record, config: &ModelConfig) -> String {
+    let mut card = format!(
+        "# {}\n\nA rating model trained by talkflow {} with the method `{}` on {} ({} rows).\n\n",
+        record.instance, record.provenance.talkflow, config.method, config.data, config.rows
+    );
+    card += "## Use\n\n";
+    card += "`model.safetensors` holds the weights under the names of `config.json`'s `model`; `users.parquet` and `items.parquet` say which\n";
+    card += "id has which row of the embedding tables. Predictions are the mean, plus user and item bias, plus the deep path, clipped to the\n";
+    card += "rating scale; a user or item unseen in training leaves the deep path and its own bias out.\n\n";
+    card += "## Figures\n\n| what | value |\n|---|---|\n";
+    card += &format!("| validation rmse | {:.4} |\n| best epoch | {} |\n", config.validation_rmse, config.best_epoch);
+    card += &format!(
+        "| parameters, serving | {} |\n| parameters, training only | {} |\n",
+        config.serving_parameters, config.training_parameters
+    );
+    card += &format!(
+        "\nTest figures are not part of a model: they are in the table of the run.\n\n## Settings\n\nKey `{}`.\n\n",
+        record.key
+    );
+    card += "| part of the key | value |\n|---|---|\n";
+    for (label, value) in record.fingerprint.lines() {
+        card += &format!("| {label} | `{value}` |\n");
+    }
+    card
+}

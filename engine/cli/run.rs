@@ -1,0 +1,148 @@
+//! `talkflow run`: brings a manifest's stages up to date, shows the tables, answers with an exit code.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use clap::Args;
+use serde_json::{Map, Value};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::{Answer, Common, Failure, Format, ManifestArgs, Selection, load, print, print_json};
+use crate::{
+    artifact::ArtifactKind,
+    event::Event,
+    exec::{self, Fate, Outcome},
+    plan::{Instance, Kinds, Plan},
+    report::{document::RunDocument, journal::Journal, table, terminal::Terminal},
+    scores::{self, Scores},
+    stage::Cancel,
+    stages::{StageKinds, StageSpec},
+    store::Store,
+};
+
+/// Its arguments.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    #[command(flatten)]
+    selection: Selection,
+    /// Cores all stages together may use [default: all].
+    #[arg(short = 'j', long = "jobs", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// After a failure, still run what does not depend on it.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// Runs it.
+pub fn run(args: &RunArgs, common: &Common) -> Answer {
+    let plan = load::load(&args.manifest, common)?;
+    let options = load::options(&plan, &args.selection, common, args.jobs.map(usize::from), args.keep_going)?;
+    let store = common.open_store()?;
+    let cancel = on_signals()?;
+    let id = run_id();
+    let folder = store.run_folder(&id)?;
+    let mut journal =
+        Journal::begin(&folder).map_err(|e| Failure::Failed(format!("cannot write in {}: {e}", folder.display())))?;
+    let places = plan.instances.iter().map(|instance| plan.sources.place(instance.at)).collect();
+    let mut terminal = Terminal::new(places, Some(journal.path().to_owned()));
+    let mut report = |event: &Event| {
+        journal.on(event);
+        terminal.on(event);
+    };
+    let outcome = exec::run(&plan, &store, &options, &id, &cancel, &mut report)?;
+    if let Some(error) = journal.failure() {
+        let note = format!("warning: {} is not complete: {error}\n", journal.path().display());
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), note.as_bytes());
+    }
+    answer(&outcome, &plan, &store, &id, common)?;
+    match (outcome.signal, outcome.unusable) {
+        (Some(signal), _) => Err(Failure::Signal(signal)),
+        (None, Some(error)) => Err(Failure::Store(error)),
+        (None, None) if outcome.steps.iter().any(|step| step.fate == Fate::Failed) => Err(Failure::Told),
+        (None, None) => Ok(()),
+    }
+}
+
+/// Prints the tables, or the document.
+fn answer(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store, id: &str, common: &Common) -> Answer {
+    let mut metrics = Map::new();
+    let order = order(plan);
+    for step in &outcome.steps {
+        let Some(entry) = step.record.as_ref().and_then(|record| record.files.0.get(scores::FILE)) else { continue };
+        let scores = table::read(&store.blob(&entry.digest)).map_err(Failure::Failed)?;
+        match common.format {
+            Format::Json => drop(metrics.insert(step.name.clone(), document(&scores, outcome, plan)?)),
+            Format::Human => print(&format!("\n{}", table::render(&step.name, &scores, &order)))?,
+        }
+    }
+    match common.format {
+        Format::Json => print_json(&RunDocument::of(outcome, &plan.name, id, metrics)),
+        Format::Human => Ok(()),
+    }
+}
+
+/// The values of each axis, in the manifest's order.
+fn order(plan: &Plan<StageSpec>) -> table::Order {
+    let mut order = table::Order::new();
+    // Instances are in the plan's order, and those of one stage in the order of its matrix.
+    for (axis, value) in plan.instances.iter().flat_map(|instance| &instance.labels) {
+        match order.iter_mut().find(|(known, _)| known == axis) {
+            Some((_, values)) if values.contains(value) => {}
+            Some((_, values)) => values.push(value.clone()),
+            None => order.push((axis.clone(), vec![value.clone()])),
+        }
+    }
+    order
+}
+
+/// An evaluation as data, each entry with the seconds its model's training took, which no artifact may hold.
+fn document(scores: &Scores, outcome: &Outcome, plan: &Plan<StageSpec>) -> Result<Value, Failure> {
+    let mut document = serde_json::to_value(scores).map_err(|error| Failure::Failed(error.to_string()))?;
+    let seconds = |labels: &BTreeMap<String, String>| {
+        let same = |instance: &Instance<StageSpec>| {
+            StageKinds.output(&instance.kind) == ArtifactKind::Model
+                && instance.labels.len() == labels.len()
+                && instance.labels.iter().all(|(axis, value)| labels.get(axis) == Some(value))
+        };
+        let name = &plan.instances.iter().find(|instance| same(instance))?.name;
+        let step = outcome.steps.iter().find(|step| step.name == *name)?;
+        step.record.as_ref().map(|record| record.provenance.seconds)
+    };
+    if let Some(entries) = document["entries"].as_array_mut() {
+        for (entry, scored) in entries.iter_mut().zip(&scores.entries) {
+            entry["seconds"] = seconds(&scored.labels).into();
+        }
+    }
+    Ok(document)
+}
+
+/// Ctrl-C and SIGTERM ask the run to end; a second one ends the process, which harms nothing.
+fn on_signals() -> Result<Cancel, Failure> {
+    let signal = Arc::new(AtomicUsize::new(0));
+    let again = Arc::new(AtomicBool::new(false));
+    for (number, value) in [(SIGINT, 2), (SIGTERM, 15)] {
+        let register = || -> std::io::Result<()> {
+            // In this order: the first signal arms the exit that the second one takes.
+            signal_hook::flag::register_conditional_shutdown(number, 128 + number, again.clone())?;
+            signal_hook::flag::register(number, again.clone())?;
+            signal_hook::flag::register_usize(number, signal.clone(), value)?;
+            Ok(())
+        };
+        register().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+    }
+    Ok(Cancel::on(signal))
+}
+
+/// A run's name: when it began, in UTC, and which process it was.
+fn run_id() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    format!("{}-{}", super::time::stamp(seconds), std::process::id())
+}

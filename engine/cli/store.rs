@@ -1,0 +1,98 @@
+//! `talkflow store`: what lies in the store, whether it is whole, and throwing away what nobody keeps.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{Answer, Common, Failure, answer};
+use crate::store::Keep;
+
+/// The commands on the store.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// List results: stage, kind, key, size, and how long each took.
+    Ls,
+    /// Read every file again; damaged ones are removed, so that the next run makes them anew. Exit code 3 if there were any.
+    Verify,
+    /// Remove results that are not the last of any stage of any manifest that ran here.
+    Gc {
+        /// Only count.
+        #[arg(long)]
+        dry_run: bool,
+        /// Also keep everything made within so many days.
+        #[arg(long, value_name = "DAYS")]
+        keep_days: Option<u64>,
+    },
+}
+
+#[derive(Serialize)]
+struct Listed {
+    stage: String,
+    kind: String,
+    key: String,
+    bytes: u64,
+    seconds: f64,
+    files: Vec<String>,
+}
+
+/// Runs one of them.
+pub fn store(command: &StoreCommand, common: &Common) -> Answer {
+    let store = common.existing_store()?;
+    match command {
+        StoreCommand::Ls => {
+            let mut listed: Vec<Listed> = (store.records()?.into_iter())
+                .map(|record| Listed {
+                    bytes: record.files.size(),
+                    files: record.files.0.keys().cloned().collect(),
+                    key: record.key.to_string(),
+                    stage: record.instance,
+                    kind: record.kind,
+                    seconds: record.provenance.seconds,
+                })
+                .collect();
+            listed.sort_by(|a, b| (&a.stage, &a.key).cmp(&(&b.stage, &b.key)));
+            answer(common, &listed, || {
+                let line = |l: &Listed| {
+                    format!("{:>10}  {:>8.1} s  {}  {:<14}  {}\n", bytes(l.bytes), l.seconds, &l.key[..12], l.kind, l.stage)
+                };
+                let total = listed.iter().map(|l| l.bytes).sum();
+                listed.iter().map(line).collect::<String>() + &format!("{} results, {}\n", listed.len(), bytes(total))
+            })
+        }
+        StoreCommand::Verify => {
+            let (read, damage) = store.verify()?;
+            let document = serde_json::json!({ "ok": damage.is_empty(), "read": read, "damage": damage });
+            answer(common, &document, || {
+                let lines: String = damage.iter().map(|d| format!("{d}\n")).collect();
+                let end = match damage.len() {
+                    0 => "all whole".to_owned(),
+                    n => format!("{n} damaged and removed: the next run makes them again"),
+                };
+                format!("{lines}{read} files read, {end}\n")
+            })?;
+            if damage.is_empty() { Ok(()) } else { Err(Failure::Damaged) }
+        }
+        StoreCommand::Gc { dry_run, keep_days } => {
+            let keep = keep_days.map_or(Keep::Latest, |days| Keep::LatestAnd(Duration::from_secs(days.saturating_mul(86_400))));
+            let collected = store.collect(keep, *dry_run)?;
+            answer(common, &collected, || {
+                let verb = if *dry_run { "would remove" } else { "removed" };
+                let (records, blobs, kept) = (collected.records, collected.blobs, collected.kept);
+                format!("{verb} {records} results, {blobs} files, {}; {kept} results stay\n", bytes(collected.bytes))
+            })
+        }
+    }
+}
+
+/// A size as people read it.
+pub fn bytes(n: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", units[unit]) }
+}

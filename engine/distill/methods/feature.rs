@@ -1,0 +1,121 @@
+//! `feature`: learning from the teacher's high state (FitNets; Romero et al., *FitNets: Hints for Thin Deep Nets*, 2015):
+//! `task + weight * d(r(s), t)`, s the student's high state, t the teacher's, r a trainable projector.
+//!
+//! With the default distance, d = mean over dimensions of (t - r(s))^2 / var(t), the variance being the cached teacher's.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Learner, Step, TeacherNeeds, check_corr, check_states};
+use crate::distance::{Distance, frozen_weights};
+use crate::error::{SpecError, TrainError};
+use crate::models::ModelSpec;
+use crate::modules::{Mlp, Shape};
+use crate::objective::Term;
+use crate::ops::{Activation, Layer, Ops};
+use crate::optim::{at_least_one, not_negative, positive};
+use crate::params::{LayerId, Params};
+use crate::random::Role;
+use crate::teacher::TeacherView;
+
+/// Settings of `feature`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Feature {
+    /// Weight of the term; above 0. Default 0.1.
+    pub weight: f64,
+    /// The distance. Default `mse_frozen_std`.
+    pub distance: Distance,
+    /// Hidden width of the projector, at least 1; none makes it a single dense layer. Default none.
+    pub projector_hidden: Option<usize>,
+    /// Epochs over which the weight rises from 0; at least 0. Default 0.
+    pub warm_up: f64,
+}
+
+impl Default for Feature {
+    fn default() -> Self {
+        Feature { weight: 0.1, distance: Distance::MseFrozenStd, projector_hidden: None, warm_up: 0.0 }
+    }
+}
+
+pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: false, high: true, output: false, upper_layers: false };
+
+impl Feature {
+    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
+        positive("weight", self.weight)?;
+        not_negative("warm_up", self.warm_up)?;
+        if let Some(hidden) = self.projector_hidden {
+            at_least_one("projector_hidden", hidden)?;
+        }
+        check_corr("feature", self.distance, batch)?;
+        check_states("feature", student)?;
+        check_teacher_high("feature", teacher)
+    }
+
+    pub(super) fn build<D: Ops>(
+        &self,
+        student: &ModelSpec,
+        teacher: &TeacherView<'_>,
+        seed: u64,
+        modules: &mut Params<D>,
+    ) -> Result<Built, TrainError> {
+        let (Some(inputs), Some(states)) = (student.high_width(), &teacher.high) else {
+            return Err(super::missing("high states"));
+        };
+        let failed = crate::device::failed::<D>;
+        let name = "feature.projector";
+        let projector = match self.projector_hidden {
+            Some(hidden) => {
+                let shape = Shape::new(inputs, Some(hidden), states.width);
+                Projector::Deep(Mlp::fresh(modules, seed, name, shape, Activation::None).map_err(failed)?)
+            }
+            None => Projector::Linear(
+                modules.fresh(seed, Role::Modules, name, (inputs, states.width), Activation::None.gain()).map_err(failed)?,
+            ),
+        };
+        Ok(Built { settings: self.clone(), projector, frozen: frozen_weights(states.variance) })
+    }
+}
+
+/// Refuses a teacher without a high state.
+pub(super) fn check_teacher_high(method: &'static str, teacher: Option<&ModelSpec>) -> Result<(), SpecError> {
+    match teacher {
+        Some(teacher) if teacher.high_width().is_none() => Err(SpecError::Model {
+            method,
+            needs: "a teacher with hidden states",
+            who: "teacher",
+            has: format!("none (model `{}`)", teacher.name()),
+            advice: "give the teacher an `ncf` model, or use the method `label`",
+        }),
+        _ => Ok(()),
+    }
+}
+
+enum Projector {
+    Linear(LayerId),
+    Deep(Mlp),
+}
+
+/// `feature`, with its projector.
+pub(super) struct Built {
+    settings: Feature,
+    projector: Projector,
+    frozen: Option<Vec<f32>>,
+}
+
+impl<D: Ops> Learner<D> for Built {
+    fn terms(&self, step: &mut Step<'_, D>) -> Result<(), D::Err> {
+        step.task();
+        let (Some(deep), Some(target)) = (&step.forward.deep, &step.teacher.high) else {
+            return Ok(());
+        };
+        let projected = match &self.projector {
+            Projector::Linear(id) => {
+                let layer: Layer<D> = step.modules.layer(*id);
+                step.graph.dense(&deep.high, &layer, Activation::None, None)?
+            }
+            Projector::Deep(mlp) => mlp.apply(step.graph, step.modules, &deep.high)?,
+        };
+        let weight = self.settings.weight * step.ramp(self.settings.warm_up);
+        step.distance(Term::Feature, weight, self.settings.distance, (&projected, target), self.frozen.as_deref());
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! The methods: what a student is trained to do. One list, [`Method`]; one file a method.
+//!
+//! A method says what it needs of a teacher before anything runs ([`Method::needs`]), whether it can be trained at all
+//! ([`Method::check`]), builds its modules, and adds the terms of its loss in every step. It knows neither data files nor optimisers. A new
+//! method is a file, a variant, and its arms below.
+
+mod bias_only;
+mod feature;
+mod label;
+mod one_way;
+#[cfg(test)]
+mod oracle;
+mod scratch;
+mod talk;
+
+use serde::{Deserialize, Serialize};
+
+pub use feature::Feature;
+pub use label::Label;
+pub use one_way::OneWay;
+pub use talk::{Distances, InteractInto, Protocol, QuestionPath, Talk, Tap, Weights};
+
+use crate::distance::{CORR_ROWS, Distance, compare};
+use crate::error::{SpecError, TrainError};
+use crate::graph::Graph;
+use crate::models::ModelSpec;
+use crate::models::student::{Dropout, Forward, Student};
+use crate::objective::{Part, Term};
+use crate::ops::{Ops, Var, to_host};
+use crate::params::Params;
+use crate::teacher::{TeacherBatch, TeacherView};
+
+/// A way to train a student.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Mean, user bias and item bias alone; whatever deep path the model has is left out. The control that any deep path must beat.
+    BiasOnly,
+    /// The task alone. Also how a teacher is trained.
+    #[default]
+    Scratch,
+    /// The task and the teacher's predictions (Hinton et al. 2015).
+    Label(Label),
+    /// The task and the teacher's high state through a projector (FitNets, Romero et al. 2015).
+    Feature(Feature),
+    /// The modules of a talk in one direction: the control with the same kind of extra parameters.
+    OneWay(OneWay),
+    /// Interactive communication (Zhao et al. 2023).
+    Talk(Talk),
+}
+
+/// What a method needs of its teacher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TeacherNeeds {
+    /// Cached low states of the training rows.
+    pub low: bool,
+    /// Cached high states of the training rows.
+    pub high: bool,
+    /// Cached predictions of the training rows.
+    pub output: bool,
+    /// The weights of the layers between the low and the high state.
+    pub upper_layers: bool,
+}
+
+impl TeacherNeeds {
+    /// Whether there must be a teacher at all.
+    pub fn any(self) -> bool {
+        self.low || self.high || self.output || self.upper_layers
+    }
+}
+
+impl Method {
+    /// The method's name, as in settings.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Method::BiasOnly => "bias_only",
+            Method::Scratch => "scratch",
+            Method::Label(_) => "label",
+            Method::Feature(_) => "feature",
+            Method::OneWay(_) => "one_way",
+            Method::Talk(_) => "talk",
+        }
+    }
+
+    /// What the method, with these settings, needs of a teacher; anything else need not be made or loaded.
+    pub fn needs(&self) -> TeacherNeeds {
+        match self {
+            Method::BiasOnly | Method::Scratch => TeacherNeeds::default(),
+            Method::Label(_) => label::NEEDS,
+            Method::Feature(_) => feature::NEEDS,
+            Method::OneWay(one_way) => one_way.needs(),
+            Method::Talk(talk) => talk.needs(),
+        }
+    }
+
+    /// Whether the method can train `student` with batches of `batch` rows from `teacher`. A teacher whose model is not known yet is
+    /// not looked at; training looks again.
+    ///
+    /// # Errors
+    /// [`SpecError`] says what does not fit, and what to change.
+    pub fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
+        match self {
+            Method::BiasOnly | Method::Scratch => Ok(()),
+            Method::Label(label) => label.check(),
+            Method::Feature(feature) => feature.check(student, teacher, batch),
+            Method::OneWay(one_way) => one_way.check(student, teacher, batch),
+            Method::Talk(talk) => talk.check("talk", student, teacher, batch),
+        }
+    }
+
+    /// The terms of its loss, in the order of the curves' columns.
+    pub fn terms(&self) -> Vec<Term> {
+        let mut terms = vec![Term::Task];
+        match self {
+            Method::BiasOnly | Method::Scratch => {}
+            Method::Label(_) => terms.push(Term::Label),
+            Method::Feature(_) => terms.push(Term::Feature),
+            Method::OneWay(_) => terms.push(Term::StudentState),
+            Method::Talk(talk) => terms.extend(talk.terms()),
+        }
+        terms.sort_unstable();
+        terms
+    }
+
+    /// Whether the teacher is asked anything while training.
+    pub(crate) fn converses(&self) -> bool {
+        matches!(self, Method::Talk(talk) if talk.converses())
+    }
+
+    /// The model that is really trained where `model` is asked for.
+    pub fn trained_model(&self, model: &ModelSpec) -> ModelSpec {
+        match self {
+            Method::BiasOnly => bias_only::model(model),
+            _ => model.clone(),
+        }
+    }
+
+    /// Builds what the method needs in training; its modules' weights go into `modules`.
+    pub(crate) fn learner<D: Ops>(
+        &self,
+        device: &D,
+        student: &ModelSpec,
+        teacher: &TeacherView<'_>,
+        seed: u64,
+        modules: &mut Params<D>,
+    ) -> Result<Box<dyn Learner<D>>, TrainError> {
+        Ok(match self {
+            Method::BiasOnly | Method::Scratch => Box::new(scratch::Scratch),
+            Method::Label(label) => Box::new(label.clone()),
+            Method::Feature(feature) => Box::new(feature.build(student, teacher, seed, modules)?),
+            Method::OneWay(one_way) => Box::new(one_way.as_talk().build(
+                device,
+                one_way.module_hidden(student, teacher)?,
+                student,
+                teacher,
+                seed,
+                modules,
+            )?),
+            Method::Talk(talk) => Box::new(talk.build(device, talk.module_hidden, student, teacher, seed, modules)?),
+        })
+    }
+}
+
+/// A method, built: adds its terms to every step's loss.
+pub(crate) trait Learner<D: Ops> {
+    fn terms(&self, step: &mut Step<'_, D>) -> Result<(), D::Err>;
+}
+
+/// One training step, seen from a method: the batch forward, the teacher's features, and the loss as it grows.
+pub(crate) struct Step<'a, D: Ops> {
+    pub(crate) graph: &'a mut Graph<D>,
+    pub(crate) student: &'a Student<D>,
+    pub(crate) modules: &'a Params<D>,
+    pub(crate) forward: &'a Forward<D>,
+    pub(crate) ratings: &'a [f32],
+    pub(crate) teacher: &'a TeacherBatch<D>,
+    pub(crate) dropout: Dropout,
+    /// Epochs done when this step is, with fractions.
+    pub(crate) progress: f64,
+    /// The loss so far.
+    pub(crate) parts: Vec<Part>,
+    /// Mean squared error of the teacher's low state as decoded from the first question.
+    pub(crate) decoded: Option<f64>,
+}
+
+impl<D: Ops> Step<'_, D> {
+    /// Adds the squared error against the ratings.
+    pub(crate) fn task(&mut self) {
+        let ratings = self.ratings;
+        self.squared_error(Term::Task, 1.0, ratings);
+    }
+
+    /// Adds the squared error against the teacher's predictions.
+    pub(crate) fn label(&mut self, weight: f64) {
+        let teacher = self.teacher;
+        if let Some(output) = &teacher.output {
+            self.squared_error(Term::Label, weight, output);
+        }
+    }
+
+    /// mean over rows of (yhat - target)^2, whose gradient is 2 (yhat - target) / rows.
+    fn squared_error(&mut self, term: Term, weight: f64, target: &[f32]) {
+        let output = &self.forward.output;
+        let compared = compare(Distance::Mse, &to_host(&output.value), target, 1, None, weight);
+        self.graph.seed(output, compared.gradient_a);
+        self.add(term, weight, compared.value);
+    }
+
+    /// Adds the distance of two batches of states, with gradients to those that want one.
+    pub(crate) fn distance(
+        &mut self,
+        term: Term,
+        weight: f64,
+        distance: Distance,
+        (a, b): (&Var<D>, &Var<D>),
+        frozen: Option<&[f32]>,
+    ) {
+        let (host_a, host_b) = (to_host(&a.value), to_host(&b.value));
+        let compared = compare(distance, &host_a, &host_b, a.cols(), frozen, weight);
+        self.graph.seed(a, compared.gradient_a);
+        self.graph.seed(b, compared.gradient_b);
+        self.add(term, weight, compared.value);
+    }
+
+    fn add(&mut self, term: Term, weight: f64, value: f64) {
+        match self.parts.iter_mut().find(|part| part.term == term) {
+            Some(part) => part.value += value,
+            None => self.parts.push(Part { term, weight, value }),
+        }
+    }
+
+    /// How much of its weight a term has: rises linearly to 1 over `warm_up` epochs.
+    pub(crate) fn ramp(&self, warm_up: f64) -> f64 {
+        if warm_up > 0.0 { (self.progress / warm_up).min(1.0) } else { 1.0 }
+    }
+}
+
+/// Refuses correlations over batches that are too small for them.
+fn check_corr(method: &'static str, distance: Distance, batch: usize) -> Result<(), SpecError> {
+    if distance == Distance::Corr && batch < CORR_ROWS {
+        return Err(SpecError::Contradiction {
+            method,
+            what: format!("a correlation over batches of {batch} rows"),
+            advice: "use batches of at least 8 rows, or the distance `cosine` or `layernorm_mse`",
+        });
+    }
+    Ok(())
+}
+
+/// Refuses a student without states.
+fn check_states(method: &'static str, student: &ModelSpec) -> Result<(), SpecError> {
+    if student.high_width().is_none() {
+        return Err(SpecError::Model {
+            method,
+            needs: "a student with hidden states",
+            who: "student",
+            has: format!("none (model `{}`)", student.name()),
+            advice: "give the student an `ncf` model",
+        });
+    }
+    Ok(())
+}
+
+/// A teacher that lacks what the method needs.
+pub(crate) fn missing(what: &'static str) -> TrainError {
+    TrainError::Teacher {
+        what: format!("the {what} that the method needs are not there"),
+        advice: "give training everything that `Method::needs` names",
+    }
+}

@@ -1,0 +1,607 @@
+//! Every method against an independent computation: losses in double precision, written down from the formulas with plain loops, and
+//! gradients as their finite differences.
+//!
+//! A stopped gradient is a constant. So the independent loss takes two sets of weights: `live`, which finite differences move, and `fixed`,
+//! from which everything that is stopped is computed. Both hold the same numbers; only `live` is moved. What gradients should
+//! reach is then the derivative by definition, not by following our own flags.
+
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
+use std::collections::BTreeMap;
+
+use dfdx::tensor::Cpu;
+
+use super::*;
+use crate::model::{RatingModel, Scale};
+use crate::models::{Mf, Ncf, Wide};
+use crate::random::{Rng, Role};
+use crate::teacher::{Aligned, States, TeacherUpper, variances};
+use crate::trainer::Examples;
+
+/// Rows in the batch.
+const ROWS: usize = 11;
+const EMBEDDING: usize = 2;
+
+/// Matrices by name, row-major with their number of columns.
+type Weights64 = BTreeMap<String, (usize, Vec<f64>)>;
+
+/// A student, a teacher's features, and one batch.
+struct Bench {
+    spec: ModelSpec,
+    student: Student<Cpu>,
+    examples: Examples,
+    upper: TeacherUpper,
+    low: Vec<f32>,
+    high: Vec<f32>,
+    output: Vec<f32>,
+    low_width: usize,
+    high_width: usize,
+}
+
+fn numbers(name: &str, len: usize, bound: f32) -> Vec<f32> {
+    let mut rng = Rng::stream(5, Role::Init, name, 0);
+    (0..len).map(|_| rng.symmetric(bound)).collect()
+}
+
+fn ncf(hidden: &[usize]) -> ModelSpec {
+    ModelSpec::Ncf(Ncf { embedding: EMBEDDING, hidden: hidden.to_vec(), embedding_sd: 1.0, ..Ncf::default() })
+}
+
+/// An untrained model of this kind over the batch's users and items.
+fn model(spec: &ModelSpec, seed: u64, examples: &Examples) -> Student<Cpu> {
+    let mut student = Student::fresh(&Cpu::default(), spec, seed, (ROWS, ROWS), examples).unwrap();
+    // Biases that are not 0, so that an oracle which forgets one is found out.
+    student
+        .params
+        .overwrite(|param| {
+            if param.name.ends_with(".bias") {
+                param.host = numbers(&param.name, param.host.len(), 0.3);
+            }
+            Ok::<_, std::convert::Infallible>(())
+        })
+        .unwrap();
+    student
+}
+
+impl Bench {
+    fn new(spec: ModelSpec, teacher_hidden: &[usize]) -> Self {
+        let indices: Vec<u32> = (0..ROWS as u32).collect();
+        let examples = Examples {
+            row: indices.iter().map(|row| 100 - row).collect(),
+            user: indices.clone(),
+            item: indices.iter().map(|row| (row * 4) % ROWS as u32).collect(),
+            rating: indices.iter().map(|row| 1.0 + (row % 5) as f32).collect(),
+        };
+        let teacher_spec = ncf(teacher_hidden);
+        let mut teacher = model(&teacher_spec, 9, &examples);
+        let tensors = teacher.export();
+        let teacher = RatingModel::new(teacher_spec, Scale { min: 1.0, max: 5.0 }, tensors).unwrap();
+        let taps = teacher.taps(&examples.user, &examples.item).unwrap();
+        Bench {
+            student: model(&spec, 1, &examples),
+            spec,
+            upper: TeacherUpper::load(&teacher.to_safetensors().unwrap(), &teacher.config()).unwrap(),
+            low: taps.low,
+            high: taps.high,
+            output: taps.output,
+            low_width: taps.low_width,
+            high_width: taps.high_width,
+            examples,
+        }
+    }
+}
+
+/// What our implementation says: the parts of the loss, gradients by name, and the weights they belong to.
+struct Found {
+    parts: Vec<Part>,
+    gradients: BTreeMap<String, Vec<f32>>,
+    weights: Weights64,
+}
+
+/// Runs one step of `method`; `rewrite` may change the modules' weights first.
+fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut Vec<f32>)) -> Found {
+    let device = Cpu::default();
+    let mut student = bench.student.clone();
+    let mut modules = Params::new(&device);
+    let (low_variance, high_variance) = (variances(&bench.low, bench.low_width), variances(&bench.high, bench.high_width));
+    let view = TeacherView {
+        row: &bench.examples.row,
+        low: Some(States { width: bench.low_width, values: &bench.low, variance: &low_variance }),
+        high: Some(States { width: bench.high_width, values: &bench.high, variance: &high_variance }),
+        output: Some(&bench.output),
+        upper: Some(&bench.upper),
+    };
+    method.check(&bench.spec, None, ROWS).unwrap();
+    let learner = method.learner(&device, &bench.spec, &view, 1, &mut modules).unwrap();
+    modules
+        .overwrite(|param| {
+            if param.name.ends_with(".bias") {
+                param.host = numbers(&param.name, param.host.len(), 0.3);
+            }
+            rewrite(&param.name, param.rows, param.cols, &mut param.host);
+            Ok::<_, std::convert::Infallible>(())
+        })
+        .unwrap();
+    let mut graph = Graph::training(&device);
+    let (users, items) = (&bench.examples.user, &bench.examples.item);
+    let forward = student.forward(&mut graph, users, items, &Dropout::NONE).unwrap();
+    let order: Vec<u32> = (0..ROWS as u32).collect();
+    let teacher = Aligned::new(view, &bench.examples.row).unwrap().batch(&graph, &order).unwrap();
+    let mut step = Step {
+        graph: &mut graph,
+        student: &student,
+        modules: &modules,
+        forward: &forward,
+        ratings: &bench.examples.rating,
+        teacher: &teacher,
+        dropout: Dropout::NONE,
+        progress: 1.0,
+        parts: Vec::new(),
+        decoded: None,
+    };
+    learner.terms(&mut step).unwrap();
+    let parts = step.parts;
+    let mut gradients = graph.backward().unwrap();
+    let mut found = Found { parts, gradients: BTreeMap::new(), weights: Weights64::new() };
+    let mut leaf = |name: &str, var: &Var<Cpu>| {
+        let values = to_host(&var.value).into_iter().map(f64::from).collect();
+        found.weights.insert(name.to_owned(), (var.cols(), values));
+        found.gradients.insert(name.to_owned(), device.take_gradient(&mut gradients, &var.value).unwrap());
+    };
+    leaf("wide", &forward.wide);
+    if let Some(embeddings) = &forward.embeddings {
+        leaf("embeddings", embeddings);
+    }
+    student.params.collect(&mut gradients).unwrap();
+    modules.collect(&mut gradients).unwrap();
+    for params in [&student.params, &modules] {
+        for (name, gradient) in params.gradients() {
+            found.gradients.insert(name.to_owned(), gradient.to_vec());
+        }
+        for param in params.iter() {
+            let values = param.host.iter().map(|&v| f64::from(v)).collect();
+            found.weights.insert(param.name.clone(), (param.cols, values));
+        }
+    }
+    found
+}
+
+/// A batch of states: columns, and numbers row by row.
+#[derive(Clone)]
+struct States64 {
+    cols: usize,
+    values: Vec<f64>,
+}
+
+impl States64 {
+    fn of(cols: usize, values: &[f32]) -> Self {
+        States64 { cols, values: values.iter().map(|&v| f64::from(v)).collect() }
+    }
+
+    fn column(&self, j: usize) -> Vec<f64> {
+        self.values.iter().skip(j).step_by(self.cols).copied().collect()
+    }
+}
+
+fn dense64(x: &States64, weights: &Weights64, layer: &str, relu: bool) -> States64 {
+    let (cols, weight) = &weights[&format!("{layer}.weight")];
+    let (_, bias) = &weights[&format!("{layer}.bias")];
+    let mut values = Vec::new();
+    for row in x.values.chunks(x.cols) {
+        for j in 0..*cols {
+            let mut sum = bias[j];
+            for (i, x) in row.iter().enumerate() {
+                sum += x * weight[i * cols + j];
+            }
+            values.push(if relu && sum < 0.0 { 0.0 } else { sum });
+        }
+    }
+    States64 { cols: *cols, values }
+}
+
+fn module64(x: &States64, weights: &Weights64, name: &str, relu: bool) -> States64 {
+    let hidden = dense64(x, weights, &format!("{name}.0"), true);
+    dense64(&hidden, weights, &format!("{name}.1"), relu)
+}
+
+fn distance64(distance: Distance, a: &States64, b: &States64, variance: Option<&[f32]>) -> f64 {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let centred = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| v - mean(values)).collect() };
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    // Dimensions whose variance is at most a millionth of the mean variance leave the mean.
+    let alive = |variances: &[f64]| -> Vec<bool> { variances.iter().map(|v| *v > 1e-6 * mean(variances)).collect() };
+    let by_row = |f: &dyn Fn(&[f64], &[f64]) -> f64| {
+        let rows: Vec<f64> = a.values.chunks(a.cols).zip(b.values.chunks(b.cols)).map(|(a, b)| f(a, b)).collect();
+        mean(&rows)
+    };
+    match distance {
+        Distance::Mse => by_row(&|a, b| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / a.len() as f64),
+        Distance::MseFrozenStd => {
+            let variance: Vec<f64> = variance.unwrap().iter().map(|&v| f64::from(v)).collect();
+            let alive = alive(&variance);
+            let errors: Vec<f64> = (0..a.cols)
+                .filter(|&j| alive[j])
+                .map(|j| {
+                    let squares: Vec<f64> = a.column(j).iter().zip(b.column(j)).map(|(a, b)| (a - b).powi(2)).collect();
+                    mean(&squares) / variance[j]
+                })
+                .collect();
+            mean(&errors)
+        }
+        Distance::Corr => {
+            let (columns_a, columns_b): (Vec<_>, Vec<_>) =
+                (0..a.cols).map(|j| (centred(&a.column(j)), centred(&b.column(j)))).unzip();
+            let squares = |columns: &[Vec<f64>]| columns.iter().map(|x| dot(x, x)).collect::<Vec<_>>();
+            let (alive_a, alive_b) = (alive(&squares(&columns_a)), alive(&squares(&columns_b)));
+            let parts: Vec<f64> = (0..a.cols)
+                .filter(|&j| alive_a[j] && alive_b[j])
+                .map(|j| {
+                    let (x, y) = (&columns_a[j], &columns_b[j]);
+                    1.0 - dot(x, y) / (dot(x, x) * dot(y, y)).sqrt()
+                })
+                .collect();
+            if parts.is_empty() { 1.0 } else { mean(&parts) }
+        }
+        Distance::Cosine => by_row(&|a, b| {
+            let norms = (dot(a, a) * dot(b, b)).sqrt();
+            if norms == 0.0 { 1.0 } else { 1.0 - dot(a, b) / norms }
+        }),
+        Distance::LayernormMse => by_row(&|a, b| {
+            let normal = |x: &[f64]| {
+                let x = centred(x);
+                let sigma = (dot(&x, &x) / x.len() as f64 + 1e-5).sqrt();
+                x.into_iter().map(|x| x / sigma).collect::<Vec<f64>>()
+            };
+            let (a, b) = (normal(a), normal(b));
+            a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / a.len() as f64
+        }),
+    }
+}
+
+/// The student's low state, high state and prediction.
+fn student64(bench: &Bench, weights: &Weights64) -> (States64, States64, States64) {
+    let (_, wide) = &weights["wide"];
+    let plus_wide = |deep: &[f64]| States64 { cols: 1, values: deep.iter().zip(wide).map(|(d, w)| d + w).collect() };
+    let Some((cols, values)) = weights.get("embeddings") else {
+        let none = States64 { cols: 1, values: vec![] };
+        return (none.clone(), none, plus_wide(&[0.0; ROWS]));
+    };
+    let x = States64 { cols: *cols, values: values.clone() };
+    match &bench.spec {
+        ModelSpec::Ncf(_) => {
+            let low = dense64(&x, weights, "layers.0", true);
+            let high = up64(bench, weights, &low);
+            let deep = dense64(&high, weights, "head", false);
+            (low, high, plus_wide(&deep.values))
+        }
+        ModelSpec::Mf(_) => {
+            let product: Vec<f64> =
+                x.values.chunks(2 * EMBEDDING).flat_map(|row| (0..EMBEDDING).map(|j| row[j] * row[EMBEDDING + j])).collect();
+            let deep: Vec<f64> = product.chunks(EMBEDDING).map(|row| row.iter().sum()).collect();
+            let state = States64 { cols: EMBEDDING, values: product };
+            (state.clone(), state, plus_wide(&deep))
+        }
+        ModelSpec::Bias(_) => unreachable!("a bias model has no embeddings"),
+    }
+}
+
+/// up_S: the student's hidden layers above the first.
+fn up64(bench: &Bench, weights: &Weights64, low: &States64) -> States64 {
+    let mut state = low.clone();
+    for index in 1..bench.spec.hidden_layers() {
+        state = dense64(&state, weights, &format!("layers.{index}"), true);
+    }
+    state
+}
+
+/// up_T, from the teacher's own numbers.
+fn teacher_up64(bench: &Bench, low: &States64) -> States64 {
+    let mut weights = Weights64::new();
+    let mut state = low.clone();
+    for (index, layer) in bench.upper.on_device(&Cpu::default()).unwrap().iter().enumerate() {
+        for (part, var) in [("weight", &layer.weight), ("bias", &layer.bias)] {
+            let values = to_host(&var.value).into_iter().map(f64::from).collect();
+            weights.insert(format!("{index}.{part}"), (var.cols(), values));
+        }
+        state = dense64(&state, &weights, &index.to_string(), true);
+    }
+    state
+}
+
+/// Where each thing in a conversation takes its weights from.
+struct Source<'a> {
+    /// The state that questions are made of.
+    state: &'a Weights64,
+    /// up_S inside of the reply.
+    reply: &'a Weights64,
+    modules: &'a Weights64,
+}
+
+/// (q, a, c, u) of each round.
+fn converse64(bench: &Bench, talk: &Talk, rounds: usize, source: &Source<'_>) -> Vec<[States64; 4]> {
+    let (low, high, _) = student64(bench, source.state);
+    let mut said: Vec<[States64; 4]> = Vec::new();
+    for _ in 0..rounds {
+        let read = match talk.protocol {
+            Protocol::Circular => said.last().map_or(&high, |[.., u]| u).clone(),
+            Protocol::AskAnswer if talk.rounds == 1 => low.clone(),
+            Protocol::AskAnswer => {
+                let zero = States64 { cols: talk.message_dim, values: vec![0.0; ROWS * talk.message_dim] };
+                let last = said.last().map_or(&zero, |[_, _, c, _]| c);
+                let rows = low.values.chunks(low.cols).zip(last.values.chunks(last.cols));
+                let values = rows.flat_map(|(s, c)| s.iter().chain(c).copied()).collect();
+                States64 { cols: low.cols + last.cols, values }
+            }
+        };
+        let relu = matches!(bench.spec, ModelSpec::Ncf(_));
+        let question = module64(&read, source.modules, "talk.student_encoder", false);
+        let decoded = module64(&question, source.modules, "talk.teacher_decoder", true);
+        let answer = module64(&teacher_up64(bench, &decoded), source.modules, "talk.teacher_encoder", false);
+        let understood = match talk.protocol {
+            Protocol::Circular => {
+                let reply = module64(&answer, source.modules, "talk.student_decoder.low", relu);
+                up64(bench, source.reply, &reply)
+            }
+            Protocol::AskAnswer => module64(&answer, source.modules, "talk.student_decoder.high", relu),
+        };
+        said.push([question, decoded, answer, understood]);
+    }
+    said
+}
+
+/// The loss by its formula.
+fn loss64(bench: &Bench, method: &Method, live: &Weights64, fixed: &Weights64) -> Vec<(Term, f64, f64)> {
+    let (low, high, output) = student64(bench, live);
+    let against = |target: &[f32]| distance64(Distance::Mse, &output, &States64::of(1, target), None);
+    let teacher_low = States64::of(bench.low_width, &bench.low);
+    let teacher_high = States64::of(bench.high_width, &bench.high);
+    let mut parts = vec![(Term::Task, 1.0, against(&bench.examples.rating))];
+    let talk = match method {
+        Method::BiasOnly | Method::Scratch => return parts,
+        Method::Label(label) => {
+            parts.push((Term::Label, label.weight, against(&bench.output)));
+            return parts;
+        }
+        Method::Feature(feature) => {
+            let projected = match feature.projector_hidden {
+                None => dense64(&high, live, "feature.projector", false),
+                Some(_) => module64(&high, live, "feature.projector", false),
+            };
+            let variance = variances(&bench.high, bench.high_width);
+            let value = distance64(feature.distance, &projected, &teacher_high, Some(&variance));
+            parts.push((Term::Feature, feature.weight, value));
+            return parts;
+        }
+        Method::OneWay(one_way) => &one_way.as_talk(),
+        Method::Talk(talk) => talk,
+    };
+    let (weights, distances) = (&talk.weights, &talk.distances);
+    if talk.converses() {
+        let question = match talk.question_path {
+            QuestionPath::Open => live,
+            QuestionPath::Stop => fixed,
+        };
+        let open = converse64(bench, talk, talk.rounds, &Source { state: question, reply: live, modules: live });
+        let (_, fixed_high, _) = student64(bench, fixed);
+        let (targets, conversation) = match talk.interact_into {
+            InteractInto::Both => (&high, open.clone()),
+            InteractInto::Student => {
+                (&high, converse64(bench, talk, talk.rounds, &Source { state: fixed, reply: fixed, modules: fixed }))
+            }
+            InteractInto::Modules => {
+                (&fixed_high, converse64(bench, talk, talk.rounds, &Source { state: fixed, reply: fixed, modules: live }))
+            }
+        };
+        if weights.interact > 0.0 {
+            let sum = conversation.iter().map(|[.., u]| distance64(distances.interact, targets, u, None)).sum();
+            parts.push((Term::Interact, weights.interact, sum));
+        }
+        let [question, decoded, answer, _] = &open[0];
+        if weights.message > 0.0 {
+            parts.push((Term::Message, weights.message, distance64(distances.message, question, answer, None)));
+        }
+        if weights.state > 0.0 {
+            let variance = variances(&bench.low, bench.low_width);
+            let value = distance64(distances.state, decoded, &teacher_low, Some(&variance));
+            parts.push((Term::State, weights.state, value));
+        }
+    }
+    if weights.student_state > 0.0 {
+        let message = module64(&teacher_high, live, "talk.teacher_encoder", false);
+        let (state, name) = match talk.student_state_into {
+            Tap::Low => (&low, "talk.student_decoder.low"),
+            Tap::High => (&high, "talk.student_decoder.high"),
+        };
+        let decoded = module64(&message, live, name, matches!(bench.spec, ModelSpec::Ncf(_)));
+        parts.push((Term::StudentState, weights.student_state, distance64(distances.student_state, state, &decoded, None)));
+    }
+    if weights.label > 0.0 {
+        parts.push((Term::Label, weights.label, against(&bench.output)));
+    }
+    parts
+}
+
+/// Holds `method` to the oracle: every term's value, and every gradient, of embeddings, bias terms, layers and modules.
+fn hold(bench: &Bench, method: &Method) {
+    let found = run(bench, method, |_, _, _, _| {});
+    let expected = loss64(bench, method, &found.weights, &found.weights);
+    assert_eq!(found.parts.len(), expected.len(), "{method:?}");
+    for (term, weight, value) in &expected {
+        let part = found.parts.iter().find(|part| part.term == *term).unwrap();
+        assert!((part.value - value).abs() < 1e-4 * (1.0 + value), "{method:?}: {term:?} {} instead of {value}", part.value);
+        assert_eq!(part.weight, *weight, "{method:?}: {term:?}");
+    }
+    let total = |live: &Weights64| -> f64 {
+        loss64(bench, method, live, &found.weights).iter().map(|(_, weight, value)| weight * value).sum()
+    };
+    let mut live = found.weights.clone();
+    for (name, gradient) in &found.gradients {
+        // Every number of small tensors, and every third of large ones.
+        let stride = if gradient.len() > 40 { 3 } else { 1 };
+        for index in (0..gradient.len()).step_by(stride) {
+            let original = found.weights[name].1[index];
+            let mut at = |step: f64| {
+                live.get_mut(name).unwrap().1[index] = original + step;
+                total(&live)
+            };
+            let expected = (at(1e-6) - at(-1e-6)) / 2e-6;
+            at(0.0);
+            let gradient = f64::from(gradient[index]);
+            assert!(
+                (gradient - expected).abs() < 2e-4 * (1.0 + expected.abs()),
+                "{method:?}: {name}[{index}] {gradient} instead of {expected}"
+            );
+        }
+    }
+}
+
+fn bench() -> Bench {
+    Bench::new(ncf(&[5, 4]), &[6, 3])
+}
+
+fn talk(change: impl Fn(&mut Talk)) -> Method {
+    let mut talk = Talk {
+        message_dim: 3,
+        weights: Weights { interact: 0.7, message: 0.5, state: 0.3, student_state: 0.4, label: 0.6 },
+        ..Talk::default()
+    };
+    change(&mut talk);
+    Method::Talk(talk)
+}
+
+#[test]
+fn simple_methods() {
+    let bench = bench();
+    hold(&bench, &Method::Scratch);
+    hold(&bench, &Method::Label(Label { weight: 0.3, warm_up: 0.0 }));
+    for projector_hidden in [None, Some(7)] {
+        hold(&bench, &Method::Feature(Feature { projector_hidden, ..Feature::default() }));
+    }
+    // A model with one hidden layer (low = high), a deeper one, and matrix factorisation.
+    for spec in [ncf(&[5]), ncf(&[5, 4, 3]), ModelSpec::Mf(Mf { embedding: EMBEDDING, embedding_sd: 1.0, ..Mf::default() })] {
+        let bench = Bench::new(spec, &[6, 3]);
+        hold(&bench, &Method::Scratch);
+        hold(&bench, &Method::Feature(Feature::default()));
+        hold(&bench, &Method::OneWay(OneWay { message_dim: 3, ..OneWay::default() }));
+    }
+    let wide = Wide { damping: Some(1.0) };
+    hold(&Bench::new(ModelSpec::Bias(wide), &[6, 3]), &Method::BiasOnly);
+}
+
+#[test]
+fn one_way() {
+    for into in [Tap::Low, Tap::High] {
+        for widened in [false, true] {
+            hold(&bench(), &Method::OneWay(OneWay { into, widened, message_dim: 3, ..OneWay::default() }));
+        }
+    }
+}
+
+#[test]
+fn talks_of_0_to_3_rounds_in_both_protocols_with_every_gradient_option() {
+    let bench = bench();
+    for protocol in [Protocol::Circular, Protocol::AskAnswer] {
+        for rounds in 0..=3 {
+            for interact_into in [InteractInto::Both, InteractInto::Student, InteractInto::Modules] {
+                for question_path in [QuestionPath::Open, QuestionPath::Stop] {
+                    hold(
+                        &bench,
+                        &talk(|talk| {
+                            talk.protocol = protocol;
+                            talk.rounds = rounds;
+                            talk.interact_into = interact_into;
+                            talk.question_path = question_path;
+                        }),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn talks_with_every_distance_and_a_deeper_teacher() {
+    let bench = Bench::new(ncf(&[5, 4, 4]), &[6, 5, 3]);
+    for distance in Distance::ALL {
+        hold(
+            &bench,
+            &talk(|talk| {
+                talk.rounds = 2;
+                talk.module_hidden = Some(4);
+                talk.student_state_into = Tap::Low;
+                talk.distances.state = distance;
+                if distance != Distance::MseFrozenStd {
+                    talk.distances =
+                        Distances { interact: distance, message: distance, state: distance, student_state: distance };
+                }
+            }),
+        );
+    }
+}
+
+#[test]
+fn terms_without_weight_are_not_there() {
+    let bench = bench();
+    for (weights, terms) in [
+        (Weights { interact: 1.0, message: 0.0, state: 0.0, student_state: 0.0, label: 0.0 }, vec![Term::Task, Term::Interact]),
+        (Weights { interact: 0.0, message: 1.0, state: 0.0, student_state: 0.0, label: 0.0 }, vec![Term::Task, Term::Message]),
+        (Weights { interact: 0.0, message: 0.0, state: 1.0, student_state: 0.0, label: 0.0 }, vec![Term::Task, Term::State]),
+        (Weights { interact: 0.0, message: 0.0, state: 0.0, student_state: 0.0, label: 1.0 }, vec![Term::Task, Term::Label]),
+    ] {
+        let method = talk(|talk| {
+            talk.weights = weights.clone();
+            talk.rounds = 2;
+        });
+        hold(&bench, &method);
+        let found: Vec<Term> = run(&bench, &method, |_, _, _, _| {}).parts.iter().map(|part| part.term).collect();
+        assert_eq!(found, terms);
+        assert_eq!(method.terms(), terms);
+    }
+}
+
+/// A teacher that talks to itself through modules that change nothing: u_1 = up(s_l) = s_h and a_1 = s_l = t_l, so the interaction and state terms are 0,
+/// and since a squared difference has no slope at 0, so are all gradients. The task is made to have none either: the ratings are the predictions.
+#[test]
+fn a_model_talking_to_itself_through_identities_has_nothing_to_learn() {
+    let mut bench = Bench::new(ncf(&[4, 4]), &[4, 4]);
+    bench.student = model(&bench.spec, 9, &bench.examples);
+    bench.examples.rating = bench.output.clone();
+    let method = talk(|talk| {
+        talk.protocol = Protocol::AskAnswer;
+        talk.message_dim = 4;
+        talk.weights = Weights { interact: 1.0, message: 0.0, state: 1.0, student_state: 0.0, label: 0.0 };
+        talk.distances.interact = Distance::Mse;
+    });
+    let found = run(&bench, &method, |name, rows, cols, host| {
+        let identity = |index: usize| if index / cols == index % cols && rows > 1 { 1.0 } else { 0.0 };
+        *host = (0..rows * cols).map(identity).collect();
+        assert!(rows == cols || rows == 1, "{name} is square");
+    });
+    for part in &found.parts {
+        assert!(part.value.abs() < 1e-12, "{:?}: {}", part.term, part.value);
+    }
+    assert_eq!(found.parts.len(), 3);
+    for (name, gradient) in &found.gradients {
+        assert!(gradient.iter().all(|g| g.abs() < 1e-6), "{name}: {gradient:?}");
+    }
+}
+
+#[test]
+fn weights_rise_while_warming_up() {
+    let bench = bench();
+    // `run` stands at the end of the first epoch.
+    let method = talk(|talk| talk.warm_up = 4.0);
+    for part in run(&bench, &method, |_, _, _, _| {}).parts {
+        let Method::Talk(talk) = &method else { unreachable!() };
+        let full = match part.term {
+            Term::Task => 4.0,
+            Term::Interact => talk.weights.interact,
+            Term::Message => talk.weights.message,
+            Term::State => talk.weights.state,
+            Term::StudentState => talk.weights.student_state,
+            Term::Label => talk.weights.label,
+            Term::Feature => unreachable!(),
+        };
+        assert_eq!(part.weight, full / 4.0, "{:?}", part.term);
+    }
+}

@@ -1,0 +1,562 @@
+//! `talk`: distillation by interactive communication (Zhao et al., *Talking Models: Distill Pre-trained Knowledge to Downstream
+//! Models via Interactive Communication*, arXiv 2310.03188).
+//!
+//! A frozen teacher T and a student S, each split at a low state (after the first dense layer) and a high state (before the last):
+//! t_h = up_T(t_l), s_h = up_S(s_l). Four modules, an encoder and a decoder a model, speak a common message space. One round of
+//! the protocol `circular`, with u_0 = s_h:
+//!
+//! ```text
+//! q_r = E_S(u_{r-1})   a_r = D_T(q_r)   b_r = up_T(a_r)   c_r = E_T(b_r)   e_r = D_S(c_r)   u_r = up_S(e_r)
+//! ```
+//!
+//! and of `ask_answer`, with c_0 = 0:
+//!
+//! ```text
+//! q_r = E_S([s_l ; c_{r-1}])   a_r = D_T(q_r)   b_r = up_T(a_r)   c_r = E_T(b_r)   u_r = D_S(c_r)
+//! ```
+//!
+//! (with one round, q_1 = E_S(s_l)). Both are one conversation with different taps: where the student encodes and where it decodes.
+//!
+//! ```text
+//! loss = task + w_interact sum_r d(s_h, u_r) + w_message d(q_1, c_1) + w_state d(a_1, t_l)
+//!      + w_student_state d(s_*, D_S(E_T(t_h))) + w_label (yhat - z)^2
+//! ```
+//!
+//! The teacher's weights get no gradient, but the gradient passes through up_T to its input. Without rounds only the last
+//! two terms are left, which is one-way distillation.
+
+use serde::{Deserialize, Serialize};
+
+use super::feature::check_teacher_high;
+use super::{Learner, Step, TeacherNeeds, check_corr, check_states, missing};
+use crate::device::failed;
+use crate::distance::{Distance, frozen_weights};
+use crate::error::{SpecError, TrainError};
+use crate::models::{ModelSpec, ncf};
+use crate::modules::{Mlp, Shape};
+use crate::objective::Term;
+use crate::ops::{Activation, Layer, Ops, Var, to_host};
+use crate::optim::{at_least_one, not_negative};
+use crate::params::Params;
+use crate::teacher::TeacherView;
+
+/// Settings of `talk`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Talk {
+    /// Who reads and writes where. Default `circular`.
+    pub protocol: Protocol,
+    /// Rounds k of question and answer; 0 leaves one-way distillation. Default 1.
+    pub rounds: usize,
+    /// Width m of a message, at least 1. Default 16.
+    pub message_dim: usize,
+    /// Hidden width of the modules, at least 1; none: the larger of a module's two ends. Default none.
+    pub module_hidden: Option<usize>,
+    /// Weights of the terms.
+    pub weights: Weights,
+    /// Distances of the terms.
+    pub distances: Distances,
+    /// Whether the gradient flows into the student's state that a question is made of. Default `open`.
+    pub question_path: QuestionPath,
+    /// Where the interaction term sends gradient. Default `both`.
+    pub interact_into: InteractInto,
+    /// The student's state that the student-side state term compares. Default `high`.
+    pub student_state_into: Tap,
+    /// Epochs over which all weights but the task's rise from 0; at least 0. Default 0.
+    pub warm_up: f64,
+}
+
+impl Default for Talk {
+    fn default() -> Self {
+        Talk {
+            protocol: Protocol::default(),
+            rounds: 1,
+            message_dim: 16,
+            module_hidden: None,
+            weights: Weights::default(),
+            distances: Distances::default(),
+            question_path: QuestionPath::default(),
+            interact_into: InteractInto::default(),
+            student_state_into: Tap::High,
+            warm_up: 0.0,
+        }
+    }
+}
+
+/// Weights of the terms beside the task's, whose weight is 1; each at least 0. A term of weight 0 is not computed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weights {
+    /// w1: the student's high state and what it made of each reply. Default 0.1.
+    pub interact: f64,
+    /// w2: message consistency. Default 0.1.
+    pub message: f64,
+    /// w3: state consistency on the teacher's side. Default 0.1.
+    pub state: f64,
+    /// w3': state consistency on the student's side. Default 0.
+    pub student_state: f64,
+    /// The teacher's predictions, as in `label`. Default 0.
+    pub label: f64,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Weights { interact: 0.1, message: 0.1, state: 0.1, student_state: 0.0, label: 0.0 }
+    }
+}
+
+/// The distance of each term. `mse_frozen_std` is for `state` alone: no other term has a state of the cached teacher on one side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Distances {
+    /// Default `corr`.
+    pub interact: Distance,
+    /// Default `corr`.
+    pub message: Distance,
+    /// Default `mse_frozen_std`.
+    pub state: Distance,
+    /// Default `corr`.
+    pub student_state: Distance,
+}
+
+impl Default for Distances {
+    fn default() -> Self {
+        Distances {
+            interact: Distance::Corr,
+            message: Distance::Corr,
+            state: Distance::MseFrozenStd,
+            student_state: Distance::Corr,
+        }
+    }
+}
+
+/// Who reads and writes where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Osgood and Schramm's circle: the student encodes its high state, decodes into its low state, and interprets the
+    /// answer with its own layers.
+    #[default]
+    Circular,
+    /// The student asks with its low state (and the last answer), and decodes the answer into its high state.
+    AskAnswer,
+}
+
+impl Protocol {
+    /// The student's state that answers are decoded into.
+    fn decodes(self) -> Tap {
+        match self {
+            Protocol::Circular => Tap::Low,
+            Protocol::AskAnswer => Tap::High,
+        }
+    }
+}
+
+/// Whether gradients flow from the conversation into the student's own state that questions are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuestionPath {
+    /// They do.
+    #[default]
+    Open,
+    /// They do not: s_h in the first round of `circular`, s_l in every round of `ask_answer`.
+    Stop,
+}
+
+/// Where the gradient of the interaction term d(s_h, u_r) goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InteractInto {
+    /// Into s_h, the question, the student's layers inside of the reply, and the modules.
+    #[default]
+    Both,
+    /// Into s_h as the target alone. The modules then learn from the consistency terms only.
+    Student,
+    /// Into the modules alone.
+    Modules,
+}
+
+/// One of a model's two states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tap {
+    /// After the first dense layer.
+    Low,
+    /// Before the last layer.
+    #[default]
+    High,
+}
+
+impl Talk {
+    pub(super) fn needs(&self) -> TeacherNeeds {
+        let talks = self.converses();
+        TeacherNeeds { low: talks, high: self.weights.student_state > 0.0, output: self.weights.label > 0.0, upper_layers: talks }
+    }
+
+    /// Whether there is any conversation to be had.
+    pub(super) fn converses(&self) -> bool {
+        let weights = &self.weights;
+        self.rounds > 0 && (weights.interact > 0.0 || weights.message > 0.0 || weights.state > 0.0)
+    }
+
+    /// The terms beside the task's.
+    pub(super) fn terms(&self) -> impl Iterator<Item = Term> {
+        let weights = &self.weights;
+        let talks = self.rounds > 0;
+        [
+            (Term::Interact, weights.interact, talks),
+            (Term::Message, weights.message, talks),
+            (Term::State, weights.state, talks),
+            (Term::StudentState, weights.student_state, true),
+            (Term::Label, weights.label, true),
+        ]
+        .into_iter()
+        .filter(|&(_, weight, possible)| possible && weight > 0.0)
+        .map(|(term, ..)| term)
+    }
+
+    pub(super) fn check(
+        &self,
+        method: &'static str,
+        student: &ModelSpec,
+        teacher: Option<&ModelSpec>,
+        batch: usize,
+    ) -> Result<(), SpecError> {
+        let weights = &self.weights;
+        let distances = &self.distances;
+        let talks = self.rounds > 0;
+        let terms = [
+            ("weights.interact", weights.interact, distances.interact, talks),
+            ("weights.message", weights.message, distances.message, talks),
+            ("weights.state", weights.state, distances.state, talks),
+            ("weights.student_state", weights.student_state, distances.student_state, true),
+        ];
+        for (field, weight, ..) in terms {
+            not_negative(field, weight)?;
+        }
+        not_negative("weights.label", weights.label)?;
+        not_negative("warm_up", self.warm_up)?;
+        at_least_one("message_dim", self.message_dim)?;
+        if let Some(hidden) = self.module_hidden {
+            at_least_one("module_hidden", hidden)?;
+        }
+        let contradiction = |what: &str, advice| SpecError::Contradiction { method, what: what.to_owned(), advice };
+        let active = |(_, weight, _, possible): &(&str, f64, Distance, bool)| *possible && *weight > 0.0;
+        if !terms.iter().any(active) && weights.label == 0.0 {
+            return Err(contradiction(
+                "no term but the task has a weight, so nothing would be distilled",
+                "without rounds set `weights.student_state` or `weights.label`, with rounds any weight; or use the method `scratch`",
+            ));
+        }
+        for (field, _, distance, _) in terms.iter().filter(|term| active(term)) {
+            check_corr(method, *distance, batch)?;
+            if *distance == Distance::MseFrozenStd && *field != "weights.state" {
+                return Err(contradiction(
+                    "`mse_frozen_std` for a term other than `state`, which has no state of the cached teacher on either side",
+                    "use `corr`, `cosine`, `layernorm_mse` or `mse` for it",
+                ));
+            }
+        }
+        if talks
+            && weights.interact > 0.0
+            && self.interact_into == InteractInto::Student
+            && weights.message == 0.0
+            && weights.state == 0.0
+        {
+            return Err(contradiction(
+                "`interact_into: student` leaves the modules without any gradient",
+                "give `weights.message` or `weights.state` a value above 0",
+            ));
+        }
+        check_states(method, student)?;
+        check_teacher_high(method, teacher)?;
+        if talks {
+            let too_shallow = |who, layers: usize| SpecError::Model {
+                method,
+                needs: "at least two hidden layers, one below and one above the low state",
+                who,
+                has: layers.to_string(),
+                advice: "give its model a second hidden layer, or use `one_way`",
+            };
+            if let Some(teacher) = teacher
+                && teacher.hidden_layers() < 2
+            {
+                return Err(too_shallow("teacher", teacher.hidden_layers()));
+            }
+            if self.protocol == Protocol::Circular && student.hidden_layers() < 2 {
+                return Err(too_shallow("student", student.hidden_layers()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the modules that these settings use, and only those.
+    pub(super) fn build<D: Ops>(
+        &self,
+        device: &D,
+        hidden: Option<usize>,
+        student: &ModelSpec,
+        teacher: &TeacherView<'_>,
+        seed: u64,
+        modules: &mut Params<D>,
+    ) -> Result<Built<D>, TrainError> {
+        let width = |tap: Tap| match tap {
+            Tap::Low => student.low_width(),
+            Tap::High => student.high_width(),
+        };
+        let m = self.message_dim;
+        let student_end = match student {
+            ModelSpec::Ncf(_) => Activation::Relu,
+            ModelSpec::Mf(_) | ModelSpec::Bias(_) => Activation::None,
+        };
+        let mut module = |name: &str, inputs: usize, outputs: usize, end: Activation| {
+            let shape = Shape::new(inputs, hidden, outputs);
+            Mlp::fresh(modules, seed, &format!("talk.{name}"), shape, end).map_err(failed::<D>)
+        };
+        let mut built = Built {
+            settings: self.clone(),
+            upper: Vec::new(),
+            student_encoder: None,
+            teacher_decoder: None,
+            teacher_encoder: None,
+            decoder_low: None,
+            decoder_high: None,
+            frozen_low: None,
+        };
+        let mut decoders = Vec::new();
+        let mut teacher_high = None;
+        if self.converses() {
+            let (Some(low), Some(upper)) = (&teacher.low, teacher.upper) else {
+                return Err(missing("low states and upper layers"));
+            };
+            if upper.inputs() != Some(low.width) {
+                return Err(TrainError::Teacher {
+                    what: format!(
+                        "its upper layers read {} numbers, but its cached low states have {}",
+                        upper.inputs().unwrap_or(0),
+                        low.width
+                    ),
+                    advice: "cache the features of the same teacher, which must have at least two hidden layers",
+                });
+            }
+            let student_inputs = match self.protocol {
+                Protocol::Circular => width(Tap::High),
+                // Later rounds also read the last answer.
+                Protocol::AskAnswer if self.rounds > 1 => width(Tap::Low).map(|width| width + m),
+                Protocol::AskAnswer => width(Tap::Low),
+            };
+            let inputs = student_inputs.ok_or_else(|| missing("student states"))?;
+            built.student_encoder = Some(module("student_encoder", inputs, m, Activation::None)?);
+            built.teacher_decoder = Some(module("teacher_decoder", m, low.width, Activation::Relu)?);
+            built.upper = upper.on_device(device).map_err(failed::<D>)?;
+            built.frozen_low = frozen_weights(low.variance);
+            if built.frozen_low.is_none() && self.distances.state == Distance::MseFrozenStd {
+                return Err(TrainError::Teacher {
+                    what: "its low state is the same for every row, so it has no variance to divide by".to_owned(),
+                    advice: "train the teacher anew, or use another distance for `state`",
+                });
+            }
+            teacher_high = upper.outputs();
+            decoders.push(self.protocol.decodes());
+        }
+        if self.weights.student_state > 0.0 {
+            let high = teacher.high.as_ref().ok_or_else(|| missing("high states"))?;
+            teacher_high = Some(high.width);
+            decoders.push(self.student_state_into);
+        }
+        if let Some(inputs) = teacher_high {
+            built.teacher_encoder = Some(module("teacher_encoder", inputs, m, Activation::None)?);
+        }
+        for (tap, name, slot) in [
+            (Tap::Low, "student_decoder.low", &mut built.decoder_low),
+            (Tap::High, "student_decoder.high", &mut built.decoder_high),
+        ] {
+            if decoders.contains(&tap) {
+                let outputs = width(tap).ok_or_else(|| missing("student states"))?;
+                *slot = Some(module(name, m, outputs, student_end)?);
+            }
+        }
+        Ok(built)
+    }
+}
+
+/// `talk`, with its modules. A decoder that must write into both of the student's states is two.
+pub(super) struct Built<D: Ops> {
+    settings: Talk,
+    /// up_T, frozen.
+    upper: Vec<Layer<D>>,
+    student_encoder: Option<Mlp>,
+    teacher_decoder: Option<Mlp>,
+    teacher_encoder: Option<Mlp>,
+    decoder_low: Option<Mlp>,
+    decoder_high: Option<Mlp>,
+    /// Weights of `mse_frozen_std` against the teacher's low state.
+    frozen_low: Option<Vec<f32>>,
+}
+
+/// What was said in one round.
+struct Round<D: Ops> {
+    /// q_r
+    question: Var<D>,
+    /// a_r
+    decoded: Var<D>,
+    /// c_r
+    answer: Var<D>,
+    /// u_r
+    understood: Var<D>,
+}
+
+/// The student's part in a conversation.
+struct Speaker<D: Ops> {
+    low: Var<D>,
+    high: Var<D>,
+    /// up_S
+    upper: Vec<Layer<D>>,
+}
+
+impl<D: Ops> Built<D> {
+    fn decoder(&self, tap: Tap) -> Option<&Mlp> {
+        match tap {
+            Tap::Low => self.decoder_low.as_ref(),
+            Tap::High => self.decoder_high.as_ref(),
+        }
+    }
+
+    /// The conversation, `rounds` of it.
+    fn converse(&self, step: &mut Step<'_, D>, speaker: &Speaker<D>, rounds: usize) -> Result<Vec<Round<D>>, D::Err> {
+        let protocol = self.settings.protocol;
+        let (Some(student_encoder), Some(teacher_decoder), Some(teacher_encoder), Some(student_decoder)) =
+            (&self.student_encoder, &self.teacher_decoder, &self.teacher_encoder, self.decoder(protocol.decodes()))
+        else {
+            return Ok(Vec::new());
+        };
+        let modules = step.modules;
+        let mut said: Vec<Round<D>> = Vec::with_capacity(rounds);
+        for round in 1..=rounds {
+            let heard = match protocol {
+                Protocol::Circular => said.last().map_or(&speaker.high, |last| &last.understood).clone(),
+                // With one round there is no last answer to read, and the encoder was made without room for it.
+                Protocol::AskAnswer if self.settings.rounds == 1 => speaker.low.clone(),
+                Protocol::AskAnswer => {
+                    let (rows, m) = (speaker.low.rows(), self.settings.message_dim);
+                    let last = match said.last() {
+                        Some(last) => last.answer.clone(),
+                        None => step.graph.constant(vec![0.0; rows * m], rows, m)?,
+                    };
+                    step.graph.join(&speaker.low, &last)?
+                }
+            };
+            let graph = &mut *step.graph;
+            let question = student_encoder.apply(graph, modules, &heard)?;
+            let decoded = teacher_decoder.apply(graph, modules, &question)?;
+            let mut interpreted = decoded.clone();
+            for layer in &self.upper {
+                interpreted = graph.dense(&interpreted, layer, Activation::Relu, None)?;
+            }
+            let answer = teacher_encoder.apply(graph, modules, &interpreted)?;
+            let reply = student_decoder.apply(graph, modules, &answer)?;
+            let understood = match protocol.decodes() {
+                Tap::High => reply,
+                Tap::Low => {
+                    let place = format!("reply.{round}");
+                    ncf::up(graph, &reply, &speaker.upper, &step.dropout, &place)?
+                }
+            };
+            said.push(Round { question, decoded, answer, understood });
+        }
+        Ok(said)
+    }
+
+    /// The three terms of the conversation.
+    fn interact(&self, step: &mut Step<'_, D>, low: &Var<D>, high: &Var<D>, ramp: f64) -> Result<(), D::Err> {
+        let Talk { rounds, ref weights, ref distances, question_path, interact_into, .. } = self.settings;
+        let consistent = weights.message > 0.0 || weights.state > 0.0;
+        let interacts = weights.interact > 0.0;
+        let asked = |state: &Var<D>| match question_path {
+            QuestionPath::Open => state.clone(),
+            QuestionPath::Stop => state.stopped(),
+        };
+        let mut upper = step.student.hidden_layers();
+        upper.drain(..1.min(upper.len()));
+        let open = Speaker { low: asked(low), high: asked(high), upper };
+        let mut first = None;
+        if consistent || (interacts && interact_into != InteractInto::Modules) {
+            // Only the interaction term hears more than one round.
+            let shared = interacts && interact_into != InteractInto::Modules;
+            let said = self.converse(step, &open, if shared { rounds } else { 1 })?;
+            if shared {
+                for round in &said {
+                    let understood = match interact_into {
+                        InteractInto::Student => &round.understood.stopped(),
+                        InteractInto::Both | InteractInto::Modules => &round.understood,
+                    };
+                    step.distance(Term::Interact, ramp * weights.interact, distances.interact, (high, understood), None);
+                }
+            }
+            first = said.into_iter().next();
+        }
+        if interacts && interact_into == InteractInto::Modules {
+            // The other terms must still reach the student through the same question, so this term gets a conversation of its
+            // own, in which nothing of the student's wants a gradient.
+            let closed =
+                Speaker { low: low.stopped(), high: high.stopped(), upper: open.upper.iter().map(Layer::frozen).collect() };
+            let said = self.converse(step, &closed, rounds)?;
+            for round in &said {
+                step.distance(
+                    Term::Interact,
+                    ramp * weights.interact,
+                    distances.interact,
+                    (&closed.high, &round.understood),
+                    None,
+                );
+            }
+            first = first.or(said.into_iter().next());
+        }
+        let (Some(first), Some(teacher_low)) = (first, &step.teacher.low) else {
+            return Ok(());
+        };
+        if weights.message > 0.0 {
+            step.distance(Term::Message, ramp * weights.message, distances.message, (&first.question, &first.answer), None);
+        }
+        if weights.state > 0.0 {
+            step.distance(
+                Term::State,
+                ramp * weights.state,
+                distances.state,
+                (&first.decoded, teacher_low),
+                self.frozen_low.as_deref(),
+            );
+        }
+        let (decoded, own) = (to_host(&first.decoded.value), to_host(&teacher_low.value));
+        let squares = decoded.iter().zip(&own).map(|(&a, &t)| f64::from(a - t).powi(2));
+        step.decoded = crate::metrics::mean(squares);
+        Ok(())
+    }
+}
+
+impl<D: Ops> Learner<D> for Built<D> {
+    fn terms(&self, step: &mut Step<'_, D>) -> Result<(), D::Err> {
+        let Talk { ref weights, ref distances, student_state_into, warm_up, .. } = self.settings;
+        let ramp = step.ramp(warm_up);
+        step.task();
+        let Some(deep) = &step.forward.deep else {
+            return Ok(());
+        };
+        if self.settings.converses() {
+            self.interact(step, &deep.low, &deep.high, ramp)?;
+        }
+        if let (Some(encoder), Some(decoder), Some(high)) =
+            (&self.teacher_encoder, self.decoder(student_state_into), &step.teacher.high)
+            && weights.student_state > 0.0
+        {
+            let message = encoder.apply(step.graph, step.modules, high)?;
+            let decoded = decoder.apply(step.graph, step.modules, &message)?;
+            let state = match student_state_into {
+                Tap::Low => &deep.low,
+                Tap::High => &deep.high,
+            };
+            step.distance(Term::StudentState, ramp * weights.student_state, distances.student_state, (state, &decoded), None);
+        }
+        if weights.label > 0.0 {
+            step.label(ramp * weights.label);
+        }
+        Ok(())
+    }
+}

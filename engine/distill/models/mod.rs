@@ -1,0 +1,122 @@
+//! The kinds of rating models: their settings, in one list.
+//!
+//! Every model predicts `mean + user bias + item bias` (its *wide* part) plus what its deep path adds. A kind says how the
+//! deep path is made from the embeddings of a user and an item; [`Student`](student::Student) holds what all kinds share. A new kind is a
+//! file, a variant of [`ModelSpec`], and its arms below.
+
+pub(crate) mod mf;
+pub(crate) mod ncf;
+pub(crate) mod student;
+
+use serde::{Deserialize, Serialize};
+
+pub use mf::Mf;
+pub use ncf::Ncf;
+
+use crate::error::SpecError;
+use crate::optim::not_negative;
+
+/// A rating model's kind and sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelSpec {
+    /// Embeddings, and dense layers on their concatenation (He et al. 2017).
+    Ncf(Ncf),
+    /// Biased matrix factorisation (Koren et al. 2009).
+    Mf(Mf),
+    /// No deep path: mean and bias terms. What the method `bias_only` trains.
+    Bias(Wide),
+}
+
+/// How the bias terms begin.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Wide {
+    /// With a number n >= 0: bias terms begin at the damped means of the training residuals, sum / (count + n), items
+    /// first, then users on what items leave. Without: they begin at 0. Default: none.
+    pub damping: Option<f64>,
+}
+
+impl Default for ModelSpec {
+    fn default() -> Self {
+        ModelSpec::Ncf(Ncf::default())
+    }
+}
+
+impl ModelSpec {
+    /// The kind's name, as in files and settings.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ModelSpec::Ncf(_) => "ncf",
+            ModelSpec::Mf(_) => "mf",
+            ModelSpec::Bias(_) => "bias",
+        }
+    }
+
+    /// How many dense hidden layers the deep path has.
+    pub fn hidden_layers(&self) -> usize {
+        match self {
+            ModelSpec::Ncf(ncf) => ncf.hidden.len(),
+            ModelSpec::Mf(_) | ModelSpec::Bias(_) => 0,
+        }
+    }
+
+    /// The width of the low state: the first hidden layer with its activation (`mf`: the product of the embeddings).
+    pub fn low_width(&self) -> Option<usize> {
+        match self {
+            ModelSpec::Ncf(ncf) => ncf.hidden.first().copied(),
+            ModelSpec::Mf(mf) => Some(mf.embedding),
+            ModelSpec::Bias(_) => None,
+        }
+    }
+
+    /// The width of the high state: the input of the last layer (`mf`: the product of the embeddings).
+    pub fn high_width(&self) -> Option<usize> {
+        match self {
+            ModelSpec::Ncf(ncf) => ncf.hidden.last().copied(),
+            ModelSpec::Mf(mf) => Some(mf.embedding),
+            ModelSpec::Bias(_) => None,
+        }
+    }
+
+    /// The width of an embedding.
+    pub fn embedding(&self) -> Option<usize> {
+        match self {
+            ModelSpec::Ncf(ncf) => Some(ncf.embedding),
+            ModelSpec::Mf(mf) => Some(mf.embedding),
+            ModelSpec::Bias(_) => None,
+        }
+    }
+
+    /// How the bias terms begin.
+    pub fn wide(&self) -> &Wide {
+        match self {
+            ModelSpec::Ncf(ncf) => &ncf.wide,
+            ModelSpec::Mf(mf) => &mf.wide,
+            ModelSpec::Bias(wide) => wide,
+        }
+    }
+
+    /// Standard deviation of the initial embeddings.
+    pub(crate) fn embedding_sd(&self) -> f64 {
+        match self {
+            ModelSpec::Ncf(ncf) => ncf.embedding_sd,
+            ModelSpec::Mf(mf) => mf.embedding_sd,
+            ModelSpec::Bias(_) => 0.0,
+        }
+    }
+
+    /// Whether all numbers are inside of their ranges.
+    ///
+    /// # Errors
+    /// [`SpecError::Range`] names the first that is not.
+    pub fn check(&self) -> Result<(), SpecError> {
+        if let Some(damping) = self.wide().damping {
+            not_negative("damping", damping)?;
+        }
+        match self {
+            ModelSpec::Ncf(ncf) => ncf.check(),
+            ModelSpec::Mf(mf) => mf.check(),
+            ModelSpec::Bias(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! A rating model while it is trained or applied: tables on the host, dense layers on a device.
+//!
+//! One type for every kind of model, for students and teachers alike. Users and items are dense indices; those that no training row had are
+//! marked, and a row with one of them is predicted by the mean and the bias terms that remain, without the deep path (whose embedding
+//! would be noise). The room knows no methods and no optimiser's schedule.
+
+use crate::error::ModelError;
+use crate::graph::Graph;
+use crate::models::{ModelSpec, mf, ncf};
+use crate::ops::{Layer, Ops, Var, to_host};
+use crate::optim::{Group, Optimizer, Rule};
+use crate::params::{LayerId, Params};
+use crate::random::{Rng, Role};
+use crate::table::{RowGradients, Table};
+use crate::tensors::Tensors;
+
+/// Rows that are predicted together; a fixed number, so that the same rows always meet the same arithmetic.
+const CHUNK: usize = 4096;
+
+/// Dropout in one step of training, or none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dropout {
+    pub(crate) rate: f32,
+    pub(crate) seed: u64,
+    pub(crate) step: u64,
+}
+
+impl Dropout {
+    /// No dropout: evaluation.
+    pub(crate) const NONE: Dropout = Dropout { rate: 0.0, seed: 0, step: 0 };
+
+    /// The mask for a state at `place` in the network, in this step.
+    pub(crate) fn mask<D: Ops>(&self, place: &str, state: &Var<D>) -> Option<Vec<f32>> {
+        (self.rate > 0.0)
+            .then(|| Rng::stream(self.seed, Role::Dropout, place, self.step).dropout_mask(self.rate, state.rows() * state.cols()))
+    }
+}
+
+/// What the deep path makes of a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Deep<D: Ops> {
+    /// (batch, low width)
+    pub(crate) low: Var<D>,
+    /// (batch, high width)
+    pub(crate) high: Var<D>,
+    /// (batch, 1): what is added to the wide part.
+    pub(crate) output: Var<D>,
+}
+
+/// A training batch, forward.
+#[derive(Clone, Debug)]
+pub(crate) struct Forward<D: Ops> {
+    /// (batch, 2 e): the user's embedding, then the item's.
+    pub(crate) embeddings: Option<Var<D>>,
+    /// (batch, 1): mean and bias terms.
+    pub(crate) wide: Var<D>,
+    pub(crate) deep: Option<Deep<D>>,
+    /// (batch, 1): the predicted rating, not clipped.
+    pub(crate) output: Var<D>,
+}
+
+/// Scratch for the gradients of tables.
+#[derive(Debug, Default)]
+pub(crate) struct TableGradients {
+    user_bias: RowGradients,
+    item_bias: RowGradients,
+    user: RowGradients,
+    item: RowGradients,
+}
+
+/// A rating model on device `D`.
+#[derive(Clone, Debug)]
+pub(crate) struct Student<D: Ops> {
+    pub(crate) spec: ModelSpec,
+    /// The mean of the training ratings.
+    pub(crate) mean: f32,
+    pub(crate) user_bias: Table,
+    pub(crate) item_bias: Table,
+    /// Users' and items' embeddings.
+    pub(crate) embeddings: Option<(Table, Table)>,
+    pub(crate) params: Params<D>,
+    hidden: Vec<LayerId>,
+    head: Option<LayerId>,
+    /// 1 for those that training has seen.
+    pub(crate) seen_users: Vec<u8>,
+    pub(crate) seen_items: Vec<u8>,
+    device: D,
+}
+
+/// Predictions of some rows, as a model makes them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Raw {
+    /// Not clipped.
+    pub(crate) ratings: Vec<f32>,
+    /// The deep path's part; 0 for rows that fell back.
+    pub(crate) deep: Vec<f32>,
+    /// Whether the row was predicted without the deep path, or with a bias term missing.
+    pub(crate) fallback: Vec<bool>,
+}
+
+impl<D: Ops> Student<D> {
+    /// A model with fresh weights. `mean` and the initial bias terms come from the training rows.
+    pub(crate) fn fresh(
+        device: &D,
+        spec: &ModelSpec,
+        seed: u64,
+        (users, items): (usize, usize),
+        train: &crate::trainer::Examples,
+    ) -> Result<Self, D::Err> {
+        let mut params = Params::new(device);
+        let mut hidden = Vec::new();
+        let mut head = None;
+        if let ModelSpec::Ncf(ncf) = spec {
+            for (index, shape) in ncf.shapes().enumerate() {
+                let name = format!("layers.{index}");
+                hidden.push(params.fresh(seed, Role::Init, &name, shape, std::f32::consts::SQRT_2)?);
+            }
+            let last = ncf.hidden.last().copied().unwrap_or(1);
+            head = Some(params.fresh(seed, Role::Init, "head", (last, 1), 1.0)?);
+        }
+        let embeddings = spec.embedding().map(|width| {
+            let sd = spec.embedding_sd() as f32;
+            let table = |name, rows| Table::fresh(name, Group::Embedding, (rows, width), sd, seed);
+            (table("user.embedding", users), table("item.embedding", items))
+        });
+        let mut seen_users = vec![0; users];
+        let mut seen_items = vec![0; items];
+        for (&user, &item) in train.user.iter().zip(&train.item) {
+            seen_users[user as usize] = 1;
+            seen_items[item as usize] = 1;
+        }
+        let sum: f64 = train.rating.iter().map(|&r| f64::from(r)).sum();
+        let mean = sum / train.rating.len() as f64;
+        let mut residuals: Vec<f64> = train.rating.iter().map(|&r| f64::from(r) - mean).collect();
+        let mut bias = |name, rows, index: &[u32]| {
+            let values = match spec.wide().damping {
+                Some(damping) => damped_means(&mut residuals, index, rows, damping),
+                None => vec![0.0; rows],
+            };
+            Table::new(name, Group::BiasTerm, 1, values)
+        };
+        let item_bias = bias("item.bias", items, &train.item);
+        let user_bias = bias("user.bias", users, &train.user);
+        Ok(Student {
+            spec: spec.clone(),
+            mean: mean as f32,
+            user_bias,
+            item_bias,
+            embeddings,
+            params,
+            hidden,
+            head,
+            seen_users,
+            seen_items,
+            device: device.clone(),
+        })
+    }
+
+    /// A model with the weights of `tensors`, as [`Student::export`] writes them.
+    pub(crate) fn import(device: &D, spec: &ModelSpec, tensors: &Tensors) -> Result<Self, ModelError> {
+        let failed = |error: D::Err| ModelError::Device(error.to_string());
+        let rows = |name: &str| tensors.shape(name).map_or(0, |shape| shape.iter().product());
+        let (users, items) = (rows("user.bias"), rows("item.bias"));
+        let table = |name: &str, group, rows: usize, width: usize| {
+            let shape: &[usize] = if group == Group::BiasTerm { &[rows] } else { &[rows, width] };
+            let values = tensors.get::<f32>(name, shape)?.to_vec();
+            Ok::<_, ModelError>(Table::new(name, group, width, values))
+        };
+        let mut params = Params::new(device);
+        let mut layer = |name: &str, (inputs, outputs): (usize, usize)| {
+            let weight = tensors.get::<f32>(&format!("{name}.weight"), &[inputs, outputs])?;
+            let bias = tensors.get::<f32>(&format!("{name}.bias"), &[outputs])?;
+            params.layer_of(name, (inputs, outputs), weight.to_vec(), bias.to_vec()).map_err(failed)
+        };
+        let mut hidden = Vec::new();
+        let mut head = None;
+        if let ModelSpec::Ncf(ncf) = spec {
+            for (index, shape) in ncf.shapes().enumerate() {
+                hidden.push(layer(&format!("layers.{index}"), shape)?);
+            }
+            head = Some(layer("head", (ncf.hidden.last().copied().unwrap_or(1), 1))?);
+        }
+        let embeddings = match spec.embedding() {
+            Some(width) => Some((
+                table("user.embedding", Group::Embedding, users, width)?,
+                table("item.embedding", Group::Embedding, items, width)?,
+            )),
+            None => None,
+        };
+        Ok(Student {
+            spec: spec.clone(),
+            mean: tensors.get::<f32>("mean", &[1])?[0],
+            user_bias: table("user.bias", Group::BiasTerm, users, 1)?,
+            item_bias: table("item.bias", Group::BiasTerm, items, 1)?,
+            embeddings,
+            params,
+            hidden,
+            head,
+            seen_users: tensors.get::<u8>("user.seen", &[users])?.to_vec(),
+            seen_items: tensors.get::<u8>("item.seen", &[items])?.to_vec(),
+            device: device.clone(),
+        })
+    }
+
+    /// All weights by name. Layers are stored (in, out).
+    pub(crate) fn export(&mut self) -> Tensors {
+        self.settle();
+        let mut tensors = Tensors::default();
+        tensors.put("mean", &[1], vec![self.mean]);
+        tensors.put("user.seen", &[self.seen_users.len()], self.seen_users.clone());
+        tensors.put("item.seen", &[self.seen_items.len()], self.seen_items.clone());
+        for table in [&self.user_bias, &self.item_bias] {
+            tensors.put(&table.name, &[table.rows()], table.values.clone());
+        }
+        for table in self.embeddings.iter().flat_map(|(user, item)| [user, item]) {
+            tensors.put(&table.name, &[table.rows(), table.width], table.values.clone());
+        }
+        for param in self.params.iter() {
+            // A bias is a vector in files and a one-row matrix on the device.
+            let shape = [param.rows, param.cols];
+            let shape = if param.name.ends_with(".bias") { &shape[1..] } else { &shape[..] };
+            tensors.put(&param.name, shape, param.host.clone());
+        }
+        tensors
+    }
+
+    /// How many numbers serving needs.
+    pub(crate) fn numbers(&self) -> u64 {
+        let tables: usize = self.tables().map(|table| table.values.len()).sum();
+        1 + tables as u64 + self.params.numbers()
+    }
+
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Table> {
+        let embeddings = self.embeddings.iter().flat_map(|(user, item)| [user, item]);
+        [&self.user_bias, &self.item_bias].into_iter().chain(embeddings)
+    }
+
+    pub(crate) fn tables_mut(&mut self) -> impl Iterator<Item = &mut Table> {
+        let embeddings = self.embeddings.iter_mut().flat_map(|(user, item)| [user, item]);
+        [&mut self.user_bias, &mut self.item_bias].into_iter().chain(embeddings)
+    }
+
+    /// Gives all weights the memory their optimiser needs.
+    pub(crate) fn prepare(&mut self, optimizer: &Optimizer) {
+        self.params.prepare(optimizer);
+        for table in self.tables_mut() {
+            table.prepare(optimizer);
+        }
+    }
+
+    /// Applies all decay that untouched rows have missed.
+    pub(crate) fn settle(&mut self) {
+        for table in self.tables_mut() {
+            table.settle();
+        }
+    }
+
+    /// The hidden layers' weights, low first, wanting gradients.
+    pub(crate) fn hidden_layers(&self) -> Vec<Layer<D>> {
+        self.hidden.iter().map(|&id| self.params.layer(id)).collect()
+    }
+
+    /// The deep path on joined embeddings (batch, 2 e); none for a model without.
+    fn deep(&self, graph: &mut Graph<D>, embeddings: &Var<D>, dropout: &Dropout) -> Result<Option<Deep<D>>, D::Err> {
+        match (&self.spec, self.head) {
+            (ModelSpec::Ncf(_), Some(head)) => {
+                let head = self.params.layer(head);
+                ncf::deep(graph, embeddings, &self.hidden_layers(), &head, dropout).map(Some)
+            }
+            (ModelSpec::Mf(_), _) => mf::deep(graph, embeddings).map(Some),
+            (ModelSpec::Ncf(_), None) | (ModelSpec::Bias(_), _) => Ok(None),
+        }
+    }
+
+    /// A training batch, forward. All its users and items are training's own.
+    pub(crate) fn forward(
+        &mut self,
+        graph: &mut Graph<D>,
+        users: &[u32],
+        items: &[u32],
+        dropout: &Dropout,
+    ) -> Result<Forward<D>, D::Err> {
+        let batch = users.len();
+        let mut wide = Vec::with_capacity(batch);
+        for (&user, &item) in users.iter().zip(items) {
+            wide.push(self.mean + self.user_bias.current(user)[0] + self.item_bias.current(item)[0]);
+        }
+        let wide = graph.leaf(wide, batch, 1)?;
+        let Some((user_table, item_table)) = &mut self.embeddings else {
+            return Ok(Forward { embeddings: None, output: wide.clone(), wide, deep: None });
+        };
+        let width = user_table.width;
+        let mut joined = Vec::with_capacity(batch * 2 * width);
+        for (&user, &item) in users.iter().zip(items) {
+            joined.extend_from_slice(user_table.current(user));
+            joined.extend_from_slice(item_table.current(item));
+        }
+        let embeddings = graph.leaf(joined, batch, 2 * width)?;
+        let deep = self.deep(graph, &embeddings, dropout)?;
+        let output = match &deep {
+            Some(deep) => graph.add(&deep.output, &wide)?,
+            None => wide.clone(),
+        };
+        Ok(Forward { embeddings: Some(embeddings), wide, deep, output })
+    }
+
+    /// Takes a batch's gradients to the host; returns the sum of their squares.
+    pub(crate) fn collect(
+        &mut self,
+        gradients: &mut dfdx::tensor::Gradients<f32, D>,
+        forward: &Forward<D>,
+        (users, items): (&[u32], &[u32]),
+        tables: &mut TableGradients,
+    ) -> Result<f64, D::Err> {
+        let wide = self.device.take_gradient(gradients, &forward.wide.value)?;
+        self.user_bias.collect(&mut tables.user_bias, users, &wide, 1, 0);
+        self.item_bias.collect(&mut tables.item_bias, items, &wide, 1, 0);
+        let mut sum = tables.user_bias.squares() + tables.item_bias.squares();
+        if let (Some((user, item)), Some(leaf)) = (&self.embeddings, &forward.embeddings) {
+            let joined = self.device.take_gradient(gradients, &leaf.value)?;
+            let width = user.width;
+            user.collect(&mut tables.user, users, &joined, 2 * width, 0);
+            item.collect(&mut tables.item, items, &joined, 2 * width, width);
+            sum += tables.user.squares() + tables.item.squares();
+        }
+        Ok(sum + self.params.collect(gradients)?)
+    }
+
+    /// Moves all weights against the gradients collected.
+    pub(crate) fn update(&mut self, rule: &Rule<'_>, tables: &TableGradients) {
+        self.user_bias.update(rule, &tables.user_bias);
+        self.item_bias.update(rule, &tables.item_bias);
+        if let Some((user, item)) = &mut self.embeddings {
+            user.update(rule, &tables.user);
+            item.update(rule, &tables.item);
+        }
+        self.params.update(rule);
+    }
+
+    fn seen(seen: &[u8], index: Option<u32>) -> Option<u32> {
+        index.filter(|&index| seen.get(index as usize) == Some(&1))
+    }
+
+    /// Predicts rows without clipping. An index that is none, outside of the tables, or unseen in training leaves its bias term and
+    /// the deep path out. All decay must be settled.
+    pub(crate) fn predict(&self, users: &[Option<u32>], items: &[Option<u32>]) -> Result<Raw, D::Err> {
+        let mut raw = Raw::default();
+        let mut covered = Vec::new();
+        for (row, (&user, &item)) in users.iter().zip(items).enumerate() {
+            let user = Self::seen(&self.seen_users, user);
+            let item = Self::seen(&self.seen_items, item);
+            let bias = |table: &Table, index: Option<u32>| index.map_or(0.0, |index| table.row(index)[0]);
+            raw.ratings.push(self.mean + bias(&self.user_bias, user) + bias(&self.item_bias, item));
+            raw.deep.push(0.0);
+            match (user, item) {
+                (Some(user), Some(item)) => {
+                    covered.push((row, user, item));
+                    raw.fallback.push(false);
+                }
+                _ => raw.fallback.push(true),
+            }
+        }
+        for chunk in covered.chunks(CHUNK) {
+            let pairs = chunk.iter().map(|&(_, user, item)| (user, item));
+            let Some(deep) = self.states(pairs)? else { break };
+            for (&(row, _, _), value) in chunk.iter().zip(to_host(&deep.output.value)) {
+                raw.deep[row] = value;
+                raw.ratings[row] += value;
+            }
+        }
+        Ok(raw)
+    }
+
+    /// The deep path in evaluation mode on pairs of a user and an item inside of the tables. All decay must be settled.
+    pub(crate) fn states(&self, pairs: impl ExactSizeIterator<Item = (u32, u32)>) -> Result<Option<Deep<D>>, D::Err> {
+        let Some((user_table, item_table)) = &self.embeddings else {
+            return Ok(None);
+        };
+        let (batch, width) = (pairs.len(), user_table.width);
+        let mut joined = Vec::with_capacity(batch * 2 * width);
+        for (user, item) in pairs {
+            joined.extend_from_slice(user_table.row(user));
+            joined.extend_from_slice(item_table.row(item));
+        }
+        let mut graph = Graph::inference(&self.device);
+        let embeddings = graph.constant(joined, batch, 2 * width)?;
+        self.deep(&mut graph, &embeddings, &Dropout::NONE)
+    }
+}
+
+/// Means of the residuals by index, each damped towards 0 by `damping` rows of residual 0; the means are taken off the residuals.
+fn damped_means(residuals: &mut [f64], index: &[u32], rows: usize, damping: f64) -> Vec<f32> {
+    let mut sums = vec![0.0f64; rows];
+    let mut counts = vec![damping; rows];
+    for (residual, &index) in residuals.iter().zip(index) {
+        sums[index as usize] += residual;
+        counts[index as usize] += 1.0;
+    }
+    let means: Vec<f64> = sums.iter().zip(&counts).map(|(sum, count)| if *count > 0.0 { sum / count } else { 0.0 }).collect();
+    for (residual, &index) in residuals.iter_mut().zip(index) {
+        *residual -= means[index as usize];
+    }
+    means.into_iter().map(|mean| mean as f32).collect()
+}

@@ -1,0 +1,240 @@
+//! What a student sees of its teacher: cached functions of a row, their statistics, and the weights of the upper layers.
+//!
+//! The teacher's low state, high state and prediction depend on the row alone, so they are computed once and looked up by row id.
+//! What depends on the student's messages cannot be cached: for that the layers above the low state are loaded, and only
+//! those; the embedding tables and the first layer stay on disk. The room knows no methods.
+
+use std::collections::HashMap;
+
+use crate::error::{ModelError, TrainError};
+use crate::graph::Graph;
+use crate::models::ModelSpec;
+use crate::ops::{Layer, Ops, Var};
+use crate::tensors::Tensors;
+
+/// A teacher's cached states: one row of `width` numbers for each entry of [`TeacherView::row`], with their statistics.
+#[derive(Clone, Copy, Debug)]
+pub struct States<'a> {
+    /// Numbers in a state.
+    pub width: usize,
+    /// (rows, width), row-major.
+    pub values: &'a [f32],
+    /// Variance of each dimension, as [`variances`] computes it over whatever rows the cache was made from.
+    pub variance: &'a [f32],
+}
+
+/// What a method may see of a teacher. Whatever its [`needs`](crate::Method::needs) do not name may be left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TeacherView<'a> {
+    /// Row ids of the cached features, in any order, each at most once.
+    pub row: &'a [u32],
+    /// Low states.
+    pub low: Option<States<'a>>,
+    /// High states.
+    pub high: Option<States<'a>>,
+    /// Predictions, clipped to the rating scale or not as the cache has them.
+    pub output: Option<&'a [f32]>,
+    /// The layers between the low and the high state.
+    pub upper: Option<&'a TeacherUpper>,
+}
+
+/// The mean of each of `width` dimensions over rows of states, in double precision.
+pub fn means(values: &[f32], width: usize) -> Vec<f32> {
+    let (mean, _) = moments(values, width);
+    mean.into_iter().map(|mean| mean as f32).collect()
+}
+
+/// The variance (divisor n) of each of `width` dimensions over rows of states, in double precision.
+pub fn variances(values: &[f32], width: usize) -> Vec<f32> {
+    let (_, variance) = moments(values, width);
+    variance.into_iter().map(|variance| variance as f32).collect()
+}
+
+fn moments(values: &[f32], width: usize) -> (Vec<f64>, Vec<f64>) {
+    let rows = (values.len() / width).max(1) as f64;
+    let mut mean = vec![0.0f64; width];
+    for row in values.chunks_exact(width) {
+        for (mean, &value) in mean.iter_mut().zip(row) {
+            *mean += f64::from(value);
+        }
+    }
+    mean.iter_mut().for_each(|mean| *mean /= rows);
+    let mut variance = vec![0.0f64; width];
+    for row in values.chunks_exact(width) {
+        for ((variance, mean), &value) in variance.iter_mut().zip(&mean).zip(row) {
+            *variance += (f64::from(value) - mean).powi(2);
+        }
+    }
+    variance.iter_mut().for_each(|variance| *variance /= rows);
+    (mean, variance)
+}
+
+/// The teacher's layers between its low and its high state, frozen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TeacherUpper {
+    layers: Vec<UpperLayer>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct UpperLayer {
+    inputs: usize,
+    outputs: usize,
+    /// (in, out)
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl TeacherUpper {
+    /// Loads the upper layers, and nothing else, from a model's weights and configuration.
+    ///
+    /// # Errors
+    /// [`ModelError`] where the files do not fit together, or the model has no layers between its low and its high state.
+    pub fn load(weights: &[u8], config: &serde_json::Value) -> Result<Self, ModelError> {
+        let config = crate::model::ModelConfig::read(config)?;
+        let ModelSpec::Ncf(ncf) = &config.model else {
+            return Err(ModelError::Unsupported(format!(
+                "a `{}` teacher has no layers between its low and its high state; use an `ncf` teacher with at least two hidden layers",
+                config.model.name()
+            )));
+        };
+        let tensors = Tensors::from_bytes(weights, |name| name.starts_with("layers.") && !name.starts_with("layers.0."))?;
+        let layers = ncf
+            .shapes()
+            .enumerate()
+            .skip(1)
+            .map(|(index, (inputs, outputs))| {
+                let weight = tensors.get(&format!("layers.{index}.weight"), &[inputs, outputs])?;
+                let bias = tensors.get(&format!("layers.{index}.bias"), &[outputs])?;
+                Ok(UpperLayer { inputs, outputs, weight: weight.to_vec(), bias: bias.to_vec() })
+            })
+            .collect::<Result<_, ModelError>>()?;
+        Ok(TeacherUpper { layers })
+    }
+
+    /// How many layers there are.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Width of the low state that they read; none without layers.
+    pub fn inputs(&self) -> Option<usize> {
+        self.layers.first().map(|layer| layer.inputs)
+    }
+
+    /// Width of the high state that they write; none without layers.
+    pub fn outputs(&self) -> Option<usize> {
+        self.layers.last().map(|layer| layer.outputs)
+    }
+
+    /// How many numbers they are.
+    pub fn numbers(&self) -> u64 {
+        self.layers.iter().map(|layer| (layer.weight.len() + layer.bias.len()) as u64).sum()
+    }
+
+    /// All numbers, as words to hash.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u32> {
+        let numbers = |layer: &'_ UpperLayer| layer.weight.iter().chain(&layer.bias).map(|v| v.to_bits()).collect::<Vec<_>>();
+        self.layers.iter().flat_map(numbers)
+    }
+
+    /// The layers on a device, wanting no gradient: what they are applied to gets its own through them.
+    pub(crate) fn on_device<D: Ops>(&self, device: &D) -> Result<Vec<Layer<D>>, D::Err> {
+        let graph = Graph::inference(device);
+        self.layers
+            .iter()
+            .map(|layer| {
+                Ok(Layer {
+                    weight: graph.constant(layer.weight.clone(), layer.inputs, layer.outputs)?,
+                    bias: graph.constant(layer.bias.clone(), 1, layer.outputs)?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Cached features, lined up with the training examples.
+#[derive(Clone, Debug)]
+pub(crate) struct Aligned<'a> {
+    view: TeacherView<'a>,
+    /// For each training example, its place in the view.
+    places: Vec<usize>,
+}
+
+/// The teacher's features of one batch.
+#[derive(Clone, Debug)]
+pub(crate) struct TeacherBatch<D: Ops> {
+    pub(crate) low: Option<Var<D>>,
+    pub(crate) high: Option<Var<D>>,
+    pub(crate) output: Option<Vec<f32>>,
+}
+
+impl<D: Ops> TeacherBatch<D> {
+    /// Nothing: for methods without a teacher.
+    pub(crate) fn none() -> Self {
+        TeacherBatch { low: None, high: None, output: None }
+    }
+}
+
+impl<'a> Aligned<'a> {
+    /// Finds each training row among the cached ones.
+    pub(crate) fn new(view: TeacherView<'a>, rows: &[u32]) -> Result<Self, TrainError> {
+        let cached = view.row.len();
+        let wrong = |what: String| TrainError::Teacher {
+            what,
+            advice: "cache the teacher's features again, over the rows that the student is trained on",
+        };
+        for (name, states) in [("low", &view.low), ("high", &view.high)] {
+            if let Some(states) = states
+                && (states.values.len() != cached * states.width || states.variance.len() != states.width || states.width == 0)
+            {
+                return Err(wrong(format!(
+                    "its {name} states are {} numbers and {} variances, which are not {cached} rows of {}",
+                    states.values.len(),
+                    states.variance.len(),
+                    states.width
+                )));
+            }
+        }
+        if let Some(output) = view.output
+            && output.len() != cached
+        {
+            return Err(wrong(format!("{} predictions for {cached} rows", output.len())));
+        }
+        let by_row: HashMap<u32, usize> = view.row.iter().enumerate().map(|(place, &row)| (row, place)).collect();
+        let places = rows
+            .iter()
+            .map(|row| {
+                by_row
+                    .get(row)
+                    .copied()
+                    .ok_or_else(|| wrong(format!("row {row} of the training rows is not among the cached ones")))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Aligned { view, places })
+    }
+
+    /// The features of the examples of a batch.
+    pub(crate) fn batch<D: Ops>(&self, graph: &Graph<D>, examples: &[u32]) -> Result<TeacherBatch<D>, D::Err> {
+        let states = |states: &Option<States<'_>>| {
+            states
+                .as_ref()
+                .map(|states| {
+                    let mut values = Vec::with_capacity(examples.len() * states.width);
+                    for &example in examples {
+                        let from = self.places[example as usize] * states.width;
+                        values.extend_from_slice(&states.values[from..from + states.width]);
+                    }
+                    graph.constant(values, examples.len(), states.width)
+                })
+                .transpose()
+        };
+        Ok(TeacherBatch {
+            low: states(&self.view.low)?,
+            high: states(&self.view.high)?,
+            output: self
+                .view
+                .output
+                .map(|output| examples.iter().map(|&example| output[self.places[example as usize]]).collect()),
+        })
+    }
+}

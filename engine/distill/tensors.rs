@@ -1,0 +1,195 @@
+//! Named tensors on the host, and the one place that turns them into safetensors bytes and back.
+//!
+//! Models and checkpoints are such maps. The bytes depend on the contents alone: names are ordered, and no metadata map
+//! is written (its order would be a hash map's). The room knows no models.
+
+use std::collections::BTreeMap;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+
+use crate::error::ModelError;
+
+/// The numbers of a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Numbers {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    U8(Vec<u8>),
+    U32(Vec<u32>),
+    U64(Vec<u64>),
+}
+
+/// A tensor on the host, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HostTensor {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) numbers: Numbers,
+}
+
+/// Tensors by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Tensors(BTreeMap<String, HostTensor>);
+
+/// Kinds of numbers a tensor may hold, by their Rust type.
+pub(crate) trait Number: Copy {
+    fn wrap(numbers: Vec<Self>) -> Numbers;
+    fn unwrap(numbers: &Numbers) -> Option<&[Self]>;
+}
+
+macro_rules! numbers {
+    ($($variant:ident: $type:ty),+) => {
+        $(impl Number for $type {
+            fn wrap(numbers: Vec<Self>) -> Numbers {
+                Numbers::$variant(numbers)
+            }
+            fn unwrap(numbers: &Numbers) -> Option<&[Self]> {
+                match numbers {
+                    Numbers::$variant(numbers) => Some(numbers),
+                    _ => None,
+                }
+            }
+        })+
+
+        impl HostTensor {
+            fn dtype(&self) -> Dtype {
+                match self.numbers {
+                    $(Numbers::$variant(_) => Dtype::$variant,)+
+                }
+            }
+
+            fn bytes(&self) -> Vec<u8> {
+                match &self.numbers {
+                    $(Numbers::$variant(numbers) => numbers.iter().flat_map(|n| n.to_le_bytes()).collect(),)+
+                }
+            }
+
+            fn of(view: &TensorView<'_>) -> Option<Self> {
+                let numbers = match view.dtype() {
+                    $(Dtype::$variant => {
+                        let (numbers, _) = view.data().as_chunks::<{ size_of::<$type>() }>();
+                        Numbers::$variant(numbers.iter().map(|bytes| <$type>::from_le_bytes(*bytes)).collect())
+                    })+
+                    _ => return None,
+                };
+                Some(HostTensor { shape: view.shape().to_vec(), numbers })
+            }
+        }
+    };
+}
+numbers!(F32: f32, F64: f64, U8: u8, U32: u32, U64: u64);
+
+impl Tensors {
+    /// Adds a tensor of as many numbers as its shape says.
+    pub(crate) fn put<T: Number>(&mut self, name: impl Into<String>, shape: &[usize], numbers: Vec<T>) {
+        debug_assert_eq!(shape.iter().product::<usize>(), numbers.len());
+        self.0.insert(name.into(), HostTensor { shape: shape.to_vec(), numbers: T::wrap(numbers) });
+    }
+
+    /// The numbers of a tensor of exactly this shape and kind.
+    pub(crate) fn get<T: Number>(&self, name: &str, shape: &[usize]) -> Result<&[T], ModelError> {
+        let wrong = |what: String| ModelError::Tensor { name: name.to_owned(), what };
+        let tensor = self.0.get(name).ok_or_else(|| wrong("it is missing".into()))?;
+        if tensor.shape != shape {
+            return Err(wrong(format!("its shape is {:?}, expected {shape:?}", tensor.shape)));
+        }
+        T::unwrap(&tensor.numbers)
+            .ok_or_else(|| wrong(format!("its numbers are {:?}, which is not expected here", tensor.dtype())))
+    }
+
+    /// The shape of a tensor.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.0.get(name).map(|tensor| tensor.shape.as_slice())
+    }
+
+    /// A name that `other` does not have.
+    pub(crate) fn stranger_to(&self, other: &Tensors) -> Option<&str> {
+        self.0.keys().find(|name| !other.0.contains_key(*name)).map(String::as_str)
+    }
+
+    /// Adds all tensors of `other`, their names preceded by `prefix`.
+    pub(crate) fn extend(&mut self, prefix: &str, other: Tensors) {
+        self.0.extend(other.0.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
+    }
+
+    /// The tensors whose names begin with `prefix`, without it.
+    pub(crate) fn under(&self, prefix: &str) -> Tensors {
+        let named = self.0.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())));
+        Tensors(named.collect())
+    }
+
+    /// Bytes in the safetensors format.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
+        let failed = |error: safetensors::SafeTensorError| ModelError::Safetensors(error.to_string());
+        let bytes: Vec<Vec<u8>> = self.0.values().map(HostTensor::bytes).collect();
+        let views = self
+            .0
+            .iter()
+            .zip(&bytes)
+            .map(|((name, tensor), bytes)| {
+                let view = TensorView::new(tensor.dtype(), tensor.shape.clone(), bytes);
+                Ok((name.as_str(), view.map_err(failed)?))
+            })
+            .collect::<Result<Vec<_>, ModelError>>()?;
+        serialize(views, None).map_err(failed)
+    }
+
+    /// Reads the safetensors format; `wanted` chooses by name, so that the rest is not even copied.
+    pub(crate) fn from_bytes(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Self, ModelError> {
+        let file = SafeTensors::deserialize(bytes).map_err(|error| ModelError::Safetensors(error.to_string()))?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.iter().filter(|(name, _)| wanted(name)) {
+            let tensor = HostTensor::of(&view).ok_or_else(|| ModelError::Tensor {
+                name: name.to_owned(),
+                what: format!("its numbers are {:?}, which talkflow does not write", view.dtype()),
+            })?;
+            tensors.insert(name.to_owned(), tensor);
+        }
+        Ok(Tensors(tensors))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use super::*;
+
+    fn sample() -> Tensors {
+        let mut tensors = Tensors::default();
+        tensors.put("b", &[2, 2], vec![1.0f32, -0.0, f32::MIN_POSITIVE, 3.5]);
+        tensors.put("a", &[3], vec![1u8, 0, 1]);
+        tensors.put("c", &[1], vec![u64::MAX]);
+        tensors.put("d", &[1], vec![0.1f64]);
+        tensors.put("e", &[0], Vec::<u32>::new());
+        tensors
+    }
+
+    #[test]
+    fn bytes_come_back_and_are_stable() {
+        let tensors = sample();
+        let bytes = tensors.to_bytes().unwrap();
+        assert_eq!(Tensors::from_bytes(&bytes, |_| true).unwrap(), tensors);
+        assert!((0..20).all(|_| sample().to_bytes().unwrap() == bytes));
+    }
+
+    #[test]
+    fn only_wanted_tensors_are_read() {
+        let bytes = sample().to_bytes().unwrap();
+        let tensors = Tensors::from_bytes(&bytes, |name| name == "b").unwrap();
+        assert_eq!(tensors.0.keys().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn errors_name_the_tensor() {
+        let tensors = sample();
+        for (result, part) in [
+            (tensors.get::<f32>("x", &[1]), "`x`: it is missing"),
+            (tensors.get::<f32>("b", &[4]), "`b`: its shape is [2, 2], expected [4]"),
+            (tensors.get::<f32>("a", &[3]), "`a`: its numbers are U8"),
+        ] {
+            let message = result.unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+        let damaged = &tensors.to_bytes().unwrap()[..20];
+        assert!(matches!(Tensors::from_bytes(damaged, |_| true), Err(ModelError::Safetensors(_))));
+    }
+}

@@ -1,0 +1,1053 @@
+//! Training: epochs, batches, validation, early stopping; the same loop for teachers, students and every method.
+//!
+//! Everything random is named by (seed, role, path, index), and all sums run in a fixed order, so a training's result depends on its
+//! configuration and data alone: not on threads, not on being interrupted. The clock decides when a checkpoint is due, and
+//! nothing else. Progress, cancelling and the place for checkpoints come through [`TrainIo`]; the room knows no files of the engine.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint;
+use crate::curves::Curves;
+use crate::device::{DeviceKind, failed};
+use crate::error::{SpecError, TrainError};
+use crate::graph::Graph;
+use crate::methods::{Learner, Method, Step, missing};
+use crate::metrics::{mae, rmse};
+use crate::model::{Predictions, RatingModel, Scale, clip};
+use crate::models::ModelSpec;
+use crate::models::student::{Dropout, Student, TableGradients};
+use crate::monitor::Monitor;
+use crate::objective::{EpochSums, Term};
+use crate::ops::Ops;
+use crate::optim::{Optimizer, Schedule, at_least_one, clip_scale, positive};
+use crate::params::Params;
+use crate::random::{Rng, Role};
+use crate::teacher::{Aligned, TeacherBatch, TeacherView};
+use crate::tensors::Tensors;
+
+/// Rated pairs, one entry a row; all columns of one length.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Examples {
+    /// The row's id in the data set, by which a teacher's features are found.
+    pub row: Vec<u32>,
+    /// Dense index of the user.
+    pub user: Vec<u32>,
+    /// Dense index of the item.
+    pub item: Vec<u32>,
+    /// The rating.
+    pub rating: Vec<f32>,
+}
+
+impl Examples {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.row.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.row.is_empty()
+    }
+}
+
+/// What a training reads.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskData<'a> {
+    /// Rows that weights are fitted to.
+    pub train: &'a Examples,
+    /// Rows that epochs are judged by.
+    pub validation: &'a Examples,
+    /// Rows of the user table: one more than the greatest index there can be.
+    pub users: usize,
+    /// Rows of the item table.
+    pub items: usize,
+    /// The range of ratings.
+    pub scale: Scale,
+}
+
+/// How a model is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// The model; `bias_only` leaves its deep path out. Default `ncf` with its defaults.
+    pub model: ModelSpec,
+    /// The method. Default `scratch`.
+    pub method: Method,
+    /// The optimiser. Default `adam` with its defaults.
+    pub optimizer: Optimizer,
+    /// The course of the learning rate. Default constant.
+    pub schedule: Schedule,
+    /// Greatest number of rows in a batch, at least 1. An epoch's rows are shared out evenly over as few batches as this allows, so sizes
+    /// differ by at most one. Default 256.
+    pub batch: usize,
+    /// Greatest number of epochs, at least 1. Default 30.
+    pub epochs: usize,
+    /// Stop after this many epochs without a better validation RMSE, at least 1; none: never. Either way the best epoch's weights are
+    /// the result. Default 5.
+    pub patience: Option<usize>,
+    /// Greatest global norm of a step's gradient, above 0; larger ones are scaled down. Default none.
+    pub clip: Option<f64>,
+    /// Names all random streams. Default 1.
+    pub seed: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            model: ModelSpec::default(),
+            method: Method::default(),
+            optimizer: Optimizer::default(),
+            schedule: Schedule::default(),
+            batch: 256,
+            epochs: 30,
+            patience: Some(5),
+            clip: None,
+            seed: 1,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Whether this can be trained, as far as settings tell; a teacher whose model is not known yet is not looked at.
+    ///
+    /// # Errors
+    /// [`SpecError`] names the first setting that cannot be, and what to change.
+    pub fn check(&self, teacher: Option<&ModelSpec>) -> Result<(), SpecError> {
+        self.model.check()?;
+        self.optimizer.check()?;
+        self.schedule.check()?;
+        at_least_one("batch", self.batch)?;
+        at_least_one("epochs", self.epochs)?;
+        if let Some(patience) = self.patience {
+            at_least_one("patience", patience)?;
+        }
+        if let Some(clip) = self.clip {
+            positive("clip", clip)?;
+        }
+        self.method.check(&self.model, teacher, self.batch)
+    }
+}
+
+/// Where a training is.
+#[derive(Clone, Debug)]
+pub struct Progress<'a> {
+    /// The epoch just done, from 1.
+    pub epoch: usize,
+    /// The greatest number of epochs.
+    pub of: usize,
+    /// Mean of each term over the epoch's rows.
+    pub terms: &'a [(Term, f64)],
+    /// RMSE on the validation rows, clipped and with fallbacks.
+    pub validation_rmse: f64,
+    /// The best so far.
+    pub best_rmse: f64,
+}
+
+/// A training's way to the outside. Nothing of it changes the result.
+pub trait TrainIo {
+    /// Called after every epoch.
+    fn epoch(&mut self, progress: &Progress<'_>) {
+        let _ = progress;
+    }
+
+    /// Asked before every batch; `true` saves a checkpoint and ends training with [`TrainError::Cancelled`].
+    fn cancelled(&self) -> bool {
+        false
+    }
+
+    /// A folder for this training's checkpoint; none: no checkpoints. It must exist.
+    fn checkpoint_dir(&self) -> Option<&Path> {
+        None
+    }
+
+    /// The least time between two checkpoints.
+    fn checkpoint_every(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+}
+
+/// For trainings that nobody watches.
+impl TrainIo for () {}
+
+/// What a training costs in numbers stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Numbers that serving needs: tables, layers, the mean.
+    pub serving: u64,
+    /// Trained numbers that are dropped with training: modules, projectors.
+    pub training_only: u64,
+    /// The teacher's numbers that must be resident in training: its upper layers.
+    pub frozen: u64,
+    /// Trained numbers of each training-only module, by name.
+    pub modules: Vec<(String, u64)>,
+}
+
+/// A finished training.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The model of the best epoch.
+    pub model: RatingModel,
+    /// One row an epoch.
+    pub curves: Curves,
+    /// What was seen at the best epoch.
+    pub monitor: Monitor,
+    /// What it costs.
+    pub cost: Cost,
+    /// The best epoch, from 1.
+    pub best_epoch: usize,
+    /// Its RMSE on the validation rows.
+    pub validation_rmse: f64,
+}
+
+/// Trains a model.
+///
+/// Runs on the calling thread; large products use the rayon pool it is called in, without changing the result.
+///
+/// # Errors
+/// [`TrainError`]: settings or data that cannot be trained, a teacher that does not fit, a loss that is not finite, cancelling,
+/// a failed device or checkpoint.
+pub fn train(
+    config: &TrainConfig,
+    data: &TaskData<'_>,
+    teacher: Option<TeacherView<'_>>,
+    device: DeviceKind,
+    io: &mut dyn TrainIo,
+) -> Result<Trained, TrainError> {
+    config.check(None)?;
+    check_data(config, data)?;
+    let teacher = teacher.unwrap_or_default();
+    match device {
+        DeviceKind::Cpu => Session::new(config, data, teacher, dfdx::tensor::Cpu::default())?.run(io),
+        #[cfg(feature = "cuda")]
+        DeviceKind::Cuda => Session::new(config, data, teacher, crate::device::cuda()?)?.run(io),
+        #[cfg(not(feature = "cuda"))]
+        DeviceKind::Cuda => match crate::device::cuda()? {},
+    }
+}
+
+fn check_data(config: &TrainConfig, data: &TaskData<'_>) -> Result<(), TrainError> {
+    let wrong = |what: String, advice| Err(TrainError::Data { what, advice });
+    for (name, examples) in [("train", data.train), ("validation", data.validation)] {
+        let n = examples.len();
+        if n == 0 {
+            return wrong(
+                format!("there are no {name} rows"),
+                "choose rows that are there in every part, or other fractions of the split",
+            );
+        }
+        if [examples.user.len(), examples.item.len(), examples.rating.len()] != [n; 3] {
+            return wrong(
+                format!("the columns of the {name} rows differ in length"),
+                "give each row an id, a user, an item and a rating",
+            );
+        }
+        let outside = |indices: &[u32], count: usize| indices.iter().any(|&index| index as usize >= count);
+        if outside(&examples.user, data.users) || outside(&examples.item, data.items) {
+            return wrong(
+                format!("a {name} row has a user or an item outside of the tables"),
+                "number users and items densely from 0",
+            );
+        }
+        if examples.rating.iter().any(|rating| !rating.is_finite()) {
+            return wrong(format!("a {name} row has a rating that is not a finite number"), "correct or drop the row");
+        }
+    }
+    let Scale { min, max } = data.scale;
+    if !(min.is_finite() && max.is_finite()) || min >= max {
+        return wrong(
+            format!("the rating scale {} to {} is empty", data.scale.min, data.scale.max),
+            "give a least rating below the greatest",
+        );
+    }
+    // A correlation is refused for small batches; so are so few rows that they make no larger one.
+    let smallest = data.train.len() / batches(data.train.len(), config.batch);
+    config.method.check(&config.model, None, smallest)?;
+    Ok(())
+}
+
+/// How many batches `rows` rows make.
+fn batches(rows: usize, batch: usize) -> usize {
+    rows.div_ceil(batch)
+}
+
+/// Where batch `index` of `count` begins, of `rows` rows shared out evenly.
+fn batch_start(rows: usize, count: usize, index: usize) -> usize {
+    index * (rows / count) + index.min(rows % count)
+}
+
+/// The training rows in the order of an epoch, counted from 0. It depends on the seed and on how many rows there are, not on the method.
+fn order(seed: u64, epoch: usize, rows: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..rows as u32).collect();
+    Rng::stream(seed, Role::Order, "", epoch as u64).shuffle(&mut order);
+    order
+}
+
+/// The best epoch so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Best {
+    /// From 1.
+    pub(crate) epoch: usize,
+    pub(crate) rmse: f64,
+    pub(crate) weights: Tensors,
+}
+
+/// All that changes while training: what a checkpoint holds.
+#[derive(Clone)]
+pub(crate) struct State<D: Ops> {
+    pub(crate) student: Student<D>,
+    pub(crate) modules: Params<D>,
+    pub(crate) curves: Curves,
+    pub(crate) sums: EpochSums,
+    pub(crate) best: Option<Best>,
+    /// Epochs done.
+    pub(crate) epoch: usize,
+    /// Batches of the next epoch done.
+    pub(crate) step: usize,
+}
+
+/// One training on one device.
+struct Session<'a, D: Ops> {
+    config: &'a TrainConfig,
+    data: &'a TaskData<'a>,
+    device: D,
+    view: TeacherView<'a>,
+    teacher: Option<Aligned<'a>>,
+    learner: Box<dyn Learner<D>>,
+    terms: Vec<Term>,
+    tables: TableGradients,
+    state: State<D>,
+}
+
+impl<'a, D: Ops> Session<'a, D> {
+    fn new(config: &'a TrainConfig, data: &'a TaskData<'a>, view: TeacherView<'a>, device: D) -> Result<Self, TrainError> {
+        let needs = config.method.needs();
+        for (needed, there, what) in [
+            (needs.low, view.low.is_some(), "low states"),
+            (needs.high, view.high.is_some(), "high states"),
+            (needs.output, view.output.is_some(), "predictions"),
+            (needs.upper_layers, view.upper.is_some(), "upper layers"),
+        ] {
+            if needed && !there {
+                return Err(missing(what));
+            }
+        }
+        let teacher = if needs.any() { Some(Aligned::new(view, &data.train.row)?) } else { None };
+        let model = config.method.trained_model(&config.model);
+        let mut student =
+            Student::fresh(&device, &model, config.seed, (data.users, data.items), data.train).map_err(failed::<D>)?;
+        let mut modules = Params::new(&device);
+        let learner = config.method.learner(&device, &model, &view, config.seed, &mut modules)?;
+        student.prepare(&config.optimizer);
+        modules.prepare(&config.optimizer);
+        let terms = config.method.terms();
+        let mut columns = vec!["epoch", "rate", "loss"];
+        columns.extend(terms.iter().map(|term| term.name()));
+        columns.extend(["validation_rmse", "validation_mae"]);
+        if model.high_width().is_some() {
+            columns.extend(["deep_sd", "deep_share"]);
+        }
+        if config.method.converses() {
+            columns.push("decoded_state_ratio");
+        }
+        Ok(Session {
+            config,
+            data,
+            device,
+            view,
+            teacher,
+            learner,
+            terms,
+            tables: TableGradients::default(),
+            state: State {
+                student,
+                modules,
+                curves: Curves::new(columns),
+                sums: EpochSums::default(),
+                best: None,
+                epoch: 0,
+                step: 0,
+            },
+        })
+    }
+
+    fn run(mut self, io: &mut dyn TrainIo) -> Result<Trained, TrainError> {
+        let identity = || checkpoint::identity(self.config, self.data, &self.view, D::NAME);
+        if let Some(dir) = io.checkpoint_dir() {
+            checkpoint::resume(dir, identity, &mut self.state);
+        }
+        let mut saved = Instant::now();
+        while !self.finished() {
+            let rows = self.data.train.len();
+            let count = batches(rows, self.config.batch);
+            let order = order(self.config.seed, self.state.epoch, rows);
+            while self.state.step < count {
+                let cancelled = io.cancelled();
+                if let Some(dir) = io.checkpoint_dir()
+                    && (cancelled || saved.elapsed() >= io.checkpoint_every())
+                {
+                    let identity = checkpoint::identity(self.config, self.data, &self.view, D::NAME);
+                    checkpoint::save(dir, identity, &self.state)?;
+                    saved = Instant::now();
+                }
+                if cancelled {
+                    return Err(TrainError::Cancelled { epoch: self.state.epoch + 1 });
+                }
+                let from = batch_start(rows, count, self.state.step);
+                let to = batch_start(rows, count, self.state.step + 1);
+                self.step(&order[from..to], count)?;
+                self.state.step += 1;
+            }
+            self.finish_epoch(io)?;
+        }
+        self.finish()
+    }
+
+    fn finished(&self) -> bool {
+        let state = &self.state;
+        let impatient = match (self.config.patience, &state.best) {
+            (Some(patience), Some(best)) => state.epoch - best.epoch >= patience,
+            _ => false,
+        };
+        state.epoch >= self.config.epochs || (impatient && state.step == 0)
+    }
+
+    /// One batch: forward, loss, backward, update.
+    fn step(&mut self, examples: &[u32], steps: usize) -> Result<(), TrainError> {
+        let failed = failed::<D>;
+        let train = self.data.train;
+        let State { student, modules, sums, epoch, step, .. } = &mut self.state;
+        let pick = |column: &[u32]| examples.iter().map(|&at| column[at as usize]).collect::<Vec<_>>();
+        let (users, items) = (pick(&train.user), pick(&train.item));
+        let ratings: Vec<f32> = examples.iter().map(|&at| train.rating[at as usize]).collect();
+        let dropout = Dropout {
+            rate: match &student.spec {
+                ModelSpec::Ncf(ncf) => ncf.dropout as f32,
+                ModelSpec::Mf(_) | ModelSpec::Bias(_) => 0.0,
+            },
+            seed: self.config.seed,
+            step: (*epoch * steps + *step) as u64,
+        };
+        let mut graph = Graph::training(&self.device);
+        let forward = student.forward(&mut graph, &users, &items, &dropout).map_err(failed)?;
+        let teacher = match &self.teacher {
+            Some(teacher) => teacher.batch(&graph, examples).map_err(failed)?,
+            None => TeacherBatch::none(),
+        };
+        let mut context = Step {
+            graph: &mut graph,
+            student,
+            modules,
+            forward: &forward,
+            ratings: &ratings,
+            teacher: &teacher,
+            dropout,
+            progress: *epoch as f64 + (*step + 1) as f64 / steps as f64,
+            parts: Vec::new(),
+            decoded: None,
+        };
+        self.learner.terms(&mut context).map_err(failed)?;
+        let (parts, decoded) = (context.parts, context.decoded);
+        if let Some(part) = parts.iter().find(|part| !part.value.is_finite()) {
+            return Err(TrainError::NonFinite { epoch: *epoch + 1, step: *step + 1, term: part.term.name(), value: part.value });
+        }
+        let mut gradients = graph.backward().map_err(failed)?;
+        let squares = student.collect(&mut gradients, &forward, (&users, &items), &mut self.tables).map_err(failed)?
+            + modules.collect(&mut gradients).map_err(failed)?;
+        let factor = self.config.schedule.factor(*epoch, *step, steps, self.config.epochs);
+        let rate = self.config.optimizer.rate() * factor;
+        let scale = clip_scale(squares.sqrt(), self.config.clip);
+        let rule = self.config.optimizer.rule(rate, scale);
+        student.update(&rule, &self.tables);
+        modules.update(&rule);
+        sums.add(examples.len(), &parts, decoded);
+        Ok(())
+    }
+
+    /// Validates, keeps the weights if they are the best, and reports.
+    fn finish_epoch(&mut self, io: &mut dyn TrainIo) -> Result<(), TrainError> {
+        let epoch = self.state.epoch + 1;
+        self.state.student.settle();
+        let (predictions, unclipped) = self.validate()?;
+        let actual = &self.data.validation.rating;
+        let error = rmse(&predictions.ratings, actual).unwrap_or(f64::NAN);
+        // Clipping hides an infinity, so what is clipped is looked at.
+        if let Some(&value) = unclipped.iter().find(|value| !value.is_finite()) {
+            return Err(TrainError::NonFinite { epoch, step: 0, term: "validation", value: f64::from(value) });
+        }
+        let monitor = self.monitor(&predictions, &unclipped);
+        let sums = &self.state.sums;
+        let terms: Vec<(Term, f64)> = self.terms.iter().map(|&term| (term, sums.mean(term))).collect();
+        let steps = batches(self.data.train.len(), self.config.batch);
+        let factor = self.config.schedule.factor(self.state.epoch, steps - 1, steps, self.config.epochs);
+        let mut row = vec![epoch as f64, self.config.optimizer.rate() * factor, sums.loss / sums.rows];
+        row.extend(terms.iter().map(|(_, mean)| mean));
+        row.extend([error, mae(&predictions.ratings, actual).unwrap_or(f64::NAN)]);
+        row.extend([monitor.deep_sd, monitor.deep_share].into_iter().flatten());
+        if self.config.method.converses() {
+            row.push(self.decoded_ratio().unwrap_or(f64::NAN));
+        }
+        self.state.curves.push(&row);
+        if self.state.best.as_ref().is_none_or(|best| error < best.rmse) {
+            self.state.best = Some(Best { epoch, rmse: error, weights: self.state.student.export() });
+        }
+        self.state.epoch = epoch;
+        self.state.step = 0;
+        self.state.sums = EpochSums::default();
+        io.epoch(&Progress {
+            epoch,
+            of: self.config.epochs,
+            terms: &terms,
+            validation_rmse: error,
+            best_rmse: self.state.best.as_ref().map_or(error, |best| best.rmse),
+        });
+        Ok(())
+    }
+
+    /// Predictions of the validation rows, clipped and not.
+    fn validate(&self) -> Result<(Predictions, Vec<f32>), TrainError> {
+        let some = |indices: &[u32]| indices.iter().copied().map(Some).collect::<Vec<_>>();
+        let validation = self.data.validation;
+        let raw = self.state.student.predict(&some(&validation.user), &some(&validation.item)).map_err(failed::<D>)?;
+        let unclipped = raw.ratings.clone();
+        Ok((clip(raw, self.data.scale), unclipped))
+    }
+
+    fn monitor(&self, predictions: &Predictions, unclipped: &[f32]) -> Monitor {
+        let deep = self.state.student.spec.high_width().is_some();
+        Monitor::of(predictions, unclipped, self.data.scale, deep)
+    }
+
+    /// MSE(a_1, t_l) / Var(t_l) over the epoch so far.
+    fn decoded_ratio(&self) -> Option<f64> {
+        let low = self.view.low?;
+        let variance: f64 = low.variance.iter().map(|&v| f64::from(v)).sum::<f64>() / low.width as f64;
+        let sums = &self.state.sums;
+        (variance > 0.0 && sums.rows > 0.0).then(|| sums.decoded / sums.rows / variance)
+    }
+
+    /// Puts the best epoch's weights back, and gathers the results.
+    fn finish(mut self) -> Result<Trained, TrainError> {
+        let Some(best) = self.state.best.take() else {
+            return Err(TrainError::Data { what: "no epoch was trained".to_owned(), advice: "set `epochs` to at least 1" });
+        };
+        let spec = self.state.student.spec.clone();
+        self.state.student = Student::import(&self.device, &spec, &best.weights)?;
+        let (predictions, unclipped) = self.validate()?;
+        let mut monitor = self.monitor(&predictions, &unclipped);
+        monitor.decoded_state_ratio = self
+            .state
+            .curves
+            .column("decoded_state_ratio")
+            .and_then(|ratios| ratios.get(best.epoch - 1).copied())
+            .filter(|ratio| ratio.is_finite());
+        let talks = self.config.method.needs().upper_layers;
+        let cost = Cost {
+            serving: self.state.student.numbers(),
+            training_only: self.state.modules.numbers(),
+            frozen: self.view.upper.filter(|_| talks).map_or(0, |upper| upper.numbers()),
+            modules: self.state.modules.numbers_by_owner(),
+        };
+        Ok(Trained {
+            model: RatingModel::new(spec, self.data.scale, best.weights)?,
+            curves: self.state.curves,
+            monitor,
+            cost,
+            best_epoch: best.epoch,
+            validation_rmse: best.rmse,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use super::*;
+    use crate::methods::{Feature, InteractInto, Label, OneWay, Protocol, Talk, Weights};
+    use crate::models::Ncf;
+    use crate::optim::Sgd;
+    use crate::testing::{ITEMS, SCALE, Task, Teacher, USERS, config, rows};
+
+    fn run(method: Method, teacher: &Teacher) -> Trained {
+        run_with(&TrainConfig { method, ..config() }, teacher)
+    }
+
+    fn run_with(config: &TrainConfig, teacher: &Teacher) -> Trained {
+        train(config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, &mut ()).unwrap()
+    }
+
+    fn bytes(trained: &Trained) -> Vec<u8> {
+        trained.model.to_safetensors().unwrap()
+    }
+
+    fn talk(rounds: usize) -> Talk {
+        Talk { rounds, message_dim: 4, ..Talk::default() }
+    }
+
+    /// One of each method.
+    fn methods() -> Vec<Method> {
+        vec![
+            Method::BiasOnly,
+            Method::Scratch,
+            Method::Label(Label::default()),
+            Method::Feature(Feature::default()),
+            Method::OneWay(OneWay::default()),
+            Method::Talk(talk(2)),
+            Method::Talk(Talk {
+                protocol: Protocol::AskAnswer,
+                weights: Weights { student_state: 0.1, label: 0.5, ..Weights::default() },
+                ..talk(2)
+            }),
+        ]
+    }
+
+    #[test]
+    fn every_method_learns_and_keeps_its_best_epoch() {
+        let teacher = Teacher::new();
+        for method in methods() {
+            let config = TrainConfig { method: method.clone(), epochs: 8, ..config() };
+            let trained = run_with(&config, &teacher);
+            let task = trained.curves.column("task").unwrap();
+            assert!(task[7] < task[0], "{method:?}: {task:?}");
+            assert!(trained.curves.columns().iter().flat_map(|(_, values)| values).all(|v| v.is_finite()), "{method:?}");
+            let curve = trained.curves.column("validation_rmse").unwrap();
+            let least = curve.iter().copied().fold(f64::INFINITY, f64::min);
+            assert_eq!(curve[trained.best_epoch - 1], least);
+            assert_eq!(trained.validation_rmse, least);
+            // The weights returned are those of that epoch.
+            let validation = Task::new().validation;
+            let some = |indices: &[u32]| indices.iter().copied().map(Some).collect::<Vec<_>>();
+            let predicted = trained.model.predict(&some(&validation.user), &some(&validation.item)).unwrap();
+            assert_eq!(rmse(&predicted.ratings, &validation.rating), Some(least));
+        }
+    }
+
+    /// What is planted is a product of factors that bias terms cannot express.
+    #[test]
+    fn a_deep_path_beats_bias_terms_where_there_is_structure() {
+        let teacher = Teacher::new();
+        let config = |method| TrainConfig { method, epochs: 40, ..config() };
+        let bias = run_with(&config(Method::BiasOnly), &teacher);
+        let scratch = run_with(&config(Method::Scratch), &teacher);
+        assert!(scratch.validation_rmse < 0.95 * bias.validation_rmse);
+        assert_eq!(bias.model.spec().name(), "bias");
+        assert_eq!(bias.monitor.collapsed, None);
+        assert_eq!(scratch.monitor.collapsed, Some(false));
+    }
+
+    #[test]
+    fn training_again_gives_the_same_bytes() {
+        let teacher = Teacher::new();
+        let method = || Method::Talk(talk(1));
+        assert_eq!(bytes(&run(method(), &teacher)), bytes(&run(method(), &teacher)));
+        let other = TrainConfig { seed: 2, method: method(), ..config() };
+        assert_ne!(bytes(&run(method(), &teacher)), bytes(&run_with(&other, &teacher)));
+    }
+
+    /// A talk whose terms weigh nothing is training from scratch, to the last bit: initial weights, batches and dropout are the
+    /// method's no business.
+    #[test]
+    fn methods_share_initial_weights_batches_and_dropout() {
+        let teacher = Teacher::new();
+        let tiny = 1e-30;
+        let weights = Weights { interact: tiny, message: tiny, state: tiny, student_state: tiny, label: tiny };
+        let scratch = run(Method::Scratch, &teacher);
+        for protocol in [Protocol::Circular, Protocol::AskAnswer] {
+            let silent = run(Method::Talk(Talk { weights: weights.clone(), protocol, ..talk(2) }), &teacher);
+            assert_eq!(bytes(&scratch), bytes(&silent));
+        }
+    }
+
+    #[test]
+    fn without_rounds_a_talk_is_one_way() {
+        let teacher = Teacher::new();
+        let one_way = run(Method::OneWay(OneWay { weight: 0.2, message_dim: 4, ..OneWay::default() }), &teacher);
+        for protocol in [Protocol::Circular, Protocol::AskAnswer] {
+            let weights = Weights { student_state: 0.2, ..Weights::default() };
+            let talk = run(Method::Talk(Talk { protocol, weights, ..talk(0) }), &teacher);
+            assert_eq!(bytes(&one_way), bytes(&talk));
+            assert_eq!(one_way.curves, talk.curves);
+            assert_eq!(one_way.cost, talk.cost);
+        }
+    }
+
+    #[test]
+    fn the_teacher_is_left_as_it_was() {
+        let teacher = Teacher::new();
+        let (weights, upper) = (teacher.model.to_safetensors().unwrap(), teacher.upper.clone());
+        for method in methods() {
+            run(method, &teacher);
+        }
+        assert_eq!(teacher.model.to_safetensors().unwrap(), weights);
+        assert_eq!(teacher.upper, upper);
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let teacher = Teacher::new();
+        // Products above gemm's threshold for sharing work out.
+        let model = ModelSpec::Ncf(Ncf { embedding: 40, hidden: vec![96, 64], dropout: 0.1, ..Ncf::default() });
+        let config = TrainConfig { model, method: Method::Talk(talk(2)), batch: 256, epochs: 2, ..config() };
+        let results: Vec<(Vec<u8>, Curves)> = [1, 2, 4]
+            .into_iter()
+            .map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let trained = pool.install(|| run_with(&config, &teacher));
+                (bytes(&trained), trained.curves)
+            })
+            .collect();
+        assert!(results.iter().all(|result| *result == results[0]));
+    }
+
+    /// Cancels before batch number `after`, and keeps checkpoints in a folder.
+    struct Killed<'a> {
+        dir: &'a Path,
+        after: std::cell::Cell<usize>,
+        epochs: usize,
+    }
+
+    impl TrainIo for Killed<'_> {
+        fn epoch(&mut self, progress: &Progress<'_>) {
+            assert_eq!(progress.of, 5);
+            self.epochs += 1;
+        }
+
+        fn cancelled(&self) -> bool {
+            let left = self.after.get();
+            self.after.set(left.saturating_sub(1));
+            left == 0
+        }
+
+        fn checkpoint_dir(&self) -> Option<&Path> {
+            Some(self.dir)
+        }
+    }
+
+    fn killed(dir: &Path, after: usize) -> Killed<'_> {
+        Killed { dir, after: std::cell::Cell::new(after), epochs: 0 }
+    }
+
+    fn interrupted(config: &TrainConfig, teacher: &Teacher, io: &mut Killed<'_>) -> Result<Trained, TrainError> {
+        train(config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, io)
+    }
+
+    #[test]
+    fn killed_and_resumed_equals_uninterrupted() {
+        let teacher = Teacher::new();
+        let sgd = Optimizer::Sgd(Sgd { rate: 0.05, momentum: 0.9, ..Sgd::default() });
+        let talk = Method::Talk(talk(1));
+        for (method, optimizer) in [(Method::Scratch, sgd), (talk, config().optimizer)] {
+            let config = TrainConfig { method, optimizer, ..config() };
+            let whole = run_with(&config, &teacher);
+            // Eight batches an epoch: at the very start, within an epoch, at its end, twice in a row.
+            for kills in [vec![0], vec![3], vec![8], vec![11, 2, 17]] {
+                let dir = tempfile::tempdir().unwrap();
+                for &after in &kills {
+                    let error = interrupted(&config, &teacher, &mut killed(dir.path(), after)).unwrap_err();
+                    assert!(matches!(error, TrainError::Cancelled { .. }), "{error}");
+                }
+                let mut io = killed(dir.path(), usize::MAX);
+                let resumed = interrupted(&config, &teacher, &mut io).unwrap();
+                assert_eq!(bytes(&resumed), bytes(&whole), "{kills:?}");
+                assert_eq!(resumed.curves, whole.curves, "{kills:?}");
+                assert_eq!(resumed.monitor, whole.monitor, "{kills:?}");
+                assert_eq!(io.epochs, 5 - kills.iter().sum::<usize>() / 8, "{kills:?}: it went on, and did not start over");
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_and_foreign_checkpoints_are_as_good_as_none() {
+        let teacher = Teacher::new();
+        let config = config();
+        let whole = run_with(&config, &teacher);
+        let dir = tempfile::tempdir().unwrap();
+        interrupted(&config, &teacher, &mut killed(dir.path(), 20)).unwrap_err();
+        let [path] = &std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()[..] else {
+            panic!("one file, and nothing temporary")
+        };
+        let good = std::fs::read(path).unwrap();
+        let mut flipped = good.clone();
+        flipped[good.len() / 2] ^= 1;
+        for bad in [flipped, good[..good.len() - 100].to_vec(), vec![], b"something else".to_vec()] {
+            std::fs::write(path, bad).unwrap();
+            let mut io = killed(dir.path(), usize::MAX);
+            assert_eq!(bytes(&interrupted(&config, &teacher, &mut io).unwrap()), bytes(&whole));
+            assert_eq!(io.epochs, 5);
+        }
+        // Another seed, and other data under the same settings.
+        std::fs::write(path, &good).unwrap();
+        let mut io = killed(dir.path(), usize::MAX);
+        interrupted(&TrainConfig { seed: 2, ..config.clone() }, &teacher, &mut io).unwrap();
+        assert_eq!(io.epochs, 5);
+        let mut task = Task::new();
+        task.train.rating[0] = 6.0 - task.train.rating[0];
+        let mut io = killed(dir.path(), usize::MAX);
+        train(&config, &task.data(), Some(teacher.view()), DeviceKind::Cpu, &mut io).unwrap();
+        assert_eq!(io.epochs, 5);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_is_an_error_with_its_place() {
+        let optimizer = Optimizer::Sgd(Sgd { rate: 1e30, ..Sgd::default() });
+        let config = TrainConfig { optimizer, ..config() };
+        let error = train(&config, &Task::new().data(), None, DeviceKind::Cpu, &mut ()).unwrap_err();
+        assert!(matches!(error, TrainError::NonFinite { epoch: 1, step: 2.., term: "task", .. }), "{error}");
+        assert!(error.to_string().contains("the loss term `task` became"), "{error}");
+    }
+
+    #[test]
+    fn clipping_tames_a_step_that_is_too_large() {
+        let optimizer = Optimizer::Sgd(Sgd { rate: 3.0, ..Sgd::default() });
+        let wild = TrainConfig { optimizer, ..config() };
+        let task = Task::new();
+        let result = |config: &TrainConfig| train(config, &task.data(), None, DeviceKind::Cpu, &mut ());
+        assert!(result(&wild).is_err());
+        assert!(result(&TrainConfig { clip: Some(0.01), ..wild }).is_ok());
+    }
+
+    #[test]
+    fn patience_ends_training() {
+        let config = TrainConfig { epochs: 200, patience: Some(2), ..config() };
+        let trained = train(&config, &Task::new().data(), None, DeviceKind::Cpu, &mut ()).unwrap();
+        assert!(trained.curves.epochs() < 200);
+        assert_eq!(trained.curves.epochs(), trained.best_epoch + 2);
+    }
+
+    #[test]
+    fn batches_share_rows_evenly() {
+        for (rows, batch) in [(10, 4), (3, 8), (64, 64), (65, 64), (1, 1)] {
+            let count = batches(rows, batch);
+            let sizes: Vec<usize> = (0..count).map(|i| batch_start(rows, count, i + 1) - batch_start(rows, count, i)).collect();
+            assert_eq!(sizes.iter().sum::<usize>(), rows);
+            let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+            assert!(most - least <= 1 && *most <= batch, "{sizes:?}");
+        }
+        let mut sorted = order(1, 0, 50);
+        assert_ne!(sorted, order(1, 1, 50));
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..50).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn costs_are_counted() {
+        let teacher = Teacher::new();
+        // Student 4 | 8, 6; teacher 12, 8; messages of 4. A network of widths a, h, b has (a + 1) h + (h + 1) b numbers.
+        let trained =
+            run(Method::Talk(Talk { weights: Weights { student_state: 0.1, ..Weights::default() }, ..talk(1) }), &teacher);
+        let numbers = |a: u64, h: u64, b: u64| (a + 1) * h + (h + 1) * b;
+        let expected = [
+            ("talk.student_encoder", numbers(6, 6, 4)),
+            ("talk.teacher_decoder", numbers(4, 12, 12)),
+            ("talk.teacher_encoder", numbers(8, 8, 4)),
+            // It writes into the low state in the conversation, and into the high state for the state term: two decoders.
+            ("talk.student_decoder.low", numbers(4, 8, 8)),
+            ("talk.student_decoder.high", numbers(4, 6, 6)),
+        ];
+        assert_eq!(trained.cost.modules, expected.map(|(name, count)| (name.to_owned(), count)));
+        assert_eq!(trained.cost.training_only, expected.iter().map(|(_, count)| count).sum::<u64>());
+        assert_eq!(trained.cost.frozen, 12 * 8 + 8);
+        let tables = (USERS + ITEMS) as u64 * 5;
+        assert_eq!(trained.cost.serving, 1 + tables + (8 * 8 + 8) + (8 * 6 + 6) + (6 + 1));
+        assert_eq!(trained.cost.serving, trained.model.parameters());
+        // Widened: about the four modules of the talk without the second decoder.
+        let widened = run(Method::OneWay(OneWay { widened: true, message_dim: 4, ..OneWay::default() }), &teacher);
+        let four: u64 = expected[..4].iter().map(|(_, count)| count).sum();
+        assert!(widened.cost.training_only.abs_diff(four) <= (8 + 6 + 2 * 4 + 2) / 2, "{:?}", widened.cost);
+        assert_eq!(widened.cost.modules.len(), 2);
+        assert_eq!(run(Method::Scratch, &teacher).cost.training_only, 0);
+    }
+
+    #[test]
+    fn curves_hold_every_term_and_monitor() {
+        let trained =
+            run(Method::Talk(Talk { weights: Weights { label: 0.2, ..Weights::default() }, ..talk(1) }), &Teacher::new());
+        let names: Vec<&str> = trained.curves.columns().iter().map(|(name, _)| name.as_str()).collect();
+        let expected = [
+            "epoch",
+            "rate",
+            "loss",
+            "task",
+            "label",
+            "interact",
+            "message",
+            "state",
+            "validation_rmse",
+            "validation_mae",
+            "deep_sd",
+            "deep_share",
+            "decoded_state_ratio",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(trained.curves.epochs(), 5);
+        let at = |name: &str| trained.curves.column(name).unwrap()[0];
+        let weighted = at("task") + 0.2 * at("label") + 0.1 * (at("interact") + at("message") + at("state"));
+        assert!((at("loss") - weighted).abs() < 1e-9);
+        assert_eq!(trained.curves.column("epoch").unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0]);
+        let ratio = trained.curves.column("decoded_state_ratio").unwrap()[trained.best_epoch - 1];
+        assert_eq!(trained.monitor.decoded_state_ratio, Some(ratio));
+    }
+
+    #[test]
+    fn data_that_cannot_be_trained_on_is_refused() {
+        let change = |change: &dyn Fn(&mut Task)| {
+            let mut task = Task::new();
+            change(&mut task);
+            let error = train(&config(), &task.data(), None, DeviceKind::Cpu, &mut ()).unwrap_err();
+            error.to_string()
+        };
+        for (message, part) in [
+            (change(&|task| task.train = Examples::default()), "there are no train rows"),
+            (change(&|task| task.validation = Examples::default()), "there are no validation rows"),
+            (change(&|task| task.train.rating.push(1.0)), "differ in length"),
+            (change(&|task| task.train.user[0] = USERS as u32), "outside of the tables"),
+            (change(&|task| task.validation.item[0] = ITEMS as u32), "a validation row has"),
+            (change(&|task| task.train.rating[3] = f32::NAN), "not a finite number"),
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+        let task = Task::new();
+        let data = TaskData { scale: Scale { min: 5.0, ..SCALE }, ..task.data() };
+        let error = train(&config(), &data, None, DeviceKind::Cpu, &mut ()).unwrap_err();
+        assert!(error.to_string().contains("the rating scale 5 to 5"), "{error}");
+    }
+
+    #[test]
+    fn teachers_that_do_not_fit_are_refused() {
+        let teacher = Teacher::new();
+        let task = Task::new();
+        let fails = |method: Method, view: Option<TeacherView<'_>>| {
+            let config = TrainConfig { method, ..config() };
+            train(&config, &task.data(), view, DeviceKind::Cpu, &mut ()).unwrap_err().to_string()
+        };
+        let view = teacher.view();
+        let talk = || Method::Talk(talk(1));
+        let label = || Method::Label(Label::default());
+        let cut = &teacher.row[..4];
+        for (message, part) in [
+            (fails(talk(), None), "the low states that the method needs"),
+            (fails(talk(), Some(TeacherView { upper: None, ..view })), "the upper layers that the method needs"),
+            (
+                fails(talk(), Some(TeacherView { low: view.high, ..view })),
+                "upper layers read 12 numbers, but its cached low states have 8",
+            ),
+            (fails(label(), Some(TeacherView { output: None, ..view })), "predictions"),
+            (fails(label(), Some(TeacherView { row: cut, ..view })), "are not 4 rows of 12"),
+            (
+                fails(
+                    label(),
+                    Some(TeacherView { row: cut, low: None, high: None, output: Some(&teacher.taps.output[..4]), upper: None }),
+                ),
+                "of the training rows is not among the cached ones",
+            ),
+            (fails(Method::Feature(Feature::default()), Some(TeacherView { high: None, ..view })), "high states"),
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+        // Few rows make small batches, whatever the batch size.
+        let mut few = Task::new();
+        few.train = Examples { row: vec![0; 5], user: vec![0; 5], item: vec![0; 5], rating: vec![3.0; 5] };
+        let config = TrainConfig { method: talk(), ..config() };
+        let error = train(&config, &few.data(), Some(view), DeviceKind::Cpu, &mut ()).unwrap_err();
+        assert!(error.to_string().contains("a correlation over batches of 5 rows"), "{error}");
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused_before_training() {
+        let ncf = |hidden: &[usize]| ModelSpec::Ncf(Ncf { hidden: hidden.to_vec(), ..Ncf::default() });
+        let mf = || ModelSpec::Mf(crate::models::Mf::default());
+        let good = || TrainConfig { method: Method::Talk(talk(1)), ..TrainConfig::default() };
+        let check = |config: TrainConfig, teacher: &ModelSpec| config.check(Some(teacher)).map_err(|error| error.to_string());
+        let with = |change: &dyn Fn(&mut Talk)| {
+            let mut talk = talk(1);
+            change(&mut talk);
+            TrainConfig { method: Method::Talk(talk), ..TrainConfig::default() }
+        };
+        let deep = ncf(&[8, 4]);
+        assert_eq!(check(good(), &deep), Ok(()));
+        assert_eq!(check(with(&|talk| talk.protocol = Protocol::AskAnswer), &deep), Ok(()));
+        let modules_only = |talk: &mut Talk| {
+            talk.interact_into = InteractInto::Student;
+            talk.weights = Weights { message: 0.0, state: 0.0, ..Weights::default() };
+        };
+        for (result, part) in [
+            (check(TrainConfig { batch: 7, ..good() }, &deep), "a correlation over batches of 7 rows"),
+            (check(TrainConfig { batch: 0, ..good() }, &deep), "`batch` is 0"),
+            (check(TrainConfig { epochs: 0, ..good() }, &deep), "`epochs` is 0"),
+            (check(TrainConfig { patience: Some(0), ..good() }, &deep), "`patience` is 0"),
+            (check(TrainConfig { clip: Some(0.0), ..good() }, &deep), "`clip` is 0"),
+            (check(TrainConfig { model: ncf(&[8]), ..good() }, &deep), "the student has 1; give its model a second hidden layer"),
+            (check(TrainConfig { model: mf(), ..good() }, &deep), "the student has 0"),
+            (check(TrainConfig { model: ncf(&[]), ..good() }, &deep), "`hidden` is 0"),
+            (check(good(), &ncf(&[8])), "the teacher has 1"),
+            (check(good(), &mf()), "the teacher has 0"),
+            (check(with(&modules_only), &deep), "leaves the modules without any gradient"),
+            (check(with(&|talk| talk.rounds = 0), &deep), "nothing would be distilled"),
+            (check(with(&|talk| talk.message_dim = 0), &deep), "`message_dim` is 0"),
+            (check(with(&|talk| talk.weights.state = -0.1), &deep), "`weights.state` is -0.1"),
+            (check(with(&|talk| talk.weights.label = f64::NAN), &deep), "`weights.label` is NaN"),
+            (check(with(&|talk| talk.distances.message = crate::Distance::MseFrozenStd), &deep), "a term other than `state`"),
+            (
+                check(TrainConfig { method: Method::OneWay(OneWay { weight: 0.0, ..OneWay::default() }), ..good() }, &deep),
+                "`weight` is 0",
+            ),
+            (
+                check(
+                    TrainConfig { method: Method::Feature(Feature::default()), ..good() },
+                    &ModelSpec::Bias(Default::default()),
+                ),
+                "the teacher has none (model `bias`)",
+            ),
+        ] {
+            assert!(result.as_ref().is_err_and(|message| message.contains(part)), "{part}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn methods_name_what_they_need_and_nothing_else() {
+        let needs = |method: &Method| {
+            let needs = method.needs();
+            [needs.low, needs.high, needs.output, needs.upper_layers]
+        };
+        let expected = [
+            [false, false, false, false],
+            [false, false, false, false],
+            [false, false, true, false],
+            [false, true, false, false],
+            [false, true, false, false],
+            [true, false, false, true],
+            [true, true, true, true],
+        ];
+        let teacher = Teacher::new();
+        for (method, expected) in methods().iter().zip(expected) {
+            assert_eq!(needs(method), expected, "{method:?}");
+            // And can be trained with just that.
+            let whole = teacher.view();
+            let view = TeacherView {
+                row: whole.row,
+                low: whole.low.filter(|_| expected[0]),
+                high: whole.high.filter(|_| expected[1]),
+                output: whole.output.filter(|_| expected[2]),
+                upper: whole.upper.filter(|_| expected[3]),
+            };
+            let config = TrainConfig { method: method.clone(), epochs: 1, ..config() };
+            assert!(train(&config, &Task::new().data(), Some(view), DeviceKind::Cpu, &mut ()).is_ok(), "{method:?}");
+        }
+        assert!(needs(&Method::OneWay(OneWay { widened: true, ..OneWay::default() }))[0]);
+    }
+
+    #[test]
+    fn students_meet_users_and_items_that_training_never_saw() {
+        let train_rows = rows(0..1);
+        let validation = rows(8..10);
+        let data = TaskData { train: &train_rows, validation: &validation, users: USERS, items: ITEMS, scale: SCALE };
+        let trained = train(&config(), &data, None, DeviceKind::Cpu, &mut ()).unwrap();
+        let unseen = validation.user.iter().zip(&validation.item);
+        let unseen = unseen.filter(|(user, item)| !train_rows.user.contains(user) || !train_rows.item.contains(item));
+        let expected = unseen.count();
+        assert!(expected > 0);
+        assert_eq!(trained.monitor.validation_fallbacks, expected);
+        assert_eq!(trained.monitor.validation_rows, validation.len());
+    }
+}

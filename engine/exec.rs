@@ -1,0 +1,501 @@
+//! A plan and a store become a run. One loop on one thread owns every state; workers only send messages. Knows no YAML, no
+//! learning and no terminal: everything that happens is an [`Event`].
+//!
+//! ```text
+//! Blocked --inputs done--> Ready --files found--> (looked up) --result there--> Done (cached)
+//!    |                       |                        |
+//!    |                    Locating                  Queued --cores free--> Running --> Done | Failed | Stopped
+//!    +--an input failed----------------------------------------------------------------> Skipped
+//! ```
+
+use std::{
+    collections::BTreeSet,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    event::Event,
+    key::{ActionKey, Fingerprint, Stale},
+    plan::Plan,
+    stage::{Cancel, Device, Located, Outside, Places, Said, Stage, Talk},
+    store::{Latest, OutsideFiles, Record, Store, StoreError},
+};
+
+mod walk;
+mod worker;
+
+pub use walk::{Standing, Walk};
+use worker::{Ended, Job};
+
+/// What the user may decide about a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Cores all stages together may use.
+    pub cores: usize,
+    /// Whether stages that do not depend on a failed one still run.
+    pub keep_going: bool,
+    /// Which instances to bring up to date, by place; what they depend on has to be among them.
+    pub wanted: Vec<bool>,
+    /// Which instances to run even if their result is there.
+    pub forced: Vec<bool>,
+    /// Where to compute.
+    pub device: Device,
+    /// Where files from outside are looked for.
+    pub places: Places,
+    /// Whether to read files from outside anew although their stat has not changed.
+    pub paranoid: bool,
+}
+
+/// How an instance ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It did its work.
+    Ran,
+    /// Its result was there.
+    Cached,
+    /// It failed.
+    Failed,
+    /// It was not tried, since something it depends on failed or the run was stopped.
+    Skipped,
+}
+
+/// One instance after the run.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The instance's name.
+    pub name: String,
+    /// How it ended.
+    pub fate: Fate,
+    /// Why it ran, failed or was skipped.
+    pub reason: Option<String>,
+    /// Its result, if it has one.
+    pub record: Option<Box<Record>>,
+}
+
+impl Step {
+    /// The key of its result.
+    pub fn key(&self) -> Option<ActionKey> {
+        self.record.as_ref().map(|record| record.key)
+    }
+
+    /// The metrics of its result.
+    pub fn metrics(&self) -> Map<String, Value> {
+        self.record.as_ref().map(|record| record.metrics.clone()).unwrap_or_default()
+    }
+}
+
+/// A run after its end.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Every wanted instance, in the plan's order.
+    pub steps: Vec<Step>,
+    /// Wall time.
+    pub seconds: f64,
+    /// The signal that stopped it, if one did.
+    pub signal: Option<usize>,
+    /// What made the store unusable, if it became so.
+    pub unusable: Option<StoreError>,
+}
+
+impl Outcome {
+    /// How many instances ended so.
+    pub fn count(&self, fate: Fate) -> usize {
+        self.steps.iter().filter(|step| step.fate == fate).count()
+    }
+}
+
+enum State {
+    /// Waits for so many inputs.
+    Blocked(usize),
+    Locating,
+    Queued(Box<Queued>),
+    Running(Stale),
+    Ended(Fate, Option<String>, Option<Box<Record>>),
+}
+
+struct Queued {
+    fingerprint: Fingerprint,
+    reason: Stale,
+    outside: Outside,
+}
+
+enum Message {
+    Located(usize, Result<Outside, String>),
+    Waiting(usize),
+    Started(usize, Stale),
+    Said(usize, Said),
+    Ended(usize, Box<Ended>),
+}
+
+/// How often the loop looks for a signal while nothing happens.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Brings the wanted instances up to date and tells `report` all that happens.
+///
+/// # Errors
+/// Where the store cannot be used before anything has started; later troubles are in the [`Outcome`].
+pub fn run<S: Stage>(
+    plan: &Plan<S>,
+    store: &Store,
+    options: &Options,
+    run: &str,
+    cancel: &Cancel,
+    report: &mut dyn FnMut(&Event),
+) -> Result<Outcome, StoreError> {
+    let mut latest = store.latest(&plan.name)?;
+    let files = store.outside_files(options.paranoid);
+    let clock = Instant::now();
+    let (sender, inbox) = mpsc::channel();
+    let wanted = options.wanted.iter().filter(|wanted| **wanted).count();
+    report(&Event::RunStarted { run: run.to_owned(), manifest: plan.name.clone(), stages: wanted, cores: options.cores });
+    let (states, unusable) = std::thread::scope(|scope| {
+        let mut engine = Loop {
+            plan,
+            store,
+            options,
+            run,
+            cancel,
+            files: &files,
+            latest: &mut latest,
+            report,
+            scope,
+            sender,
+            states: Vec::new(),
+            followers: followers(plan),
+            attempts: vec![0; plan.instances.len()],
+            ready: BTreeSet::new(),
+            queue: BTreeSet::new(),
+            free: options.cores,
+            busy: 0,
+            closing: false,
+            unusable: None,
+        };
+        engine.go(&inbox);
+        (engine.states, engine.unusable)
+    });
+    // Only a cache: that it could not be kept is no reason to lose a run.
+    let _ = store.remember(&files);
+    let steps: Vec<Step> = (plan.instances.iter().zip(states))
+        .zip(&options.wanted)
+        .filter(|(_, wanted)| **wanted)
+        .map(|((instance, state), _)| match state {
+            State::Ended(fate, reason, record) => Step { name: instance.name.clone(), fate, reason, record },
+            _ => Step {
+                name: instance.name.clone(),
+                fate: Fate::Skipped,
+                reason: Some("the run was stopped".into()),
+                record: None,
+            },
+        })
+        .collect();
+    let outcome = Outcome { steps, seconds: clock.elapsed().as_secs_f64(), signal: cancel.signal(), unusable };
+    report(&Event::RunFinished {
+        ran: outcome.count(Fate::Ran),
+        cached: outcome.count(Fate::Cached),
+        failed: outcome.count(Fate::Failed),
+        skipped: outcome.count(Fate::Skipped),
+        seconds: outcome.seconds,
+    });
+    Ok(outcome)
+}
+
+/// Who reads the result of each instance.
+fn followers<S>(plan: &Plan<S>) -> Vec<BTreeSet<usize>> {
+    let mut followers = vec![BTreeSet::new(); plan.instances.len()];
+    for (index, instance) in plan.instances.iter().enumerate() {
+        for from in instance.inputs.iter().flat_map(|input| &input.from) {
+            followers[*from].insert(index);
+        }
+    }
+    followers
+}
+
+struct Loop<'scope, 'env, S> {
+    plan: &'env Plan<S>,
+    store: &'env Store,
+    options: &'env Options,
+    run: &'env str,
+    cancel: &'env Cancel,
+    files: &'env OutsideFiles,
+    latest: &'env mut Latest,
+    report: &'env mut dyn FnMut(&Event),
+    scope: &'scope std::thread::Scope<'scope, 'env>,
+    sender: mpsc::Sender<Message>,
+    states: Vec<State>,
+    followers: Vec<BTreeSet<usize>>,
+    /// How often each was begun.
+    attempts: Vec<u32>,
+    /// Instances whose inputs are all there, to be looked at next in the plan's order: a set, so that a long chain needs no deep
+    /// stack.
+    ready: BTreeSet<usize>,
+    /// Places of the queued, in the plan's order.
+    queue: BTreeSet<usize>,
+    free: usize,
+    /// Threads at work.
+    busy: usize,
+    /// No new work is begun any more.
+    closing: bool,
+    unusable: Option<StoreError>,
+}
+
+impl<'env, S: Stage> Loop<'_, 'env, S> {
+    fn go(&mut self, inbox: &mpsc::Receiver<Message>) {
+        let inputs = |index: usize| {
+            let from = self.plan.instances[index].inputs.iter().flat_map(|input| &input.from);
+            from.collect::<BTreeSet<_>>().len()
+        };
+        self.states = (0..self.plan.instances.len()).map(|index| State::Blocked(inputs(index))).collect();
+        for index in 0..self.states.len() {
+            if matches!(self.states[index], State::Blocked(0)) && self.options.wanted[index] {
+                self.ready.insert(index);
+            }
+        }
+        loop {
+            self.closing |= self.cancel.signal().is_some();
+            while let Some(index) = self.ready.pop_first().filter(|_| !self.closing) {
+                self.look_at(index);
+            }
+            self.start_queued();
+            if self.busy == 0 {
+                return;
+            }
+            match inbox.recv_timeout(HEARTBEAT) {
+                Ok(message) => self.hear(message),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn walk(&self) -> Walk<'_, S> {
+        Walk { plan: self.plan, store: self.store, latest: self.latest, files: self.files, device: self.options.device }
+    }
+
+    /// All inputs of an instance are there: find its files from outside, then look its result up.
+    fn look_at(&mut self, index: usize) {
+        let spec = &self.plan.instances[index].spec;
+        if !spec.reads_outside() {
+            return self.look_up(index, Outside::default());
+        }
+        self.states[index] = State::Locating;
+        self.busy += 1;
+        let (sender, cancel, places) = (self.sender.clone(), self.cancel.clone(), &self.options.places);
+        self.scope.spawn(move || {
+            let say = |said| drop(sender.send(Message::Said(index, said)));
+            let talk = Talk { say: &say, cancel: &cancel };
+            let found = match spec.locate(places) {
+                Ok(Located::Here(outside)) => Ok(outside),
+                Ok(Located::Elsewhere(_)) => spec.fetch(places, &talk),
+                Err(error) => Err(error),
+            };
+            drop(sender.send(Message::Located(index, found.map_err(|error| format!("{error:#}")))));
+        });
+    }
+
+    fn look_up(&mut self, index: usize, outside: Outside) {
+        let instance = &self.plan.instances[index];
+        let walk = self.walk();
+        let result = |from: usize| match &self.states[from] {
+            State::Ended(_, _, Some(record)) => Some(record.files.digest()),
+            _ => None,
+        };
+        let fingerprint = match walk.fingerprint(instance, result, &outside) {
+            Ok(fingerprint) => fingerprint,
+            Err(error) => return self.fail(index, vec![format!("a file it reads cannot be read: {error}")]),
+        };
+        match walk.standing(instance, fingerprint, self.options.forced[index]) {
+            Ok(Standing::Fresh(record)) => self.cached(index, record),
+            Ok(Standing::Stale { fingerprint: Some(fingerprint), reason }) => {
+                self.states[index] = State::Queued(Box::new(Queued { fingerprint, reason, outside }));
+                self.queue.insert(index);
+            }
+            Ok(Standing::Stale { fingerprint: None, .. } | Standing::Blocked(_)) => {
+                self.fail(index, vec!["its key could not be made".to_owned()]);
+            }
+            Err(error) => self.give_up(index, error),
+        }
+    }
+
+    /// Begins queued work while cores are free, in the plan's order; a stage that wants more than there are gets all.
+    fn start_queued(&mut self) {
+        if self.closing {
+            return;
+        }
+        for index in self.queue.iter().copied().collect::<Vec<_>>() {
+            let cores = self.cores_of(index);
+            if cores > self.free {
+                continue;
+            }
+            let State::Queued(queued) = std::mem::replace(&mut self.states[index], State::Locating) else { continue };
+            self.queue.remove(&index);
+            self.free -= cores;
+            self.busy += 1;
+            self.begin(index, *queued);
+        }
+    }
+
+    fn cores_of(&self, index: usize) -> usize {
+        let instance = &self.plan.instances[index];
+        instance.resources.cores.unwrap_or_else(|| instance.spec.cores()).clamp(1, self.options.cores)
+    }
+
+    fn begin(&mut self, index: usize, queued: Queued) {
+        let Queued { fingerprint, reason, outside } = queued;
+        let instance = &self.plan.instances[index];
+        let inputs = walk::in_canonical_order(self.plan, instance).into_iter().map(|(port, from)| {
+            let record = |from: usize| match &self.states[from] {
+                State::Ended(_, _, Some(record)) => Some((from, (**record).clone())),
+                _ => None,
+            };
+            (port.to_owned(), from.into_iter().filter_map(record).collect())
+        });
+        let job: Job<'env, S> = Job {
+            plan: self.plan,
+            instance,
+            store: self.store,
+            fingerprint,
+            inputs: inputs.collect(),
+            outside,
+            places: &self.options.places,
+            device: self.options.device,
+            cores: self.cores_of(index),
+            forced: self.options.forced[index],
+            run: self.run,
+            cancel: self.cancel.clone(),
+        };
+        self.states[index] = State::Running(reason.clone());
+        self.attempts[index] += 1;
+        let sender = self.sender.clone();
+        self.scope.spawn(move || {
+            let send = |message| drop(sender.send(message));
+            let say = |said| send(Message::Said(index, said));
+            let waiting = || send(Message::Waiting(index));
+            let started = || send(Message::Started(index, reason.clone()));
+            let ended = job.work(&say, &waiting, &started);
+            send(Message::Ended(index, Box::new(ended)));
+        });
+    }
+
+    fn hear(&mut self, message: Message) {
+        let stage = |index: usize| self.plan.instances[index].name.clone();
+        match message {
+            Message::Located(index, found) => {
+                self.busy -= 1;
+                match found {
+                    Ok(outside) => self.look_up(index, outside),
+                    Err(error) => self.fail(index, vec![error]),
+                }
+            }
+            Message::Waiting(index) => (self.report)(&Event::Waiting { index, stage: stage(index) }),
+            Message::Started(index, reason) => {
+                let attempt = self.attempts[index];
+                (self.report)(&Event::Started { index, stage: stage(index), reason, attempt });
+            }
+            Message::Said(index, Said::Progress(progress)) => {
+                (self.report)(&Event::Progressed { index, stage: stage(index), progress });
+            }
+            Message::Said(index, Said::Note(note)) => (self.report)(&Event::Noted { index, stage: stage(index), note }),
+            Message::Ended(index, ended) => {
+                self.busy -= 1;
+                self.free += self.cores_of(index);
+                self.ended(index, *ended);
+            }
+        }
+    }
+
+    fn ended(&mut self, index: usize, ended: Ended) {
+        let instance = &self.plan.instances[index];
+        match ended {
+            Ended::Hit(record) => self.cached(index, record),
+            Ended::Ran(record, conflict) => {
+                if let Some(other) = conflict {
+                    let note = format!(
+                        "this run gave other bytes ({other}) than the stored result ({}) of the same key; the stored one stands",
+                        record.files.digest().short()
+                    );
+                    (self.report)(&Event::Noted { index, stage: instance.name.clone(), note });
+                }
+                let event = Event::Finished {
+                    index,
+                    stage: instance.name.clone(),
+                    key: record.key,
+                    seconds: record.provenance.seconds,
+                    metrics: record.metrics.clone(),
+                };
+                (self.report)(&event);
+                let reason = match &self.states[index] {
+                    State::Running(reason) => Some(reason.to_string()),
+                    _ => None,
+                };
+                self.done(index, Fate::Ran, reason, record);
+            }
+            Ended::Failed(causes) if self.attempts[index] <= instance.retries && !self.closing => {
+                (self.report)(&Event::Failed { index, stage: instance.name.clone(), causes, retry: true });
+                self.ready.insert(index);
+            }
+            Ended::Failed(causes) => self.fail(index, causes),
+            Ended::Unusable(error) => self.give_up(index, error),
+            Ended::Stopped => self.states[index] = State::Ended(Fate::Skipped, Some("the run was stopped".into()), None),
+        }
+    }
+
+    fn cached(&mut self, index: usize, record: Box<Record>) {
+        let event = Event::Cached {
+            index,
+            stage: self.plan.instances[index].name.clone(),
+            key: record.key,
+            metrics: record.metrics.clone(),
+            notes: record.notes.clone(),
+        };
+        (self.report)(&event);
+        self.done(index, Fate::Cached, None, record);
+    }
+
+    fn done(&mut self, index: usize, fate: Fate, reason: Option<String>, record: Box<Record>) {
+        if let Err(error) = self.latest.set(&self.plan.instances[index].name, record.key) {
+            self.closing = true;
+            self.unusable.get_or_insert(error);
+        }
+        self.states[index] = State::Ended(fate, reason, Some(record));
+        for follower in self.followers[index].clone() {
+            if let State::Blocked(left) = &mut self.states[follower] {
+                *left -= 1;
+                if *left == 0 && self.options.wanted[follower] {
+                    self.ready.insert(follower);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, index: usize, causes: Vec<String>) {
+        let stage = self.plan.instances[index].name.clone();
+        self.states[index] = State::Ended(Fate::Failed, Some(causes.join(": ")), None);
+        (self.report)(&Event::Failed { index, stage: stage.clone(), causes, retry: false });
+        self.closing |= !self.options.keep_going;
+        self.skip_followers(index, &format!("`{stage}` failed"));
+    }
+
+    fn skip_followers(&mut self, index: usize, because: &str) {
+        let mut left: Vec<usize> = self.followers[index].iter().copied().collect();
+        while let Some(index) = left.pop() {
+            if matches!(self.states[index], State::Blocked(_)) && self.options.wanted[index] {
+                self.states[index] = State::Ended(Fate::Skipped, Some(because.to_owned()), None);
+                let stage = self.plan.instances[index].name.clone();
+                (self.report)(&Event::Skipped { index, stage, because: because.to_owned() });
+                left.extend(&self.followers[index]);
+            }
+        }
+    }
+
+    fn give_up(&mut self, index: usize, error: StoreError) {
+        self.closing = true;
+        let causes = vec![error.to_string()];
+        self.states[index] = State::Ended(Fate::Failed, Some(error.to_string()), None);
+        (self.report)(&Event::Failed { index, stage: self.plan.instances[index].name.clone(), causes, retry: false });
+        self.unusable.get_or_insert(error);
+    }
+}

@@ -1,0 +1,177 @@
+//! One stage's work on a worker thread: the lease, the draft, the attempt itself, publication. Tells the loop what became of it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use indexmap::IndexMap;
+
+use crate::{
+    key::Fingerprint,
+    plan::{Instance, Plan},
+    stage::{Cancel, Device, Input, Outside, Places, Said, Stage, StageCx, Talk},
+    store::{Lookup, Provenance, Record, Store, StoreError},
+};
+
+/// Everything one piece of work needs.
+pub struct Job<'a, S> {
+    /// The resolved manifest.
+    pub plan: &'a Plan<S>,
+    /// Which instance.
+    pub instance: &'a Instance<S>,
+    /// Where its result goes.
+    pub store: &'a Store,
+    /// What its key is made from.
+    pub fingerprint: Fingerprint,
+    /// Its inputs' results by port.
+    pub inputs: Vec<(String, Vec<(usize, Record)>)>,
+    /// What it reads from outside.
+    pub outside: Outside,
+    /// Where that is looked for.
+    pub places: &'a Places,
+    /// Where to compute.
+    pub device: Device,
+    /// Threads it may use.
+    pub cores: usize,
+    /// Run it even if a result is there.
+    pub forced: bool,
+    /// The run's name.
+    pub run: &'a str,
+    /// The wish to stop.
+    pub cancel: Cancel,
+}
+
+/// What became of it.
+pub enum Ended {
+    /// It did its work. Second: a differing digest of an earlier result.
+    Ran(Box<Record>, Option<String>),
+    /// Another process had made the result meanwhile.
+    Hit(Box<Record>),
+    /// It failed, with the causes, outermost first.
+    Failed(Vec<String>),
+    /// The store cannot be used.
+    Unusable(StoreError),
+    /// It was told to stop.
+    Stopped,
+}
+
+const LEASE_POLL: Duration = Duration::from_millis(50);
+
+impl<S: Stage> Job<'_, S> {
+    /// Does it. `say` takes what the stage says, `waiting` is called once where another process holds the lease, `started`
+    /// before the stage's own code.
+    pub fn work(&self, say: &(dyn Fn(Said) + Sync), waiting: &dyn Fn(), started: &dyn Fn()) -> Ended {
+        match self.try_work(say, waiting, started) {
+            Ok(ended) => ended,
+            Err(error) => Ended::Unusable(error),
+        }
+    }
+
+    fn try_work(&self, say: &(dyn Fn(Said) + Sync), waiting: &dyn Fn(), started: &dyn Fn()) -> Result<Ended, StoreError> {
+        let key = self.fingerprint.key();
+        let mut told = false;
+        let _lease = loop {
+            if let Some(lease) = self.store.lease(&key)? {
+                break lease;
+            }
+            if self.cancel.signal().is_some() {
+                return Ok(Ended::Stopped);
+            }
+            if !told {
+                waiting();
+                told = true;
+            }
+            std::thread::sleep(LEASE_POLL);
+        };
+        // Whoever held the lease may have made what is wanted.
+        if (told || !self.forced)
+            && let Lookup::Found(record) = self.store.lookup(&key)?
+        {
+            return Ok(Ended::Hit(record));
+        }
+        started();
+        let cancel = self.cancel.within(self.instance.timeout);
+        let clock = Instant::now();
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let draft = self.store.draft()?;
+        let partial = self.store.partial(&key);
+        let mut cx = StageCx {
+            inputs: self.inputs_by_port(),
+            outside: &self.outside,
+            places: self.places,
+            out: draft.folder(),
+            partial: &partial,
+            device: self.device,
+            talk: Talk { say, cancel: &cancel },
+            metrics: serde_json::Map::new(),
+            notes: Vec::new(),
+        };
+        for note in &self.outside.notes {
+            cx.note(note);
+        }
+        if let Err(error) = self.attempt(&mut cx) {
+            return Ok(self.failure(&error, &cancel));
+        }
+        let (metrics, notes) = (cx.metrics, cx.notes);
+        let record = Record {
+            key,
+            instance: self.instance.name.clone(),
+            kind: self.instance.spec.kind().to_owned(),
+            files: crate::artifact::Artifact::default(),
+            metrics,
+            notes,
+            fingerprint: self.fingerprint.clone(),
+            provenance: Provenance {
+                talkflow: env!("CARGO_PKG_VERSION").to_owned(),
+                started: since_1970.as_secs(),
+                seconds: clock.elapsed().as_secs_f64(),
+                cores: self.cores,
+                run: self.run.to_owned(),
+            },
+        };
+        let published = self.store.publish(draft, record)?;
+        Ok(Ended::Ran(Box::new(published.record), published.conflict.map(|digest| digest.short())))
+    }
+
+    /// Runs the stage's own code in a thread pool of its cores, a panic being a failure like any other.
+    fn attempt(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.cores).build()?;
+        let run = AssertUnwindSafe(|| pool.install(|| self.instance.spec.run(cx)));
+        catch_unwind(run).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            anyhow::bail!("a fault in talkflow itself, please report it: {}", text.unwrap_or("panic"))
+        })
+    }
+
+    fn failure(&self, error: &anyhow::Error, cancel: &Cancel) -> Ended {
+        if cancel.signal().is_some() {
+            return Ended::Stopped;
+        }
+        let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+        if let (true, Some(limit)) = (cancel.timed_out(), self.instance.timeout) {
+            causes.insert(0, format!("timed out after {} s (the stage's `timeout`)", limit.as_secs_f64()));
+        }
+        // A disk that is full or read-only is the store's trouble, not the stage's.
+        let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+        match io.map(std::io::Error::kind) {
+            Some(kind @ (std::io::ErrorKind::StorageFull | std::io::ErrorKind::ReadOnlyFilesystem)) => {
+                Ended::Unusable(StoreError::Io { what: "write", path: self.store.root().to_owned(), source: kind.into() })
+            }
+            _ => Ended::Failed(causes),
+        }
+    }
+
+    fn inputs_by_port(&self) -> IndexMap<String, Vec<Input<'_>>> {
+        self.inputs
+            .iter()
+            .map(|(port, from)| {
+                let inputs = from.iter().map(|(index, record)| {
+                    let instance = &self.plan.instances[*index];
+                    Input { instance: &instance.name, labels: &instance.labels, files: &record.files, store: self.store }
+                });
+                (port.clone(), inputs.collect())
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,244 @@
+//! What makes a result the result it is: a [`Fingerprint`], an ordered list of labelled values. Hashed it is the [`ActionKey`]
+//! a result is filed under; kept beside the result it explains, by comparison, why a later key differs. One list serves both,
+//! so the explanation cannot drift from the hash. Knows nothing of manifests or files.
+//!
+//! | in the key | not in the key |
+//! |---|---|
+//! | store format, stage kind and its version | names of manifests, stages and matrix values |
+//! | every setting the kind reads, defaults filled in | settings it does not read |
+//! | digests of input artifacts and of external files | paths, times, host, user |
+//! | numeric backend and device class, where floats are computed | threads, cores, memory, time limits |
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::Digest;
+
+/// The name a result is filed under: the digest of its fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ActionKey(pub Digest);
+
+impl fmt::Display for ActionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a line of a fingerprint speaks of. The one list of what a key can hold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Label {
+    /// The store's format version.
+    Format,
+    /// The stage kind.
+    Kind,
+    /// The version of the kind's code: raised when its output changes.
+    Version,
+    /// Numeric library and device class.
+    Backend,
+    /// A setting by its path, such as `optimizer.adam.rate`.
+    Setting(String),
+    /// An input artifact by its port, such as `rows` or `models.3`.
+    Input(String),
+    /// A file from outside by its role.
+    File(String),
+    /// Something the stage found out before it ran, such as which data set stands in.
+    Fact(String),
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format => f.write_str("store format"),
+            Self::Kind => f.write_str("stage kind"),
+            Self::Version => f.write_str("version of the stage kind"),
+            Self::Backend => f.write_str("numeric backend"),
+            Self::Setting(path) => f.write_str(path),
+            Self::Input(port) => write!(f, "input `{port}`"),
+            Self::File(role) => write!(f, "file `{role}`"),
+            Self::Fact(what) => f.write_str(what),
+        }
+    }
+}
+
+/// The ordered, labelled values a result depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(Vec<(Label, String)>);
+
+impl Fingerprint {
+    /// Adds a line.
+    pub fn add(&mut self, label: Label, value: impl Into<String>) {
+        self.0.push((label, value.into()));
+    }
+
+    /// Its lines, in order.
+    pub fn lines(&self) -> &[(Label, String)] {
+        &self.0
+    }
+
+    /// The digest of the list: every label and value with its length before it, so that no two lists run together.
+    pub fn key(&self) -> ActionKey {
+        let mut hasher = blake3::Hasher::new();
+        let mut field = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        for (label, value) in &self.0 {
+            // The variant's own name keeps a setting called `rows` apart from an input called `rows`.
+            field(label.tag());
+            field(label.name());
+            field(value);
+        }
+        ActionKey(hasher.finalize().into())
+    }
+
+    /// Where this list differs from an older one.
+    pub fn changes_since(&self, old: &Self) -> Vec<Change> {
+        let before: BTreeMap<&Label, &String> = old.0.iter().map(|(label, value)| (label, value)).collect();
+        let now: BTreeMap<&Label, &String> = self.0.iter().map(|(label, value)| (label, value)).collect();
+        let changed = self.0.iter().filter(|(label, value)| before.get(label) != Some(&value));
+        let gone = old.0.iter().filter(|(label, _)| !now.contains_key(label));
+        let change = |label: &Label| Change {
+            label: label.clone(),
+            old: before.get(label).map(|value| (*value).clone()),
+            new: now.get(label).map(|value| (*value).clone()),
+        };
+        changed.chain(gone).map(|(label, _)| change(label)).collect()
+    }
+}
+
+impl Label {
+    fn tag(&self) -> &'static str {
+        match self {
+            Self::Format => "format",
+            Self::Kind => "kind",
+            Self::Version => "version",
+            Self::Backend => "backend",
+            Self::Setting(_) => "setting",
+            Self::Input(_) => "input",
+            Self::File(_) => "file",
+            Self::Fact(_) => "fact",
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Format | Self::Kind | Self::Version | Self::Backend => "",
+            Self::Setting(name) | Self::Input(name) | Self::File(name) | Self::Fact(name) => name,
+        }
+    }
+
+    /// Whether its values are digests, of which people want to see the beginning only.
+    fn is_digest(&self) -> bool {
+        matches!(self, Self::Input(_) | Self::File(_))
+    }
+}
+
+/// One differing line of two fingerprints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Which line.
+    pub label: Label,
+    /// Its value before; `None` where the line is new.
+    pub old: Option<String>,
+    /// Its value now; `None` where the line is gone.
+    pub new: Option<String>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |value: &String| match self.label.is_digest() {
+            true => value.chars().take(12).collect(),
+            false => value.clone(),
+        };
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) if self.label.is_digest() => {
+                write!(f, "{} changed ({} -> {})", self.label, show(old), show(new))
+            }
+            (Some(old), Some(new)) => write!(f, "{}: {old} -> {new}", self.label),
+            (None, Some(new)) => write!(f, "{} is new: {}", self.label, show(new)),
+            (Some(old), None) => write!(f, "{} is gone: was {}", self.label, show(old)),
+            (None, None) => write!(f, "{}", self.label),
+        }
+    }
+}
+
+/// Why a stage has to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stale {
+    /// No result of this stage is known.
+    FirstRun,
+    /// Its key differs from that of its last result, here.
+    Changed(Vec<Change>),
+    /// Its result was known and is not in the store any more.
+    Lost(String),
+    /// The user asked for it with `--force`.
+    Forced,
+    /// Cannot be told before this stage, which has to run first.
+    DependsOn(String),
+    /// Its data have to be downloaded first.
+    Download(String),
+}
+
+impl fmt::Display for Stale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstRun => f.write_str("first run"),
+            Self::Changed(changes) => match changes.as_slice() {
+                [] => f.write_str("key changed"),
+                [one] => one.fmt(f),
+                [one, rest @ ..] => write!(f, "{one} (and {} more)", rest.len()),
+            },
+            Self::Lost(what) => write!(f, "{what} is no longer in the store"),
+            Self::Forced => f.write_str("forced"),
+            Self::DependsOn(stage) => write!(f, "depends on `{stage}`"),
+            Self::Download(what) => write!(f, "{what} has to be downloaded"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(lines: &[(Label, &str)]) -> Fingerprint {
+        let mut fingerprint = Fingerprint::default();
+        lines.iter().for_each(|(label, value)| fingerprint.add(label.clone(), *value));
+        fingerprint
+    }
+
+    #[test]
+    fn labels_and_values_do_not_run_together() {
+        let one = fingerprint(&[(Label::Setting("a".into()), "bc")]);
+        let two = fingerprint(&[(Label::Setting("ab".into()), "c")]);
+        let three = fingerprint(&[(Label::Input("a".into()), "bc")]);
+        assert_ne!(one.key(), two.key());
+        assert_ne!(one.key(), three.key());
+    }
+
+    #[test]
+    fn every_difference_is_named_with_both_values() {
+        let rate = || Label::Setting("rate".into());
+        let old = fingerprint(&[(Label::Kind, "distill"), (rate(), "0.1"), (Label::Setting("decay".into()), "0")]);
+        let new = fingerprint(&[(Label::Kind, "distill"), (rate(), "0.3"), (Label::Input("rows".into()), &"ab".repeat(32))]);
+        let said: Vec<String> = new.changes_since(&old).iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["rate: 0.1 -> 0.3", "input `rows` is new: abababababab", "decay is gone: was 0"]);
+        assert!(old.changes_since(&old).is_empty());
+    }
+
+    #[test]
+    fn each_reason_is_a_sentence() {
+        let change = Change { label: Label::Setting("seed".into()), old: Some("1".into()), new: Some("2".into()) };
+        assert_eq!(Stale::FirstRun.to_string(), "first run");
+        assert_eq!(Stale::Changed(vec![change.clone()]).to_string(), "seed: 1 -> 2");
+        assert_eq!(Stale::Changed(vec![change.clone(), change]).to_string(), "seed: 1 -> 2 (and 1 more)");
+        assert_eq!(Stale::Lost("`model.safetensors`".into()).to_string(), "`model.safetensors` is no longer in the store");
+        assert_eq!(Stale::DependsOn("features".into()).to_string(), "depends on `features`");
+        assert_eq!(Stale::Forced.to_string(), "forced");
+        assert_eq!(Stale::Download("movielens/1m".into()).to_string(), "movielens/1m has to be downloaded");
+    }
+}

@@ -1,0 +1,6 @@
+//! Consumers of events and results: what people, files and programs are shown. The engine knows none of them.
+
+pub mod document;
+pub mod journal;
+pub mod table;
+pub mod terminal;

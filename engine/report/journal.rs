@@ -1,0 +1,63 @@
+//! A run's events as JSON lines, appended as they happen: what is left of a run that was killed, and each stage's log.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::Serialize;
+
+use crate::event::Event;
+
+/// Writes `events.jsonl` in a run's folder.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: fs::File,
+    clock: Instant,
+    failed: Option<io::Error>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Seconds since the run began.
+    at: f64,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl Journal {
+    /// Begins a journal in `folder`.
+    ///
+    /// # Errors
+    /// Where the file cannot be made.
+    pub fn begin(folder: &Path) -> io::Result<Self> {
+        let path = folder.join("events.jsonl");
+        let file = fs::File::options().create(true).append(true).open(&path)?;
+        Ok(Self { path, file, clock: Instant::now(), failed: None })
+    }
+
+    /// Appends an event. A disk that fills up is told once, at the end: the run itself is worth more than its journal.
+    pub fn on(&mut self, event: &Event) {
+        let line = Line { at: self.clock.elapsed().as_secs_f64(), event };
+        let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut line| {
+            line.push(b'\n');
+            self.file.write_all(&line)
+        });
+        if let Err(error) = written {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The first failure to write, if there was one.
+    pub fn failure(&self) -> Option<&io::Error> {
+        self.failed.as_ref()
+    }
+}

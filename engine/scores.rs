@@ -1,0 +1,130 @@
+//! What an evaluation found, as data: one entry a model and set of rows, and what follows from all entries together. The
+//! evaluation writes it, reports read it. In canonical order throughout, whatever order the manifest was written in.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The file of a scores artifact.
+pub const FILE: &str = "scores.json";
+
+/// An evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Where the ratings came from, in words: data set, and whether it is a stand-in.
+    pub data: String,
+    /// Which part of the split was scored.
+    pub part: String,
+    /// The metrics asked for, in the order asked for.
+    pub metrics: Vec<Metric>,
+    /// The axis whose values are the table's rows.
+    pub row_axis: String,
+    /// The axis whose values are its columns.
+    pub column_axis: String,
+    /// What a reader of the table has to know.
+    pub notes: Vec<String>,
+    /// One model on one set of rows each.
+    pub entries: Vec<Entry>,
+    /// Entries of all blocks together.
+    pub cells: Vec<Cell>,
+    /// Whether the student from scratch is worth comparing with.
+    pub checks: Vec<Check>,
+}
+
+/// The closed set of metrics of ratings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Root of the mean squared error over rows.
+    Rmse,
+    /// Mean absolute error over rows.
+    Mae,
+    /// Mean over users of each one's RMSE.
+    UserRmse,
+    /// mean(scratch - method) / mean(scratch - teacher), of RMSE.
+    GapRecovery,
+}
+
+impl Metric {
+    /// The one list of metrics.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("rmse", Self::Rmse), ("mae", Self::Mae), ("user_rmse", Self::UserRmse), ("gap_recovery", Self::GapRecovery)];
+}
+
+/// One model on one set of rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The table's row, such as a genre.
+    pub row: String,
+    /// The table's column, such as a method; `teacher` for the teacher.
+    pub column: String,
+    /// What methods are paired by: the values of all other axes.
+    pub block: String,
+    /// The model's matrix values.
+    pub labels: BTreeMap<String, String>,
+    /// The genres the model learnt and was scored on; none for all.
+    pub genres: Vec<String>,
+    /// Rows scored.
+    pub rows: usize,
+    /// Users among them.
+    pub users: usize,
+    /// Root mean squared error, in rating units.
+    pub rmse: f64,
+    /// Mean absolute error, in rating units.
+    pub mae: f64,
+    /// Mean over users of each one's RMSE, in rating units.
+    pub user_rmse: f64,
+    /// Rows whose user or item the model had not seen, predicted by the bias terms that remain.
+    pub fallbacks: usize,
+    /// Predictions that were clipped to the rating range.
+    pub clipped: usize,
+    /// Parameters needed to serve the model.
+    pub serving_parameters: u64,
+    /// Parameters needed in training only, such as communication modules.
+    pub training_parameters: u64,
+    /// Share of the prediction's variance that comes from the deep path, on validation rows; null without a deep path.
+    pub deep_share: Option<f64>,
+    /// Whether the deep path collapsed to a constant.
+    pub collapsed: Option<bool>,
+}
+
+/// Mean and spread over blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// Sample standard deviation; null for one block.
+    pub sd: Option<f64>,
+    /// Blocks.
+    pub n: usize,
+}
+
+/// One cell of the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// The table's row; null for the mean over all rows, taken within each block.
+    pub row: Option<String>,
+    /// The table's column.
+    pub column: String,
+    /// Root mean squared error.
+    pub rmse: Spread,
+    /// Mean absolute error.
+    pub mae: Spread,
+    /// Mean of the users' RMSE.
+    pub user_rmse: Spread,
+    /// How much of the way from scratch to the teacher it went; null where the denominator's interval holds 0.
+    pub gap_recovery: Option<f64>,
+}
+
+/// Scratch against bias-only on the same blocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// The table's row; null for the mean over all rows.
+    pub row: Option<String>,
+    /// RMSE of scratch minus RMSE of bias_only.
+    pub difference: Spread,
+    /// Its paired 95 % t interval; null for one block.
+    pub interval: Option<(f64, f64)>,
+    /// The whole interval lies above 0: scratch is worse than biases alone, and no gain over it means anything.
+    pub invalid: bool,
+}

@@ -1,0 +1,125 @@
+//! The closed set of stage kinds. A new kind is a file in `stages/`, a variant and its lines here; no kind knows another,
+//! what several need is in `files`, `settings` and `training`.
+
+use crate::{
+    artifact::ArtifactKind,
+    fields::Fields,
+    plan::Kinds,
+    stage::{Device, Located, Outside, Places, Stage, StageCx, Talk},
+};
+
+pub mod cache_features;
+pub mod dataset;
+pub mod distill;
+pub mod evaluate;
+pub mod files;
+pub mod pretrain;
+pub mod settings;
+pub mod split;
+mod training;
+
+pub use settings::METHODS;
+
+/// A stage's kind with its settings.
+#[derive(Clone, Debug)]
+pub enum StageSpec {
+    /// Ratings as Parquet.
+    Dataset(dataset::Dataset),
+    /// Which row is for what.
+    Split(split::Split),
+    /// A teacher.
+    Pretrain(pretrain::Pretrain),
+    /// A teacher's states.
+    CacheFeatures(cache_features::CacheFeatures),
+    /// A student.
+    Distill(distill::Distill),
+    /// Scores of models.
+    Evaluate(evaluate::Evaluate),
+}
+
+/// The words for the kinds, in the order of a pipeline.
+pub const WORDS: [&str; 6] = ["dataset", "split", "pretrain", "cache_features", "distill", "evaluate"];
+
+impl StageSpec {
+    fn stage(&self) -> &dyn Stage {
+        match self {
+            Self::Dataset(stage) => stage,
+            Self::Split(stage) => stage,
+            Self::Pretrain(stage) => stage,
+            Self::CacheFeatures(stage) => stage,
+            Self::Distill(stage) => stage,
+            Self::Evaluate(stage) => stage,
+        }
+    }
+}
+
+/// The kinds as the plan reads them.
+#[derive(Clone, Copy, Debug)]
+pub struct StageKinds;
+
+impl Kinds for StageKinds {
+    type Spec = StageSpec;
+
+    fn words(&self) -> &[&str] {
+        &WORDS
+    }
+
+    fn output(&self, word: &str) -> ArtifactKind {
+        match word {
+            "dataset" => ArtifactKind::Ratings,
+            "split" => ArtifactKind::Split,
+            "pretrain" | "distill" => ArtifactKind::Model,
+            "cache_features" => ArtifactKind::Features,
+            _ => ArtifactKind::Scores,
+        }
+    }
+
+    fn read(&self, word: &str, fields: &mut Fields<'_>) -> StageSpec {
+        match word {
+            "dataset" => StageSpec::Dataset(dataset::read(fields)),
+            "split" => StageSpec::Split(split::read(fields)),
+            "pretrain" => StageSpec::Pretrain(pretrain::read(fields)),
+            "cache_features" => StageSpec::CacheFeatures(cache_features::read(fields)),
+            "distill" => StageSpec::Distill(distill::read(fields)),
+            _ => StageSpec::Evaluate(evaluate::read(fields)),
+        }
+    }
+}
+
+impl Stage for StageSpec {
+    fn kind(&self) -> &'static str {
+        self.stage().kind()
+    }
+
+    fn version(&self) -> u32 {
+        self.stage().version()
+    }
+
+    fn backend(&self, device: Device) -> Option<String> {
+        self.stage().backend(device)
+    }
+
+    fn cores(&self) -> usize {
+        self.stage().cores()
+    }
+
+    fn reads_labels(&self) -> bool {
+        self.stage().reads_labels()
+    }
+
+    fn reads_outside(&self) -> bool {
+        self.stage().reads_outside()
+    }
+
+    fn locate(&self, places: &Places) -> anyhow::Result<Located> {
+        self.stage().locate(places)
+    }
+
+    fn fetch(&self, places: &Places, talk: &Talk<'_>) -> anyhow::Result<Outside> {
+        self.stage().fetch(places, talk)
+    }
+
+    fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        self.stage().run(cx)
+    }
+}

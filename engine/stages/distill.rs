@@ -1,0 +1,88 @@
+//! `distill`: a student, trained by one of the methods. Its inputs are what that method reads: biases alone and a student from
+//! scratch depend on no teacher, whatever the manifest names.
+
+use std::fs;
+
+use talkflow_datasets::split::Part;
+use talkflow_distill::{TeacherNeeds, TeacherUpper, TeacherView};
+
+use super::{cache_features::Features, files, files::Rows, settings, training, training::Training};
+use crate::{
+    artifact::ArtifactKind,
+    fields::Fields,
+    stage::{Device, Stage, StageCx},
+};
+
+/// Its settings.
+#[derive(Clone, Debug)]
+pub struct Distill {
+    training: Training,
+    needs: TeacherNeeds,
+}
+
+/// Reads them.
+pub fn read(f: &mut Fields<'_>) -> Distill {
+    f.stage("rows", ArtifactKind::Split);
+    f.through("rows", "rows", "ratings");
+    let method = settings::method(f);
+    let needs = method.needs();
+    teacher_input(f, "teacher", ArtifactKind::Model, needs.upper_layers, method.name());
+    let features = needs.low || needs.high || needs.output;
+    teacher_input(f, "features", ArtifactKind::Features, features, method.name());
+    Distill { training: training::read(f, method), needs }
+}
+
+/// An input if the method reads it; otherwise only checked.
+fn teacher_input(f: &mut Fields<'_>, key: &str, kind: ArtifactKind, needed: bool, method: &str) {
+    let given = match needed {
+        true => f.optional_stage(key, kind),
+        false => f.unrecorded(|f| f.optional_stage(key, kind)),
+    };
+    if needed && given.is_none() && !f.has(key) {
+        let help = format!("add `{key}:` with the name of a stage that yields {kind}");
+        f.mistake(key, format!("the method `{method}` learns from a teacher and needs `{key}`"), Some(&help));
+    }
+}
+
+impl Stage for Distill {
+    fn kind(&self) -> &'static str {
+        "distill"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn backend(&self, device: Device) -> Option<String> {
+        Some(settings::backend(device))
+    }
+
+    fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        let rows = Rows::of(cx, &self.training.filter)?;
+        let test = rows.part(Part::Test);
+        for port in ["teacher", "features"] {
+            if let Some(input) = cx.inputs(port).first() {
+                files::refuse_other_data(&files::model_config(input)?, input.instance, rows.ratings_digest)?;
+                files::refuse_leak(input, &test)?;
+            }
+        }
+        let features = cx.inputs("features").first().map(Features::open).transpose()?;
+        let upper = match self.needs.upper_layers {
+            true => {
+                let input = cx.input("teacher")?;
+                let config = files::model_config(input)?;
+                Some(TeacherUpper::load(&fs::read(input.file(files::WEIGHTS)?)?, &config.model)?)
+            }
+            false => None,
+        };
+        let view = features.as_ref().map(|features| TeacherView {
+            row: &features.row,
+            low: features.low(),
+            high: features.high(),
+            output: features.output(),
+            upper: upper.as_ref(),
+        });
+        let method = self.training.config.method.name();
+        self.training.run(cx, &rows, method, view)
+    }
+}

@@ -1,0 +1,264 @@
+//! The files of artifacts as stage kinds read and write them: ratings, splits, models. One place says what each file holds.
+
+use std::{fs, path::Path, sync::Arc};
+
+use anyhow::{Context, bail};
+use arrow::{
+    array::{Array, ArrayRef, Float64Array, RecordBatch, UInt32Array},
+    datatypes::{DataType, Field, Schema},
+};
+use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use talkflow_datasets::{
+    ratings::{DATASET, ITEMS, RATINGS, Ratings, RatingsFiles, USERS},
+    split::{self, Part, SPLIT, SPLIT_SUMMARY, Split, SplitFiles},
+};
+use talkflow_distill::{Cost, Examples, Monitor, RatingModel, Trained};
+
+use super::settings::Filter;
+use crate::{
+    artifact::Digest,
+    stage::{Input, StageCx},
+};
+
+/// A model's weights.
+pub const WEIGHTS: &str = "model.safetensors";
+/// What the weights are, and what they were trained on.
+pub const CONFIG: &str = "config.json";
+/// One row an epoch.
+pub const CURVES: &str = "curves.parquet";
+/// Whether the deep path collapsed, and what the teacher understood.
+pub const MONITOR: &str = "monitor.json";
+/// The rows a model was fitted to.
+pub const TRAIN_ROWS: &str = "train_rows.parquet";
+
+/// Opens a ratings artifact.
+pub fn ratings(input: &Input<'_>) -> anyhow::Result<Ratings> {
+    let files = RatingsFiles {
+        ratings: input.file(RATINGS)?,
+        users: input.file(USERS)?,
+        items: input.file(ITEMS)?,
+        dataset: input.file(DATASET)?,
+    };
+    Ratings::open(&files).with_context(|| format!("cannot read the result of `{}`", input.instance))
+}
+
+/// Opens a split artifact and checks that it is one of `ratings`.
+pub fn split(input: &Input<'_>, ratings: &Ratings) -> anyhow::Result<Split> {
+    let files = SplitFiles { split: input.file(SPLIT)?, summary: input.file(SPLIT_SUMMARY)? };
+    let split = Split::open(&files).with_context(|| format!("cannot read the result of `{}`", input.instance))?;
+    if split.parts().len() != ratings.len() {
+        bail!("`{}` splits {} rows and the ratings have {}", input.instance, split.parts().len(), ratings.len());
+    }
+    Ok(split)
+}
+
+/// What a stage that names a split gets: the ratings, the split, and the rows it works on.
+pub struct Rows {
+    /// All ratings.
+    pub ratings: Ratings,
+    /// The part of each row.
+    pub split: Split,
+    /// The rows selected, ascending.
+    pub selected: Vec<u32>,
+    /// Digest of the ratings artifact.
+    pub ratings_digest: Digest,
+}
+
+impl Rows {
+    /// Of the ports `rows` and `ratings`.
+    pub fn of(cx: &StageCx<'_>, filter: &Filter) -> anyhow::Result<Self> {
+        let input = cx.input("ratings")?;
+        let ratings = ratings(input)?;
+        let split = split(cx.input("rows")?, &ratings)?;
+        let selected = filter.rows(&ratings)?;
+        Ok(Self { selected, split, ratings_digest: input.digest(), ratings })
+    }
+
+    /// The selected rows of a part, ascending.
+    pub fn part(&self, part: Part) -> Vec<u32> {
+        self.split.within(&self.selected, part)
+    }
+
+    /// The selected rows of a part as a training takes them.
+    pub fn examples(&self, part: Part) -> Examples {
+        examples(&self.ratings, self.part(part))
+    }
+}
+
+/// Some rows as a training takes them.
+pub fn examples(ratings: &Ratings, row: Vec<u32>) -> Examples {
+    let of = |column: &[u32]| row.iter().map(|row| column[*row as usize]).collect();
+    Examples {
+        user: of(ratings.user()),
+        item: of(ratings.item()),
+        rating: row.iter().map(|row| ratings.rating()[*row as usize]).collect(),
+        row,
+    }
+}
+
+/// `config.json` of a model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// The weights' own configuration.
+    pub model: Value,
+    /// `pretrain`, or the method of a student.
+    pub method: String,
+    /// The rows it learnt from, in words: genres, or `all`.
+    pub rows: String,
+    /// The genres it learnt from; none for all rows.
+    pub genres: Vec<String>,
+    /// The data set's name.
+    pub data: String,
+    /// Digest of the ratings that rows are counted in.
+    pub ratings: Digest,
+    /// Numbers that serving needs.
+    pub serving_parameters: u64,
+    /// Trained numbers that are dropped with training.
+    pub training_parameters: u64,
+    /// The epoch whose weights these are, from 1.
+    pub best_epoch: usize,
+    /// RMSE on validation at that epoch.
+    pub validation_rmse: f64,
+}
+
+/// A model artifact, opened.
+pub struct ModelFiles {
+    /// What it is.
+    pub config: ModelConfig,
+    /// Its monitor.
+    pub monitor: Value,
+    /// The model.
+    pub model: RatingModel,
+}
+
+/// Reads a model's `config.json`.
+pub fn model_config(input: &Input<'_>) -> anyhow::Result<ModelConfig> {
+    json(&input.file(CONFIG)?).with_context(|| format!("cannot read the model of `{}`", input.instance))
+}
+
+/// Opens a whole model.
+pub fn model(input: &Input<'_>) -> anyhow::Result<ModelFiles> {
+    let config = model_config(input)?;
+    let open = || -> anyhow::Result<ModelFiles> {
+        let weights = fs::read(input.file(WEIGHTS)?)?;
+        let model = RatingModel::load(&weights, &config.model)?;
+        Ok(ModelFiles { monitor: json(&input.file(MONITOR)?)?, model, config: config.clone() })
+    };
+    open().with_context(|| format!("cannot read the model of `{}`", input.instance))
+}
+
+/// Writes a model artifact into the draft.
+pub fn write_model(cx: &StageCx<'_>, rows: &Rows, filter: &Filter, method: &str, trained: &Trained) -> anyhow::Result<()> {
+    let Trained { model, curves, monitor, cost, best_epoch, validation_rmse } = trained;
+    let (Cost { serving, training_only, .. }, monitor): (&Cost, &Monitor) = (cost, monitor);
+    let config = ModelConfig {
+        model: model.config(),
+        method: method.to_owned(),
+        rows: filter.title(),
+        genres: filter.genres().to_vec(),
+        data: rows.ratings.summary().name.clone(),
+        ratings: rows.ratings_digest,
+        serving_parameters: *serving,
+        training_parameters: *training_only,
+        best_epoch: *best_epoch,
+        validation_rmse: *validation_rmse,
+    };
+    fs::write(cx.out.join(WEIGHTS), model.to_safetensors()?)?;
+    write_json(&cx.out.join(CONFIG), &config)?;
+    write_json(&cx.out.join(MONITOR), monitor)?;
+    let columns = curves.columns().iter();
+    let columns: Vec<(&str, ArrayRef)> =
+        columns.map(|(name, values)| (name.as_str(), Arc::new(Float64Array::from(values.clone())) as ArrayRef)).collect();
+    write_parquet(&cx.out.join(CURVES), columns)?;
+    write_rows(&cx.out.join(TRAIN_ROWS), rows.part(Part::Train))?;
+    // Whoever has the model can then say which user an index is.
+    copy(cx.input("ratings")?, &[USERS, ITEMS], cx.out)
+}
+
+/// Takes files of an input over into the draft as they are.
+pub fn copy(input: &Input<'_>, names: &[&str], out: &Path) -> anyhow::Result<()> {
+    for name in names {
+        let (from, to) = (input.file(name)?, out.join(name));
+        // Read and written, not `fs::copy`, which would copy the write protection too.
+        fs::write(&to, fs::read(&from)?).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    Ok(())
+}
+
+/// Refuses rows of a student's test that a teacher learnt from.
+pub fn refuse_leak(teacher: &Input<'_>, student_test: &[u32]) -> anyhow::Result<()> {
+    let train = read_rows(&teacher.file(TRAIN_ROWS)?)?;
+    if let Some(overlap) = split::overlap(&train, student_test) {
+        bail!(
+            "{} of the student's {} test rows were train rows of its teacher, `{}` (row {} is the first): its knowledge of them would \
+             count as the student's; make both from the same split",
+            overlap.count,
+            student_test.len(),
+            teacher.instance,
+            overlap.first
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a model of other ratings: row ids mean nothing across data sets.
+pub fn refuse_other_data(config: &ModelConfig, instance: &str, ratings: Digest) -> anyhow::Result<()> {
+    if config.ratings != ratings {
+        bail!(
+            "`{instance}` was made from other ratings ({}) than the rows used here; let both name the same data set",
+            config.data
+        );
+    }
+    Ok(())
+}
+
+/// Writes columns of one length as Parquet, the same bytes each time.
+pub fn write_parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) -> anyhow::Result<()> {
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), column.null_count() > 0)).collect();
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, column)| column).collect())?;
+    let file = fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None)?;
+    writer.write(&batch)?;
+    writer.close()?;
+    Ok(())
+}
+
+/// Reads a Parquet file in one piece.
+pub fn read_parquet(path: &Path) -> anyhow::Result<RecordBatch> {
+    let read = || -> anyhow::Result<RecordBatch> {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path)?)?;
+        let schema = reader.schema().clone();
+        let batches = reader.build()?.collect::<Result<Vec<_>, _>>()?;
+        Ok(arrow::compute::concat_batches(&schema, &batches)?)
+    };
+    read().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Writes row ids.
+pub fn write_rows(path: &Path, rows: Vec<u32>) -> anyhow::Result<()> {
+    write_parquet(path, vec![("row", Arc::new(UInt32Array::from(rows)))])
+}
+
+/// Reads row ids.
+pub fn read_rows(path: &Path) -> anyhow::Result<Vec<u32>> {
+    let batch = read_parquet(path)?;
+    let column = batch.column_by_name("row").filter(|column| *column.data_type() == DataType::UInt32);
+    let rows = column.and_then(|column| column.as_any().downcast_ref::<UInt32Array>());
+    Ok(rows.with_context(|| format!("{} has no column `row`", path.display()))?.values().to_vec())
+}
+
+/// Reads a JSON file.
+pub fn json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Writes a JSON file with a line end.
+pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,40 @@
+//! `pretrain`: a teacher, trained on the task alone.
+
+use talkflow_distill::Method;
+
+use super::{files::Rows, settings, training, training::Training};
+use crate::{
+    artifact::ArtifactKind,
+    fields::Fields,
+    stage::{Device, Stage, StageCx},
+};
+
+/// Its settings.
+#[derive(Clone, Debug)]
+pub struct Pretrain(Training);
+
+/// Reads them.
+pub fn read(f: &mut Fields<'_>) -> Pretrain {
+    f.stage("rows", ArtifactKind::Split);
+    f.through("rows", "rows", "ratings");
+    Pretrain(training::read(f, Method::Scratch))
+}
+
+impl Stage for Pretrain {
+    fn kind(&self) -> &'static str {
+        "pretrain"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn backend(&self, device: Device) -> Option<String> {
+        Some(settings::backend(device))
+    }
+
+    fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        let rows = Rows::of(cx, &self.0.filter)?;
+        self.0.run(cx, &rows, "pretrain", None)
+    }
+}

@@ -1,0 +1,304 @@
+//! The settings that trainings share, read from a manifest into the typed settings of `talkflow-distill`. Defaults are theirs:
+//! none is repeated here.
+
+use std::ops::Bound;
+
+use talkflow_datasets::ratings::Ratings;
+use talkflow_distill::{
+    Adam, Course, Decay, Distance, Distances, Feature, InteractInto, Label, Method, Mf, ModelSpec, Ncf, OneWay, Optimizer,
+    Protocol, QuestionPath, Schedule, Sgd, Talk, Tap, TrainConfig, Weights, Wide,
+};
+
+use crate::{
+    fields::{Choice, Fields},
+    stage::Device,
+};
+
+/// The numeric library and device class that trainings depend on, as keys hold it.
+pub fn backend(device: Device) -> String {
+    format!("dfdx 0.13.0, {}", device.word())
+}
+
+/// How a model is trained: all fields but the method, which the caller has.
+pub fn training(f: &mut Fields<'_>, method: Method) -> TrainConfig {
+    let d = TrainConfig::default();
+    let model = match method {
+        // Biases alone: what the deep path would be is checked, and is no part of the key.
+        Method::BiasOnly => f.unrecorded(model),
+        _ => model(f),
+    };
+    let wide = model.wide().clone();
+    let model = if matches!(method, Method::BiasOnly) { ModelSpec::Bias(wide) } else { model };
+    let optimizer = optimizer(f);
+    let schedule = schedule(f);
+    let batch = size(f, "batch", d.batch);
+    let (epochs, patience) = f.section("stop", |f| {
+        let epochs = size(f, "epochs", d.epochs);
+        let patience = f.int("patience", Some(d.patience.unwrap_or(0) as u64), 0..=LARGEST as u64);
+        (epochs, usize::try_from(patience).ok().filter(|patience| *patience > 0))
+    });
+    let clip = f.optional_float("clip", above_zero());
+    let seed = f.int("seed", Some(d.seed), ..);
+    let config = TrainConfig { model, method, optimizer, schedule, batch, epochs, patience, clip, seed };
+    if let Err(error) = config.check(None) {
+        f.mistake("method", error.to_string(), None);
+    }
+    config
+}
+
+/// The words for methods, in the order of tables.
+pub const METHODS: [&str; 6] = ["bias_only", "scratch", "label", "feature", "one_way", "talk"];
+
+/// `method`: one of [`METHODS`] with its settings.
+pub fn method(f: &mut Fields<'_>) -> Method {
+    f.variant("method", &METHODS, None, |word, f| match word {
+        "scratch" => Method::Scratch,
+        "label" => {
+            let d = Label::default();
+            Method::Label(Label { weight: f.float("weight", Some(d.weight), above_zero()), warm_up: warm_up(f, d.warm_up) })
+        }
+        "feature" => {
+            let d = Feature::default();
+            Method::Feature(Feature {
+                weight: f.float("weight", Some(d.weight), above_zero()),
+                distance: f.choice("distance", Some(d.distance)),
+                projector_hidden: optional_size(f, "projector_hidden"),
+                warm_up: warm_up(f, d.warm_up),
+            })
+        }
+        "one_way" => {
+            let d = OneWay::default();
+            Method::OneWay(OneWay {
+                weight: f.float("weight", Some(d.weight), above_zero()),
+                distance: f.choice("distance", Some(d.distance)),
+                into: f.choice("into", Some(d.into)),
+                message_dim: size(f, "message_dim", d.message_dim),
+                module_hidden: optional_size(f, "module_hidden"),
+                widened: f.bool("widened", Some(d.widened)),
+                warm_up: warm_up(f, d.warm_up),
+            })
+        }
+        "talk" => Method::Talk(talk(f)),
+        _ => Method::BiasOnly,
+    })
+}
+
+fn talk(f: &mut Fields<'_>) -> Talk {
+    let d = Talk::default();
+    Talk {
+        protocol: f.choice("protocol", Some(d.protocol)),
+        rounds: f.count("rounds", Some(d.rounds), 0..=64),
+        message_dim: size(f, "message_dim", d.message_dim),
+        module_hidden: optional_size(f, "module_hidden"),
+        weights: f.section("weights", |f| {
+            let d = Weights::default();
+            let mut weight = |key, default| f.float(key, Some(default), 0.0..);
+            Weights {
+                interact: weight("interact", d.interact),
+                message: weight("message", d.message),
+                state: weight("state", d.state),
+                student_state: weight("student_state", d.student_state),
+                label: weight("label", d.label),
+            }
+        }),
+        distances: f.section("distances", |f| {
+            let d = Distances::default();
+            Distances {
+                interact: f.choice("interact", Some(d.interact)),
+                message: f.choice("message", Some(d.message)),
+                state: f.choice("state", Some(d.state)),
+                student_state: f.choice("student_state", Some(d.student_state)),
+            }
+        }),
+        question_path: f.choice("question_path", Some(d.question_path)),
+        interact_into: f.choice("interact_into", Some(d.interact_into)),
+        student_state_into: f.choice("student_state_into", Some(d.student_state_into)),
+        warm_up: warm_up(f, d.warm_up),
+    }
+}
+
+fn warm_up(f: &mut Fields<'_>, default: f64) -> f64 {
+    f.float("warm_up", Some(default), 0.0..)
+}
+
+fn optional_size(f: &mut Fields<'_>, key: &str) -> Option<usize> {
+    f.optional_int(key, 1..=LARGEST as u64).and_then(|size| usize::try_from(size).ok())
+}
+
+impl Choice for Distance {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("mse", Self::Mse),
+        ("mse_frozen_std", Self::MseFrozenStd),
+        ("corr", Self::Corr),
+        ("cosine", Self::Cosine),
+        ("layernorm_mse", Self::LayernormMse),
+    ];
+}
+
+impl Choice for Tap {
+    const WORDS: &'static [(&'static str, Self)] = &[("low", Self::Low), ("high", Self::High)];
+}
+
+impl Choice for Protocol {
+    const WORDS: &'static [(&'static str, Self)] = &[("circular", Self::Circular), ("ask_answer", Self::AskAnswer)];
+}
+
+impl Choice for QuestionPath {
+    const WORDS: &'static [(&'static str, Self)] = &[("open", Self::Open), ("stop", Self::Stop)];
+}
+
+impl Choice for InteractInto {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("both", Self::Both), ("student", Self::Student), ("modules", Self::Modules)];
+}
+
+/// Which rows a stage works on: all, or those whose item has one of some genres.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    genres: Vec<String>,
+}
+
+/// `where`: `{ genre: Western }` or `{ genres: [Western, Drama] }`.
+pub fn filter(f: &mut Fields<'_>) -> Filter {
+    let genres = f.optional_section("where", |f| match f.has("genre") {
+        true => {
+            if f.has("genres") {
+                f.mistake("genres", "`genre` and `genres` say the same twice", Some("keep one of them"));
+                f.unrecorded(|f| drop(f.texts("genres", Some(&[]))));
+            }
+            vec![f.text("genre", None)]
+        }
+        false => f.texts("genres", None),
+    });
+    Filter { genres: genres.unwrap_or_default() }
+}
+
+impl Filter {
+    /// The rows whose item has one of these genres; all where there are none.
+    pub fn of(genres: Vec<String>) -> Self {
+        Self { genres }
+    }
+
+    /// The rows, ascending.
+    ///
+    /// # Errors
+    /// Where the data set has no such genre.
+    pub fn rows(&self, ratings: &Ratings) -> anyhow::Result<Vec<u32>> {
+        if self.genres.is_empty() {
+            return Ok((0..u32::try_from(ratings.len())?).collect());
+        }
+        let mut rows = Vec::new();
+        for genre in &self.genres {
+            rows.extend(ratings.rows_of_genre(genre)?);
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        Ok(rows)
+    }
+
+    /// The genres; none for all rows.
+    pub fn genres(&self) -> &[String] {
+        &self.genres
+    }
+
+    /// What it selects, for people.
+    pub fn title(&self) -> String {
+        if self.genres.is_empty() { "all".to_owned() } else { self.genres.join("+") }
+    }
+}
+
+/// `model`: `{ ncf: {...} }` or `{ mf: {...} }`.
+pub fn model(f: &mut Fields<'_>) -> ModelSpec {
+    f.variant("model", &["ncf", "mf"], None, |word, f| match word {
+        "mf" => {
+            let d = Mf::default();
+            ModelSpec::Mf(Mf {
+                embedding: size(f, "embedding", d.embedding),
+                embedding_sd: f.float("embedding_sd", Some(d.embedding_sd), above_zero()),
+                wide: wide(f),
+            })
+        }
+        _ => {
+            let d = Ncf::default();
+            ModelSpec::Ncf(Ncf {
+                embedding: size(f, "embedding", d.embedding),
+                hidden: sizes(f, "hidden", &d.hidden),
+                dropout: f.float("dropout", Some(d.dropout), 0.0..1.0),
+                embedding_sd: f.float("embedding_sd", Some(d.embedding_sd), above_zero()),
+                wide: wide(f),
+            })
+        }
+    })
+}
+
+/// `damping`, which models share.
+pub fn wide(f: &mut Fields<'_>) -> Wide {
+    Wide { damping: f.optional_float("damping", 0.0..) }
+}
+
+/// `optimizer`: `{ adam: {...} }` or `{ sgd: {...} }`.
+pub fn optimizer(f: &mut Fields<'_>) -> Optimizer {
+    f.variant("optimizer", &["adam", "sgd"], Some("adam"), |word, f| match word {
+        "sgd" => {
+            let d = Sgd::default();
+            Optimizer::Sgd(Sgd {
+                rate: f.float("rate", Some(d.rate), above_zero()),
+                momentum: f.float("momentum", Some(d.momentum), 0.0..1.0),
+                decay: decay(f),
+            })
+        }
+        _ => {
+            let d = Adam::default();
+            Optimizer::Adam(Adam {
+                rate: f.float("rate", Some(d.rate), above_zero()),
+                betas: f.section("betas", |f| {
+                    (f.float("first", Some(d.betas.0), 0.0..1.0), f.float("second", Some(d.betas.1), 0.0..1.0))
+                }),
+                eps: f.float("eps", Some(d.eps), above_zero()),
+                decay: decay(f),
+            })
+        }
+    })
+}
+
+fn decay(f: &mut Fields<'_>) -> Decay {
+    let d = Decay::default();
+    f.section("decay", |f| Decay {
+        weights: f.float("weights", Some(d.weights), 0.0..),
+        embeddings: f.float("embeddings", Some(d.embeddings), 0.0..),
+        bias_terms: f.float("bias_terms", Some(d.bias_terms), 0.0..),
+    })
+}
+
+/// `schedule`: how the learning rate changes.
+pub fn schedule(f: &mut Fields<'_>) -> Schedule {
+    let d = Schedule::default();
+    f.section("schedule", |f| Schedule {
+        warm_up: f.float("warm_up", Some(d.warm_up), 0.0..),
+        course: f.variant("course", &["constant", "cosine", "step", "exponential"], Some("constant"), |word, f| match word {
+            "cosine" => Course::Cosine { floor: f.float("floor", Some(0.0), 0.0..=1.0) },
+            "step" => Course::Step { every: size(f, "every", 10), factor: f.float("factor", Some(0.1), 1e-12..=1.0) },
+            "exponential" => Course::Exponential { factor: f.float("factor", Some(0.95), 1e-12..=1.0) },
+            _ => Course::Constant,
+        }),
+    })
+}
+
+/// A width or a count: at least 1.
+pub fn size(f: &mut Fields<'_>, key: &str, default: usize) -> usize {
+    f.count(key, Some(default), 1..=LARGEST)
+}
+
+fn sizes(f: &mut Fields<'_>, key: &str, default: &[usize]) -> Vec<usize> {
+    let default: Vec<u64> = default.iter().map(|width| *width as u64).collect();
+    let read = f.ints(key, Some(&default), 1..=LARGEST as u64);
+    read.into_iter().map(|width| usize::try_from(width).unwrap_or(LARGEST)).collect()
+}
+
+/// The numbers above 0.
+pub fn above_zero() -> (Bound<f64>, Bound<f64>) {
+    (Bound::Excluded(0.0), Bound::Unbounded)
+}
+
+/// No width, batch or number of epochs is larger: beyond it, a typing mistake is likelier than a wish.
+pub const LARGEST: usize = 1 << 20;

@@ -1,0 +1,114 @@
+//! `split`: which row is for training, validation or test; an artifact of its own.
+
+use std::path::PathBuf;
+
+use talkflow_datasets::{
+    ColumnNames,
+    split::{Fractions, ImportedFiles, Split as Parts, SplitSpec},
+};
+
+use super::files;
+use crate::{
+    artifact::ArtifactKind,
+    fields::Fields,
+    stage::{Device, Stage, StageCx},
+};
+
+/// Its settings.
+#[derive(Clone, Debug)]
+pub struct Split {
+    spec: SplitSpec,
+    seed: u64,
+}
+
+/// Reads them.
+pub fn read(f: &mut Fields<'_>) -> Split {
+    f.stage("rows", ArtifactKind::Ratings);
+    let spec = f.variant("by", &["rating", "user", "time", "files", "parts"], Some("rating"), |word, f| match word {
+        "user" => By::User,
+        "time" => By::Time,
+        "files" => By::Files(imported(f)),
+        "parts" => By::Parts(f.file("file").unwrap_or_default()),
+        _ => By::Rating,
+    });
+    let drawn = matches!(spec, By::Rating | By::User | By::Time);
+    let spec = match spec {
+        By::Files(files) => SplitSpec::Files(files),
+        By::Parts(file) => SplitSpec::Rows(file),
+        By::Rating => SplitSpec::ByRating(fractions(f)),
+        By::User => SplitSpec::ByUser(fractions(f)),
+        By::Time => SplitSpec::ByTime(fractions(f)),
+    };
+    if !drawn && f.has("fractions") {
+        f.mistake("fractions", "an imported split has the parts of its files", Some("remove `fractions`"));
+        f.unrecorded(fractions);
+    }
+    Split { spec, seed: f.int("seed", Some(1), ..) }
+}
+
+enum By {
+    Rating,
+    User,
+    Time,
+    Files(ImportedFiles),
+    Parts(PathBuf),
+}
+
+fn fractions(f: &mut Fields<'_>) -> Fractions {
+    let fractions = f.section("fractions", |f| {
+        let mut share = |key, default| f.float(key, Some(default), 0.0..=1.0);
+        (share("train", 0.8), share("validation", 0.1), share("test", 0.1))
+    });
+    Fractions::new(fractions.0, fractions.1, fractions.2).unwrap_or_else(|error| {
+        f.mistake("fractions", error.to_string(), None);
+        Fractions { train: 0.8, validation: 0.1, test: 0.1 }
+    })
+}
+
+fn imported(f: &mut Fields<'_>) -> ImportedFiles {
+    let train = f.file("train").unwrap_or_default();
+    let validation = f.optional_file("validation");
+    let test = f.file("test").unwrap_or_default();
+    let validation_fraction = match validation {
+        Some(_) => 0.0,
+        None => f.float("validation_fraction", Some(0.1), 0.0..1.0),
+    };
+    let columns = f.optional_section("columns", columns);
+    ImportedFiles { train, validation, test, validation_fraction, columns }
+}
+
+/// Names of columns, which ratings files and imported splits share.
+pub fn columns(f: &mut Fields<'_>) -> ColumnNames {
+    let d = ColumnNames::default();
+    ColumnNames {
+        user: f.text("user", Some(&d.user)),
+        item: f.text("item", Some(&d.item)),
+        rating: f.text("rating", Some(&d.rating)),
+        timestamp: f.optional_text("timestamp"),
+    }
+}
+
+impl Stage for Split {
+    fn kind(&self) -> &'static str {
+        "split"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn backend(&self, _device: Device) -> Option<String> {
+        None
+    }
+
+    fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        let ratings = files::ratings(cx.input("rows")?)?;
+        let split = Parts::make(&ratings, &self.spec, self.seed)?;
+        split.write(cx.out)?;
+        let counts = split.summary().counts;
+        cx.metric("train", counts.train);
+        cx.metric("validation", counts.validation);
+        cx.metric("test", counts.test);
+        Ok(())
+    }
+}

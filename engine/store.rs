@@ -1,0 +1,343 @@
+//! The artifact store on disk. Two tables carry it: `actions/` holds a record for each key, `blobs/` holds file contents by
+//! digest. Everything is written under `tmp/` on the same file system and renamed into place, the record last, so a process
+//! killed at any moment leaves rubbish in `tmp/` and nothing else. Knows keys and artifacts; not what stages are.
+//!
+//! ```text
+//! format                 version of this layout
+//! lock                   shared by every run, taken alone by garbage collection
+//! actions/ab/KEY.json    what was made under a key: files, metrics, fingerprint, provenance
+//! blobs/ab/DIGEST        file contents, read-only
+//! latest/MANIFEST.jsonl  the last key of each stage instance, appended: what `why` compares with
+//! leases/KEY             locked by whoever makes KEY just now
+//! partial/KEY/           checkpoints of an unfinished training
+//! runs/ID/               a run's events and its resolved manifest
+//! tmp/                   drafts
+//! files.json             digests of files outside the store, by their stat
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    artifact::{Artifact, Digest},
+    key::{ActionKey, Fingerprint},
+};
+
+mod draft;
+mod garbage;
+mod latest;
+mod lease;
+mod outside;
+mod verify;
+
+pub use draft::{Draft, Published};
+pub use garbage::{Collected, Keep};
+pub use latest::Latest;
+pub use lease::Lease;
+pub use outside::OutsideFiles;
+pub use verify::Damage;
+
+/// The version of the layout above and of a key's canonical form.
+pub const FORMAT: &str = "1";
+
+/// A store that cannot be used: exit code 3.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("the store could not {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Made by another version of talkflow.
+    #[error("{} holds a store of format {found}, this talkflow reads format {FORMAT}: use another folder (--store) or the talkflow that made it", path.display())]
+    Format {
+        /// The store's root.
+        path: PathBuf,
+        /// What its `format` file says.
+        found: String,
+    },
+    /// Not a store, and not empty either.
+    #[error("{} is not a talkflow store and is not empty: name another folder with --store", path.display())]
+    NotAStore {
+        /// The folder named.
+        path: PathBuf,
+    },
+    /// Garbage collection needs the store to itself.
+    #[error("another talkflow process is using {}: collect garbage when it has ended", path.display())]
+    InUse {
+        /// The store's root.
+        path: PathBuf,
+    },
+}
+
+impl StoreError {
+    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+}
+
+/// What the store knows about one key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// What it is filed under.
+    pub key: ActionKey,
+    /// The instance that made it, as its manifest named it: for people only.
+    pub instance: String,
+    /// The stage kind.
+    pub kind: String,
+    /// The files made.
+    pub files: Artifact,
+    /// Numbers about the result, in the order the stage gave them.
+    pub metrics: Map<String, Value>,
+    /// Sentences that belong to the result, such as where data came from.
+    pub notes: Vec<String>,
+    /// What the key was made from.
+    pub fingerprint: Fingerprint,
+    /// Where and how it was made: nothing here enters a key.
+    pub provenance: Provenance,
+}
+
+/// Circumstances of a stage's run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The version of talkflow.
+    pub talkflow: String,
+    /// Seconds since 1970 when the stage started.
+    pub started: u64,
+    /// Wall seconds it took.
+    pub seconds: f64,
+    /// Cores it was given.
+    pub cores: usize,
+    /// The run it was made in.
+    pub run: String,
+}
+
+/// An opened store. Cheap to share between threads.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    serial: AtomicU64,
+    /// Held, shared, for as long as the process uses the store.
+    _in_use: fs::File,
+}
+
+impl Store {
+    /// Opens the store in `root`, making it where there is none.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written, holds another format, or holds something else.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let format = root.join("format");
+        match fs::read_to_string(&format) {
+            Ok(found) if found.trim() == FORMAT => {}
+            Ok(found) => return Err(StoreError::Format { path: root.to_owned(), found: found.trim().to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(root)?,
+            Err(error) => return Err(StoreError::io("read", &format)(error)),
+        }
+        let root = root.canonicalize().map_err(StoreError::io("find", root))?;
+        let lock = root.join("lock");
+        let in_use = open_lock(&lock)?;
+        // Alone here: what lies in tmp/ was left by processes that were killed.
+        if in_use.try_lock().is_ok() {
+            empty(&root.join("tmp"))?;
+            in_use.unlock().map_err(StoreError::io("unlock", &lock))?;
+        }
+        in_use.lock_shared().map_err(StoreError::io("lock", &lock))?;
+        Ok(Self { root, serial: AtomicU64::new(0), _in_use: in_use })
+    }
+
+    fn create(root: &Path) -> Result<(), StoreError> {
+        let make = |path: &Path| fs::create_dir_all(path).map_err(StoreError::io("make", path));
+        make(root)?;
+        let ours = |name: &std::ffi::OsStr| FOLDERS.iter().chain(&FILES).any(|known| name == *known);
+        for entry in fs::read_dir(root).map_err(StoreError::io("read", root))? {
+            if !ours(&entry.map_err(StoreError::io("read", root))?.file_name()) {
+                return Err(StoreError::NotAStore { path: root.to_owned() });
+            }
+        }
+        FOLDERS.iter().try_for_each(|folder| make(&root.join(folder)))?;
+        let write = |name: &str, text: &str| {
+            let path = root.join(name);
+            fs::write(&path, text).map_err(StoreError::io("write", &path))
+        };
+        write(".gitignore", "*\n")?;
+        write("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n# made by talkflow\n")?;
+        // Another process may be at the same: the format file comes last, whole, by a rename.
+        let draft = root.join("tmp").join(format!("format-{}", std::process::id()));
+        fs::write(&draft, format!("{FORMAT}\n")).map_err(StoreError::io("write", &draft))?;
+        fs::rename(&draft, root.join("format")).map_err(StoreError::io("write", &root.join("format")))
+    }
+
+    /// Where it lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The record of a key, if its files are there too. `Err(Lost)` inside tells what is missing.
+    ///
+    /// # Errors
+    /// Where the disk cannot be read.
+    pub fn lookup(&self, key: &ActionKey) -> Result<Lookup, StoreError> {
+        let path = self.record_path(key);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lookup::Unknown),
+            Err(error) => return Err(StoreError::io("read", &path)(error)),
+        };
+        let Ok(record) = serde_json::from_slice::<Record>(&text) else {
+            return Ok(Lookup::Lost("its record".to_owned()));
+        };
+        // A record says what it was made from: if that does not give this key, it is damaged.
+        if record.fingerprint.key() != *key {
+            return Ok(Lookup::Lost("its record".to_owned()));
+        }
+        for (name, entry) in &record.files.0 {
+            let whole = fs::metadata(self.blob(&entry.digest)).is_ok_and(|meta| meta.len() == entry.size);
+            if !whole {
+                return Ok(Lookup::Lost(format!("`{name}`")));
+            }
+        }
+        Ok(Lookup::Found(Box::new(record)))
+    }
+
+    /// Where the contents with this digest lie, whether or not they are there.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.sharded("blobs", &digest.to_string(), "")
+    }
+
+    /// Every record in the store, in the order of their keys; damaged ones are left out (`verify` names them).
+    ///
+    /// # Errors
+    /// Where the disk cannot be read.
+    pub fn records(&self) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        for path in self.shards("actions")? {
+            let text = fs::read(&path).map_err(StoreError::io("read", &path))?;
+            records.extend(serde_json::from_slice::<Record>(&text).ok());
+        }
+        Ok(records)
+    }
+
+    /// Where checkpoints of the stage under this key go. Not made here; kept until the result is published.
+    pub fn partial(&self, key: &ActionKey) -> PathBuf {
+        self.root.join("partial").join(key.to_string())
+    }
+
+    /// A new folder for the events of a run called `id`.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn run_folder(&self, id: &str) -> Result<PathBuf, StoreError> {
+        let path = self.root.join("runs").join(id);
+        fs::create_dir_all(&path).map_err(StoreError::io("make", &path))?;
+        Ok(path)
+    }
+
+    /// Where runs keep their events.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    fn record_path(&self, key: &ActionKey) -> PathBuf {
+        self.sharded("actions", &key.to_string(), ".json")
+    }
+
+    fn sharded(&self, table: &str, name: &str, suffix: &str) -> PathBuf {
+        self.root.join(table).join(&name[..2]).join(format!("{name}{suffix}"))
+    }
+
+    /// All files of a table, sorted.
+    fn shards(&self, table: &str) -> Result<Vec<PathBuf>, StoreError> {
+        let mut files = Vec::new();
+        for shard in list(&self.root.join(table))? {
+            files.extend(list(&shard)?);
+        }
+        files.retain(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.len() >= 64));
+        Ok(files)
+    }
+
+    /// A name in `tmp/` that no other process or thread uses.
+    fn temporary(&self) -> PathBuf {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        self.root.join("tmp").join(format!("{}-{serial}", std::process::id()))
+    }
+
+    /// Writes a small file whole: aside, synced, then renamed into place.
+    fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let draft = self.temporary();
+        let write = || -> io::Result<()> {
+            fs::write(&draft, bytes)?;
+            fs::File::open(&draft)?.sync_all()?;
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::rename(&draft, path)?;
+            sync_folder_of(path)
+        };
+        write().map_err(StoreError::io("write", path))
+    }
+}
+
+/// What a key leads to.
+#[derive(Debug)]
+pub enum Lookup {
+    /// A result, all of it there.
+    Found(Box<Record>),
+    /// Nothing.
+    Unknown,
+    /// A result of which this is missing.
+    Lost(String),
+}
+
+const FOLDERS: [&str; 7] = ["actions", "blobs", "latest", "leases", "partial", "runs", "tmp"];
+const FILES: [&str; 5] = ["format", "lock", "files.json", ".gitignore", "CACHEDIR.TAG"];
+
+fn open_lock(path: &Path) -> Result<fs::File, StoreError> {
+    let open = fs::File::options().create(true).truncate(false).read(true).write(true).open(path);
+    open.map_err(StoreError::io("open", path))
+}
+
+/// What lies in a folder, sorted; nothing where there is none.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("read", folder)(error)),
+    };
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<_>>().map_err(StoreError::io("read", folder))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Removes what lies in a folder.
+fn empty(folder: &Path) -> Result<(), StoreError> {
+    for path in list(folder)? {
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("remove", &path)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes a rename survive a power cut.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}

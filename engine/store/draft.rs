@@ -1,0 +1,100 @@
+//! Publication: a folder under `tmp/` becomes blobs and, last of all, a record. Until that rename nothing is visible.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use rayon::prelude::*;
+
+use super::{Lookup, Record, Store, StoreError, sync_folder_of};
+use crate::artifact::{Artifact, Digest, FileEntry};
+
+/// A folder a stage writes into. Dropped without publication, it is removed.
+#[derive(Debug)]
+pub struct Draft {
+    folder: PathBuf,
+}
+
+impl Draft {
+    /// Where to write; plain files only.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Best effort: what stays is cleared by the next process that opens the store alone.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// How a publication went.
+#[derive(Debug)]
+pub struct Published {
+    /// What the store now holds under the key.
+    pub record: Record,
+    /// The digest just made, where an earlier result of the same key differs from it. The earlier one stands.
+    pub conflict: Option<Digest>,
+}
+
+impl Store {
+    /// A new, empty draft.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made.
+    pub fn draft(&self) -> Result<Draft, StoreError> {
+        let folder = self.temporary();
+        fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
+        Ok(Draft { folder })
+    }
+
+    /// Moves a draft's files into the store and files `record` (whose `files` are filled in here) under its key. The first
+    /// result of a key stays: a differing second one is kept as blobs and reported, not swapped in.
+    ///
+    /// # Errors
+    /// Where the disk refuses, or the draft holds anything but plain files.
+    pub fn publish(&self, draft: Draft, mut record: Record) -> Result<Published, StoreError> {
+        let files = super::list(&draft.folder)?;
+        let entries: Result<Vec<_>, StoreError> = files.par_iter().map(|path| self.keep(path)).collect();
+        record.files = Artifact(entries?.into_iter().collect());
+        if let Lookup::Found(first) = self.lookup(&record.key)? {
+            let second = record.files.digest();
+            let conflict = (first.files.digest() != second).then_some(second);
+            return Ok(Published { record: *first, conflict });
+        }
+        let text = serde_json::to_vec_pretty(&record).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e));
+        let path = self.record_path(&record.key);
+        self.write_whole(&path, &text.map_err(StoreError::io("write", &path))?)?;
+        let partial = self.partial(&record.key);
+        match fs::remove_dir_all(&partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("remove", &partial)(error)),
+            _ => Ok(Published { record, conflict: None }),
+        }
+    }
+
+    /// Makes one file a blob: synced, hashed, read-only, renamed.
+    fn keep(&self, path: &Path) -> Result<(String, FileEntry), StoreError> {
+        let keep = || -> io::Result<(String, FileEntry)> {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let meta = fs::symlink_metadata(path)?;
+            let Some(name) = name.filter(|_| meta.is_file()) else {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "an artifact holds plain files with UTF-8 names only"));
+            };
+            fs::File::open(path)?.sync_all()?;
+            let digest = Digest::of_file(path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o444))?;
+            let blob = self.blob(&digest);
+            if let Some(shard) = blob.parent() {
+                fs::create_dir_all(shard)?;
+            }
+            // Over an existing blob too: the bytes are the same, or the old ones were damaged.
+            fs::rename(path, &blob)?;
+            sync_folder_of(&blob)?;
+            Ok((name.to_owned(), FileEntry { digest, size: meta.len() }))
+        };
+        keep().map_err(StoreError::io("keep", path))
+    }
+}

@@ -1,0 +1,112 @@
+//! Digests of files outside the store, remembered by their stat (device, inode, size, modification and change time), so that
+//! a large source is read once. A file touched within the last two seconds is read again: its stat may not have moved yet.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError};
+use crate::artifact::Digest;
+
+const SETTLED_SECONDS: i64 = 2;
+
+/// The remembered digests.
+#[derive(Debug)]
+pub struct OutsideFiles {
+    path: PathBuf,
+    paranoid: bool,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    entries: BTreeMap<PathBuf, Entry>,
+    changed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    stat: [i64; 7],
+    digest: Digest,
+}
+
+impl Store {
+    /// Loads what is remembered. `paranoid` reads every file anew.
+    pub fn outside_files(&self, paranoid: bool) -> OutsideFiles {
+        let path = self.root.join("files.json");
+        // Only a cache: unreadable is the same as empty.
+        let entries = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        OutsideFiles { path, paranoid, known: Mutex::new(Known { entries, changed: false }) }
+    }
+
+    /// Keeps what was learnt for the next process.
+    ///
+    /// # Errors
+    /// Where the disk cannot be written.
+    pub fn remember(&self, files: &OutsideFiles) -> Result<(), StoreError> {
+        let known = files.lock();
+        if !known.changed {
+            return Ok(());
+        }
+        let text = serde_json::to_vec(&known.entries).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e));
+        self.write_whole(&files.path, &text.map_err(StoreError::io("write", &files.path))?)
+    }
+}
+
+impl OutsideFiles {
+    /// The digest of a file's contents as they are now.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn digest(&self, file: &Path) -> io::Result<Digest> {
+        let path = file.canonicalize()?;
+        let before = stat(&path)?;
+        if let Some(entry) = self.lock().entries.get(&path)
+            && entry.stat == before
+            && !self.paranoid
+        {
+            return Ok(entry.digest);
+        }
+        let digest = Digest::of_file(&path)?;
+        // Written to while it was read, or just before: true of the bytes read, not to be remembered.
+        let settled = now().saturating_sub(before[3].max(before[5])) >= SETTLED_SECONDS && stat(&path)? == before;
+        let mut known = self.lock();
+        known.changed = true;
+        match settled {
+            true => known.entries.insert(path, Entry { stat: before, digest }),
+            false => known.entries.remove(&path),
+        };
+        Ok(digest)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        // Each change to the map is one call: it is whole even where another thread panicked.
+        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn stat(path: &Path) -> io::Result<[i64; 7]> {
+    let meta = fs::metadata(path)?;
+    let fixed = |value: u64| i64::from_ne_bytes(value.to_ne_bytes());
+    Ok([
+        fixed(meta.dev()),
+        fixed(meta.ino()),
+        fixed(meta.size()),
+        meta.mtime(),
+        meta.mtime_nsec(),
+        meta.ctime(),
+        meta.ctime_nsec(),
+    ])
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

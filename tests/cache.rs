@@ -1,0 +1,119 @@
+//! What runs again, and what does not.
+
+use serde_json::Value;
+
+use crate::space::{METHODS, Space, small};
+
+fn ran(document: &Value) -> Vec<String> {
+    let stages = document["stages"].as_array().unwrap().iter();
+    stages.filter(|stage| stage["state"] == "ran").map(|stage| stage["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_parameter_reruns_only_what_reads_it() {
+    let space = Space::with(&small(METHODS));
+    space.document(&[]);
+    let changed = ["--set", "talk.weights.interact=0.3"];
+    let document = space.document(&changed);
+    assert_eq!(ran(&document), ["student[genre=Drama,method=talk]", "student[genre=Comedy,method=talk]", "scores"]);
+    let reason = document["stages"].as_array().unwrap().iter().find(|s| s["state"] == "ran").unwrap()["reason"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(reason, "method.talk.weights.interact: 0.1 -> 0.3");
+    space.nothing_to_do(&changed);
+    // Setting it back needs no work at all.
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn comments_names_and_the_order_of_keys_change_nothing() {
+    let space = Space::with(&small(METHODS));
+    space.document(&[]);
+    let text = small(METHODS)
+        .replace("name: small", "name: small # a comment")
+        .replace("    matrix:\n      genre: [Drama, Comedy]\n", "    matrix:\n")
+        .replace(
+            &format!("      method: {{ {METHODS} }}\n"),
+            &format!("      method: {{ {METHODS} }}\n      genre: [Comedy, Drama]\n"),
+        )
+        .replace("{ rounds: 1, message_dim: 4,", "{ message_dim: 4, rounds: 1,");
+    assert_ne!(text, small(METHODS));
+    space.write("m.yaml", &text);
+    space.nothing_to_do(&[]);
+    // Another name for a stage, and another for the manifest.
+    space.write(
+        "m.yaml",
+        &small(METHODS)
+            .replace("teacher", "expert")
+            .replace("expert:", "teacher:")
+            .replace("  teacher:\n    pre", "  expert:\n    pre"),
+    );
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn an_output_that_stays_the_same_leaves_what_follows_alone() {
+    let manifest = "talkflow: 1\nname: own\nstages:\n  ratings:\n    dataset: { file: r.csv }\n  split:\n    split: { rows: ratings, seed: 1 }\n";
+    let space = Space::with(manifest);
+    let rows: String = (0..60).map(|n| format!("{},{},{}\n", n / 6, n % 11, 1 + n % 5)).collect();
+    space.write("r.csv", &format!("user,item,rating\n{rows}"));
+    space.document(&[]);
+    // The same ratings, written differently.
+    space.write("r.csv", &format!("user,item,rating\n{}", rows.replace('\n', "\r\n")));
+    assert_eq!(ran(&space.document(&[])), ["ratings"]);
+    space.write("r.csv", &format!("user,item,rating\n{rows}99,1,5\n"));
+    assert_eq!(ran(&space.document(&[])), ["ratings", "split"]);
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn force_runs_again_and_the_stored_result_stands() {
+    let space = Space::with(&small("bias_only: bias_only"));
+    space.document(&[]);
+    let before = space.results();
+    let document = space.document(&["--force", "teacher"]);
+    assert_eq!(ran(&document), ["teacher"]);
+    assert_eq!(space.results(), before);
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn a_lost_or_damaged_file_is_made_again() {
+    let space = Space::with(&small("bias_only: bias_only"));
+    space.document(&[]);
+    let before = space.results();
+    let blob = |digest: &str| space.path(&format!(".talkflow/blobs/{}/{digest}", &digest[..2]));
+    let split = &before.iter().find(|(stage, file, _)| stage == "split" && file == "split.parquet").unwrap().2;
+    std::fs::remove_file(blob(split)).unwrap();
+    let document = space.document(&[]);
+    assert_eq!(ran(&document), ["split"]);
+    // A flipped bit is not seen by a run, which trusts read-only files, and is seen by `verify`.
+    let path = blob(split);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[40] ^= 1;
+    let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+    #[expect(clippy::permissions_set_readonly_false, reason = "the test damages a file that belongs to it")]
+    permissions.set_readonly(false);
+    std::fs::set_permissions(&path, permissions).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    space.run(&["store", "verify"]).code(3).says("changed");
+    assert_eq!(ran(&space.document(&[])), ["split"]);
+    assert_eq!(space.results(), before);
+    space.run(&["store", "verify"]).ok().says("all whole");
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn collecting_garbage_keeps_the_last_results() {
+    let space = Space::with(&small("bias_only: bias_only, scratch: scratch"));
+    space.document(&[]);
+    space.document(&["--set", "seed=2"]);
+    let dry = space.run(&["store", "gc", "--dry-run", "--format", "json"]).ok().json();
+    assert!(dry["records"].as_u64().unwrap() > 0, "{dry}");
+    let collected = space.run(&["store", "gc", "--format", "json"]).ok().json();
+    assert_eq!(dry, collected);
+    space.nothing_to_do(&["--set", "seed=2"]);
+    assert!(!ran(&space.document(&[])).is_empty());
+    space.nothing_to_do(&[]);
+}

@@ -1,0 +1,125 @@
+//! The commands beside `run`.
+
+use crate::space::{METHODS, Space, small};
+
+#[test]
+fn plan_says_what_would_run_and_why() {
+    let space = Space::with(&small(METHODS));
+    space.run(&["plan", "m.yaml"]).ok().says("run  ratings  (first run)").says("unknown  split  (depends on `ratings`)");
+    space.document(&[]);
+    space.run(&["plan", "m.yaml"]).ok().says("0 to run, 11 cached");
+    let plan = space.run(&["plan", "m.yaml", "--set", "talk.rounds=2"]).ok();
+    let plan =
+        plan.says("student[genre=Drama,method=talk]  (method.talk.rounds: 1 -> 2)").says("2 to run, 1 depend on those, 8 cached");
+    assert!(!plan.stdout.contains("run  teacher"), "{}", plan.stdout);
+    let json = space.run(&["plan", "m.yaml", "--set", "talk.rounds=2", "--format", "json"]).ok().json();
+    assert_eq!((&json["run"], &json["unknown"], &json["cached"]), (&2.into(), &1.into(), &8.into()));
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn why_shows_each_part_of_the_key_that_differs_and_the_first_cause() {
+    let space = Space::with(&small(METHODS));
+    space.document(&[]);
+    let why = |stage: &str, set: &str| space.run(&["why", "m.yaml", stage, "--set", set]).ok();
+    why("teacher", "epochs=5").says("stop.epochs: 3 -> 5");
+    why("scores", "epochs=5").says("first cause: `teacher`: stop.epochs: 3 -> 5");
+    space.run(&["why", "m.yaml", "teacher"]).ok().says("the same as its last result");
+    space.run(&["why", "m.yaml", "teachers"]).code(2).says("did you mean `teacher`");
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn graph_draws_in_three_languages() {
+    let space = Space::with(&small(METHODS));
+    let dot = space.run(&["graph", "m.yaml", "--as", "dot"]).ok().stdout;
+    assert!(dot.starts_with("digraph") && dot.contains("teacher") && dot.contains("->"), "{dot}");
+    let mermaid = space.run(&["graph", "m.yaml", "--as", "mermaid"]).ok().stdout;
+    assert!(mermaid.starts_with("flowchart") || mermaid.starts_with("graph"), "{mermaid}");
+    let svg = space.run(&["graph", "m.yaml", "--as", "svg"]).ok().stdout;
+    assert!(svg.contains("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    let one = space.run(&["graph", "m.yaml", "--instances"]).ok().stdout;
+    assert!(one.contains("method=talk") && !dot.contains("method=talk"), "{one}");
+}
+
+#[test]
+fn show_tells_runs_stages_and_effective_values() {
+    let space = Space::with(&small(METHODS));
+    let document = space.document(&[]);
+    let run = document["run"].as_str().unwrap();
+    space.run(&["show"]).ok().says(run).says("11 ran, 0 cached");
+    space.run(&["show", run]).ok().says("finished").says("teacher");
+    space.run(&["show", "teacher"]).ok().says("model.safetensors").says("pretrain");
+    space.run(&["show", "nobody"]).code(2).says("no stage called");
+    let shown = space.run(&["show", "--resolved", "m.yaml", "--set", "talk.rounds=2"]).ok();
+    // A value typed on the command line, one written in the manifest, one that is the kind's own default.
+    shown.says("--set talk.rounds=2").says("m.yaml:").says("default");
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn the_store_can_be_listed_and_verified() {
+    let space = Space::with(&small("bias_only: bias_only"));
+    space.document(&[]);
+    space.run(&["store", "ls"]).ok().says("teacher").says("7 results");
+    let listed = space.run(&["store", "ls", "--format", "json"]).ok().json();
+    assert_eq!(listed.as_array().unwrap().len(), 7);
+    space.run(&["store", "verify"]).ok().says("all whole");
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn data_lists_cards_and_says_what_is_here() {
+    let space = Space::new();
+    space.run(&["data", "ls"]).ok().says("movielens/100k").says("movielens/synthetic").says("movielens/32m");
+    space.run(&["data", "get", "movielens/101k"]).code(2).says("did you mean `movielens/100k`");
+    space.run(&["data", "get", "movielens/100k", "--offline"]).code(1).says("offline");
+    space.run(&["data", "verify", "--offline"]).ok();
+}
+
+#[test]
+fn a_student_is_exported_and_predicts() {
+    let space = Space::with(&small(METHODS));
+    space.document(&[]);
+    let student = "student[genre=Drama,method=talk]";
+    space.run(&["export", student, "-o", "out"]).ok().says("out");
+    for file in ["model.safetensors", "config.json", "README.md", "users.parquet", "items.parquet"] {
+        assert!(space.path("out").join(file).exists(), "{file}");
+    }
+    let card = space.read("out/README.md");
+    for word in ["synthetic", "talk", "Drama", "rmse"] {
+        assert!(card.contains(word), "`{word}` is not in the model card:\n{card}");
+    }
+    // Nothing that lies in the folder is overwritten.
+    space.run(&["export", student, "-o", "out"]).code(2).says("not empty");
+    space.write("pairs.csv", "user,item\n1,2\n1,3\nnobody,2\n");
+    let predicted = space.run(&["predict", student, "--input", "pairs.csv"]).ok();
+    let lines: Vec<&str> = predicted.stdout.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (4, "user,item,prediction"));
+    for line in &lines[1..] {
+        let value: f32 = line.rsplit(',').next().unwrap().parse().unwrap();
+        assert!((1.0..=5.0).contains(&value), "{line}");
+    }
+    assert!(predicted.stderr.contains("1 of 3 rows name a user"), "{}", predicted.stderr);
+    space.write("wrong.csv", "user,film\n1,2\n");
+    space.run(&["predict", student, "--input", "wrong.csv"]).code(1).says("item");
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn init_writes_a_manifest_that_is_right_and_overwrites_nothing() {
+    let space = Space::new();
+    space.run(&["init"]).ok().says("talkflow run talkflow.yaml");
+    space.run(&["plan", "talkflow.yaml"]).ok().says("to run");
+    let before = space.read("talkflow.yaml");
+    space.run(&["init"]).code(2).says("stays as it is");
+    assert_eq!(space.read("talkflow.yaml"), before);
+}
+
+#[test]
+fn completions_are_made_for_each_shell() {
+    let space = Space::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        space.run(&["completions", shell]).ok().says("talkflow");
+    }
+}

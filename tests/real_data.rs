@@ -1,0 +1,88 @@
+//! What must hold on MovieLens itself. A target of its own: it fails, not skips, without TALKFLOW_DATA.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on may panic, and tells what it measured")]
+#![expect(missing_docs, reason = "tests are their own documentation")]
+
+use std::{path::PathBuf, process::Command};
+
+use serde_json::Value;
+
+fn data() -> PathBuf {
+    let data = std::env::var_os("TALKFLOW_DATA").map(PathBuf::from);
+    data.expect("set TALKFLOW_DATA to a folder with MovieLens 100K (ml-100k/ or ml-100k.zip) and ml-latest-small.zip")
+}
+
+struct World {
+    store: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { store: tempfile::tempdir().unwrap() }
+    }
+
+    fn run(&self, manifest: &str, args: &[&str]) -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_talkflow"));
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", manifest, "--offline", "--format", "json"]).args(args);
+        let output = command.arg("--store").arg(self.store.path()).arg("--data").arg(data()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        println!("{manifest} {args:?}: {} ran, {} cached in {} s", document["ran"], document["cached"], document["seconds"]);
+        document
+    }
+}
+
+fn real(document: &Value) {
+    let data = document["metrics"]["scores"]["data"].as_str().unwrap();
+    assert!(data.contains("movielens/") && !data.contains("stand-in"), "{data}");
+}
+
+/// Mean over blocks of a column's RMSE in a table's row; `None` is the mean over rows.
+fn rmse(document: &Value, row: Option<&str>, column: &str) -> f64 {
+    let cells = document["metrics"]["scores"]["cells"].as_array().unwrap();
+    let cell = cells.iter().find(|cell| cell["row"].as_str() == row && cell["column"] == column);
+    cell.unwrap_or_else(|| panic!("no {column} in {row:?}"))["rmse"]["mean"].as_f64().unwrap()
+}
+
+#[test]
+fn the_flagship_runs_and_reruns_only_what_changed() {
+    let world = World::new();
+    let document = world.run("manifests/movielens_sparse.yaml", &[]);
+    real(&document);
+    assert_eq!(document["failed"], 0);
+    let again = world.run("manifests/movielens_sparse.yaml", &[]);
+    assert_eq!(again["ran"], 0);
+    let changed = world.run("manifests/movielens_sparse.yaml", &["--set", "talk.weights.interact=0.3"]);
+    let ran = changed["stages"].as_array().unwrap().iter().filter(|stage| stage["state"] == "ran");
+    for stage in ran {
+        let name = stage["name"].as_str().unwrap();
+        assert!(name == "scores" || name.contains("method=talk]"), "{name} ran too: {}", stage["reason"]);
+    }
+    for column in ["bias_only", "scratch", "label", "feature", "one_way", "one_way_wide", "talk", "talk_label", "teacher"] {
+        println!("  {column}: {:.4}", rmse(&document, None, column));
+    }
+}
+
+#[test]
+fn the_teacher_is_good_and_scratch_is_worth_comparing_with() {
+    let world = World::new();
+    let document = world.run("manifests/movielens_genres.yaml", &[]);
+    real(&document);
+    let entries = document["metrics"]["teacher_scores"]["entries"].as_array().unwrap();
+    let test: Vec<f64> = entries.iter().map(|entry| entry["rmse"].as_f64().unwrap()).collect();
+    let mean = test.iter().sum::<f64>() / test.len() as f64;
+    println!("  teacher on all test rows, 5 split seeds: {mean:.4} {test:.4?}");
+    assert_eq!(test.len(), 5);
+    assert!(mean <= 0.925, "the teacher's test RMSE is {mean}");
+    let (scratch, bias_only) = (rmse(&document, None, "scratch"), rmse(&document, None, "bias_only"));
+    println!("  mean over all genres: scratch {scratch:.4}, bias_only {bias_only:.4}");
+    assert!(scratch <= bias_only, "scratch {scratch} is worse than bias_only {bias_only}");
+}
+
+#[test]
+fn the_other_manifests_run_on_real_data() {
+    for manifest in ["manifests/movielens_dense.yaml", "manifests/movielens_small.yaml"] {
+        let world = World::new();
+        real(&world.run(manifest, &[]));
+        assert_eq!(world.run(manifest, &[])["ran"], 0);
+    }
+}

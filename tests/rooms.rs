@@ -1,0 +1,116 @@
+//! The structure holds: modules use only those above them, and every variant of a closed set is used by a manifest.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+fn files(folder: &Path, extension: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_module_uses_only_those_declared_above_it() {
+    let lib = fs::read_to_string(root().join("engine/lib.rs")).unwrap();
+    let order: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    assert!(order.len() > 10, "{order:?}");
+    let mut wrong = Vec::new();
+    for (place, module) in order.iter().enumerate() {
+        let folder = root().join("engine").join(module);
+        let mut own = if folder.is_dir() { files(&folder, "rs") } else { Vec::new() };
+        own.push(root().join("engine").join(format!("{module}.rs")));
+        for file in own {
+            let text = fs::read_to_string(&file).unwrap();
+            // Tests of a room may know more than the room.
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            for (other_place, other) in order.iter().enumerate() {
+                let named = text.contains(&format!("crate::{other}::")) || group_uses(text, other);
+                if named && other_place > place && !file.ends_with("tests.rs") {
+                    wrong.push(format!("{} uses {other}, which stands after {module}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Whether a `use crate::{a::B, c::{..}}` names the module at the first level.
+fn group_uses(text: &str, module: &str) -> bool {
+    text.split("use crate::{").skip(1).any(|group| {
+        let mut depth = 1;
+        let mut word = String::new();
+        for c in group.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+            if depth == 1 && (c.is_alphanumeric() || c == '_') {
+                word.push(c);
+            } else {
+                if depth == 1 && c == ':' && word == module {
+                    return true;
+                }
+                word.clear();
+            }
+        }
+        false
+    })
+}
+
+#[test]
+fn only_the_rooms_that_may_name_a_library_do() {
+    let may = [
+        ("serde_saphyr", "engine/manifest"),
+        ("petgraph", "engine/plan"),
+        ("dfdx", "engine/distill"),
+        ("indicatif", "engine/report"),
+        ("clap", "engine/cli"),
+    ];
+    for (library, room) in may {
+        for folder in ["engine", "datasets"] {
+            for file in files(&root().join(folder), "rs") {
+                let uses = fs::read_to_string(&file).unwrap();
+                let uses = uses.contains(&format!("use {library}")) || uses.contains(&format!("{library}::"));
+                let inside = file.strip_prefix(root()).unwrap().to_string_lossy().starts_with(room);
+                let exempt = library == "clap" && file.ends_with("stage.rs");
+                assert!(!uses || inside || exempt, "{} names {library}, which only {room} may", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_stage_kind_and_every_method_is_used_by_a_manifest() {
+    let manifests: String =
+        files(&root().join("manifests"), "yaml").iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let words: BTreeSet<&str> = manifests.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+    let kinds = talkflow::stages::WORDS.iter().copied();
+    let methods = talkflow::stages::METHODS.iter().copied();
+    let unused: Vec<&str> = kinds.chain(methods).filter(|word| !words.contains(word)).collect();
+    assert!(unused.is_empty(), "no manifest uses {unused:?}");
+}
+
+#[test]
+fn every_manifest_opens_with_its_command() {
+    for file in files(&root().join("manifests"), "yaml") {
+        let text = fs::read_to_string(&file).unwrap();
+        let command = format!("# talkflow run {}", file.strip_prefix(root()).unwrap().display());
+        assert!(text.starts_with(&command), "{} does not open with `{command}`", file.display());
+        assert!(!text.contains("TIME"), "{} gives no measured time", file.display());
+    }
+}

@@ -1,0 +1,76 @@
+//! A whole pipeline from ratings to the table.
+
+use crate::space::{METHODS, Space, small};
+
+#[test]
+fn a_small_pipeline_ends_with_a_table() {
+    let space = Space::with(&small(METHODS));
+    let ran = space.run(&["run", "m.yaml"]).ok();
+    for word in ["bias_only", "scratch", "talk", "teacher", "Drama", "Comedy", "mean", "gap recovery", "deep path"] {
+        assert!(ran.stdout.contains(word), "`{word}` is not in the table:\n{}", ran.stdout);
+    }
+    assert!(ran.stdout.contains("fall back to the remaining bias terms"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("clipped"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("11 ran, 0 cached"), "{}", ran.stderr);
+    // The table is shown from the store too.
+    let again = space.run(&["run", "m.yaml"]).ok();
+    assert_eq!(again.stdout, ran.stdout);
+    assert!(again.stderr.contains("0 ran, 11 cached"), "{}", again.stderr);
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn the_document_of_a_run_is_as_documented() {
+    let space = Space::with(&small(METHODS));
+    let document = space.document(&[]);
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&document), ["ok", "manifest", "run", "ran", "cached", "failed", "skipped", "seconds", "stages", "metrics"]);
+    assert_eq!((&document["ok"], &document["manifest"], &document["ran"]), (&true.into(), &"small".into(), &11.into()));
+    let stage = &document["stages"][0];
+    assert_eq!(keys(stage), ["name", "state", "reason", "key", "seconds", "metrics"]);
+    assert_eq!((&stage["name"], &stage["state"], &stage["reason"]), (&"ratings".into(), &"ran".into(), &"first run".into()));
+    let scores = &document["metrics"]["scores"];
+    let entries = scores["entries"].as_array().unwrap();
+    // Two genres by three methods and the teacher, each with all that a table in a paper needs.
+    assert_eq!(entries.len(), 2 * 4);
+    for entry in entries {
+        for field in ["rmse", "mae", "user_rmse", "serving_parameters", "training_parameters", "seconds"] {
+            assert!(entry[field].is_number(), "{field} of {entry}");
+        }
+    }
+    let talk = entries.iter().find(|entry| entry["column"] == "talk").unwrap();
+    assert!(talk["training_parameters"].as_u64().unwrap() > 0, "modules are training-only parameters: {talk}");
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn the_same_manifest_gives_the_same_bytes_on_one_core_and_on_two() {
+    let one = Space::with(&small(METHODS));
+    let two = Space::with(&small(METHODS).replace("    pretrain:", "    resources: { cores: 2 }\n    pretrain:"));
+    one.document(&["-j", "1"]);
+    two.document(&["-j", "2"]);
+    assert_eq!(one.results(), two.results());
+    one.nothing_to_do(&[]);
+    two.nothing_to_do(&[]);
+}
+
+#[test]
+fn a_failed_stage_skips_what_follows_and_keep_going_runs_the_rest() {
+    // Two independent chains: `broken` reads a file that is not a table of ratings.
+    let manifest = "talkflow: 1\nname: two\nstages:\n  broken:\n    dataset: { file: bad.csv }\n  split_a:\n    split: { rows: broken, seed: 1 }\n  \
+        fine:\n    dataset: { name: movielens/synthetic, users: 60, items: 80, ratings: 900 }\n  split_b:\n    split: { rows: fine, seed: 1 }\n";
+    let space = Space::with(manifest);
+    space.write("bad.csv", "user,item,rating\n1,2,3\n1,2,many\n");
+    let document = space.run(&["run", "m.yaml", "--format", "json", "--keep-going"]).code(1).says("bad.csv:3").json();
+    let state = |name: &str| {
+        let stages = document["stages"].as_array().unwrap();
+        stages.iter().find(|stage| stage["name"] == name).unwrap()["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!([state("broken"), state("split_a"), state("fine"), state("split_b")], ["failed", "skipped", "ran", "ran"]);
+    // The person who reads it is shown the stage, its line and its log.
+    let ran = space.run(&["run", "m.yaml"]).code(1).says("m.yaml:4").says("log: ");
+    assert!(ran.stderr.contains("1 failed, 1 skipped"), "{}", ran.stderr);
+    space.write("bad.csv", "user,item,rating\n1,2,3\n1,3,4\n2,2,5\n2,3,1\n");
+    space.document(&[]);
+    space.nothing_to_do(&[]);
+}
