@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::suggest;
 
 /// What is known about a data set before any of it is read.
@@ -115,6 +116,25 @@ pub struct Scale {
 }
 
 impl Scale {
+    /// Checks ends and step.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where they are not finite, the lowest is not below the highest, or the step does not lead from one to the other.
+    pub fn new(min: f32, max: f32, step: Option<f32>) -> Result<Self, Error> {
+        let scale = Self { min, max, step };
+        if !(min.is_finite() && max.is_finite() && min < max) {
+            return Err(Error::Setting(format!(
+                "a rating scale from {min} to {max}: the ends must be finite, the lower one first"
+            )));
+        }
+        if let Some(step) = step.filter(|&step| !(step > 0.0 && step <= max - min && scale.contains(max))) {
+            return Err(Error::Setting(format!(
+                "a rating scale from {min} to {max}: steps of {step} do not lead from one to the other"
+            )));
+        }
+        Ok(scale)
+    }
+
     /// Whether `rating` lies between the ends and on a step.
     pub fn contains(&self, rating: f32) -> bool {
         // Written so that a not-a-number is outside.
@@ -349,6 +369,27 @@ mod tests {
             assert!(hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)), "{}", card.name);
             assert!(archive.addresses.iter().all(|a| a.starts_with("https://") && a.ends_with(archive.file)));
             assert!(archive.bytes.is_none_or(|bytes| bytes <= archive.limit));
+        }
+    }
+
+    #[test]
+    fn a_scale_that_cannot_be_is_refused() {
+        assert!(Scale::new(1.0, 5.0, Some(1.0)).is_ok() && Scale::new(-10.0, 10.0, None).is_ok());
+        for (min, max, step) in [
+            (5.0, 1.0, None),
+            (1.0, 1.0, None),
+            (f32::NAN, 1.0, None),
+            (0.0, f32::INFINITY, None),
+            (1.0, 5.0, Some(0.0)),
+            (1.0, 5.0, Some(-1.0)),
+            (1.0, 5.0, Some(3.0)),
+            (1.0, 5.0, Some(8.0)),
+            (1.0, 5.0, Some(f32::NAN)),
+        ] {
+            assert!(Scale::new(min, max, step).is_err(), "{min} {max} {step:?}");
+        }
+        for card in &CARDS {
+            assert!(Scale::new(card.scale.min, card.scale.max, card.scale.step).is_ok(), "{}", card.name);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -122,33 +122,89 @@ pub(crate) fn write_whole(path: &Path, batch: &RecordBatch) -> Result<(), Error>
     writer.finish()
 }
 
-/// Reads the named columns of a table, row group by row group, in parallel; the batches come in file order.
-pub(crate) fn read(path: &Path, columns: &[&str]) -> Result<Vec<RecordBatch>, Error> {
-    let file = File::open(path).map_err(Error::io(path, "open the file"))?;
-    let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(Error::parquet(path))?;
-    for column in columns {
-        if metadata.schema().field_with_name(column).is_err() {
-            return Err(not_an_artifact(path, format!("it has no column `{column}`")));
+/// Rows that are decoded at once.
+const BATCH: usize = 1 << 16;
+
+/// Reads the wanted columns of one table.
+pub(crate) struct TableReader {
+    path: PathBuf,
+    metadata: ArrowReaderMetadata,
+    mask: ProjectionMask,
+}
+
+impl TableReader {
+    /// Opens the file at `path`, which must have the named columns.
+    pub(crate) fn open(path: &Path, columns: &[&str]) -> Result<Self, Error> {
+        let file = File::open(path).map_err(Error::io(path, "open the file"))?;
+        let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(Error::parquet(path))?;
+        for column in columns {
+            if metadata.schema().field_with_name(column).is_err() {
+                return Err(not_an_artifact(path, format!("it has no column `{column}`")));
+            }
         }
+        let mask = ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied());
+        Ok(Self { path: path.to_owned(), metadata, mask })
     }
-    let groups = metadata.metadata().num_row_groups();
-    let batches = (0..groups)
-        .into_par_iter()
-        .map(|group| {
-            // Each group has a file handle of its own: they share no position.
-            let file = File::open(path).map_err(Error::io(path, "open the file"))?;
-            let mask = ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied());
-            let rows = metadata.metadata().row_group(group).num_rows() as usize;
-            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-                .with_projection(mask)
-                .with_row_groups(vec![group])
-                .with_batch_size(rows.max(1))
-                .build()
-                .map_err(Error::parquet(path))?;
-            reader.collect::<Result<Vec<_>, _>>().map_err(Error::parquet(path))
+
+    /// How many rows each row group has.
+    pub(crate) fn groups(&self) -> Vec<usize> {
+        self.metadata.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as usize).collect()
+    }
+
+    /// Decodes all row groups in parallel; each has its own state, which `take` gets with one batch of that group after the other.
+    pub(crate) fn each_group<S: Send>(
+        &self,
+        states: Vec<S>,
+        take: impl Fn(&mut S, &RecordBatch) -> Result<(), Error> + Sync,
+    ) -> Result<(), Error> {
+        states.into_par_iter().enumerate().try_for_each(|(group, mut state)| {
+            for batch in self.group(group)? {
+                take(&mut state, &batch.map_err(Error::parquet(&self.path))?)?;
+            }
+            Ok(())
         })
-        .collect::<Result<Vec<_>, Error>>()?;
-    Ok(batches.into_iter().flatten().collect())
+    }
+
+    /// All rows in order, for small tables.
+    pub(crate) fn all(&self) -> Result<Vec<RecordBatch>, Error> {
+        let mut batches = Vec::new();
+        for group in 0..self.groups().len() {
+            for batch in self.group(group)? {
+                batches.push(batch.map_err(Error::parquet(&self.path))?);
+            }
+        }
+        Ok(batches)
+    }
+
+    /// A reader of one row group, with a file handle of its own: readers share no position.
+    fn group(&self, group: usize) -> Result<ParquetRecordBatchReader, Error> {
+        let file = File::open(&self.path).map_err(Error::io(&self.path, "open the file"))?;
+        ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_projection(self.mask.clone())
+            .with_row_groups(vec![group])
+            .with_batch_size(BATCH)
+            .build()
+            .map_err(Error::parquet(&self.path))
+    }
+}
+
+/// Cuts a vector into one slice a row group.
+pub(crate) fn cut<'v, T>(mut values: &'v mut [T], groups: &[usize]) -> Vec<&'v mut [T]> {
+    let mut slices = Vec::with_capacity(groups.len());
+    for &rows in groups {
+        let (slice, rest) = values.split_at_mut(rows.min(values.len()));
+        slices.push(slice);
+        values = rest;
+    }
+    slices
+}
+
+/// Copies `values` to the front of what is left of `slice`. Nothing beyond its end: a file may have more rows than it says.
+pub(crate) fn fill<T: Copy>(slice: &mut &mut [T], values: &[T]) {
+    let count = values.len().min(slice.len());
+    let (now, rest) = std::mem::take(slice).split_at_mut(count);
+    now.copy_from_slice(&values[..count]);
+    *slice = rest;
 }
 
 /// The column `name` of a batch in the type it must have.

@@ -486,11 +486,16 @@ impl Request {
         use ureq::Error;
         let address = || self.address.clone();
         match error {
-            Error::Timeout(_) | Error::HostNotFound | Error::ConnectionFailed | Error::ConnectProxyFailed(_) | Error::Io(_) => {
+            Error::Timeout(_) | Error::HostNotFound | Error::ConnectionFailed | Error::ConnectProxyFailed(_) => {
                 Failure::Broken(error.to_string())
             }
+            // A certificate that does not fit comes as this kind: somebody answers, but not the one who was meant.
+            Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Failure::Final(FetchError::Protocol { address: address(), problem: error.to_string() })
+            }
+            Error::Io(error) => Failure::Broken(error.to_string()),
             Error::StatusCode(status) => Failure::Final(FetchError::Status { address: address(), status }),
-            // A certificate that does not fit, an answer that is no HTTP, a redirect to an open address.
+            // An answer that is no HTTP, a redirect to an open address.
             error => Failure::Final(FetchError::Protocol { address: address(), problem: error.to_string() }),
         }
     }

@@ -170,7 +170,26 @@ fn official(format: Format) -> (TextFormat, ItemsFormat) {
     }
 }
 
+/// Whether the byte can stand between fields of a text with quotes and lines.
+fn check_separator(separator: u8) -> Result<(), Error> {
+    if matches!(separator, b'"' | b'\n' | b'\r') || !separator.is_ascii() {
+        let shown = char::from(separator).escape_default();
+        return Err(Error::Setting(format!(
+            "`{shown}` cannot stand between the fields of a csv: take a comma, a semicolon, a tab or another ASCII character"
+        )));
+    }
+    Ok(())
+}
+
 fn prepare_own(own: &OwnFiles, folder: &Path, progress: &mut dyn Progress) -> Result<Summary, Error> {
+    if let Some(Scale { min, max, step }) = own.scale {
+        Scale::new(min, max, step)?;
+    }
+    let mut names: Vec<&str> = own.columns.roles().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::Setting(format!("{}: the column `{}` is named for two uses", own.name, twice[0])));
+    }
     let details = match &own.items {
         Some(items) => read_own_items(items)?,
         None => Items::new(),
@@ -188,6 +207,7 @@ fn prepare_own(own: &OwnFiles, folder: &Path, progress: &mut dyn Progress) -> Re
     let input = Input::File(own.ratings.clone());
     match own.format {
         OwnFormat::Csv { separator } => {
+            check_separator(separator)?;
             let separator = Separator::Byte { byte: separator, quotes: true };
             let format = TextFormat::Named { separator, names: own.columns.clone() };
             prepare_text(&input, &format, about, details, folder, progress)
@@ -210,6 +230,7 @@ fn read_own_items(own: &OwnItems) -> Result<Items, Error> {
     let input = Input::File(own.path.clone());
     match own.format {
         OwnFormat::Csv { separator } => {
+            check_separator(separator)?;
             let format = ItemsFormat::Table {
                 separator,
                 id: own.id.clone(),

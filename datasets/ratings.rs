@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::cards::Scale;
-use crate::columns::{self, column, not_an_artifact};
+use crate::columns::{TableReader, column, cut, fill, not_an_artifact};
 use crate::error::Error;
 use crate::suggest;
 
@@ -156,21 +156,27 @@ impl Ratings {
         if summary.timestamps {
             wanted.push("timestamp");
         }
-        let batches = columns::read(path, &wanted)?;
-        let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+        let table = TableReader::open(path, &wanted)?;
+        let groups = table.groups();
+        let rows: usize = groups.iter().sum();
         if rows as u64 != summary.ratings {
             return Err(not_an_artifact(path, format!("it has {rows} rows where dataset.json says {}", summary.ratings)));
         }
-        let (mut user, mut item, mut rating) = (Vec::with_capacity(rows), Vec::with_capacity(rows), Vec::with_capacity(rows));
-        let mut timestamp = summary.timestamps.then(|| Vec::with_capacity(rows));
-        for batch in batches {
-            user.extend_from_slice(column::<UInt32Array>(path, &batch, "user")?.values());
-            item.extend_from_slice(column::<UInt32Array>(path, &batch, "item")?.values());
-            rating.extend_from_slice(column::<Float32Array>(path, &batch, "rating")?.values());
-            if let Some(timestamp) = &mut timestamp {
-                timestamp.extend_from_slice(column::<Int64Array>(path, &batch, "timestamp")?.values());
+        // Every row group is decoded into its place: nothing is held twice.
+        let (mut user, mut item, mut rating) = (vec![0; rows], vec![0; rows], vec![0.0; rows]);
+        let mut timestamp = vec![0; if summary.timestamps { rows } else { 0 }];
+        let slices = cut(&mut user, &groups).into_iter().zip(cut(&mut item, &groups)).zip(cut(&mut rating, &groups));
+        let slices = slices.zip(cut(&mut timestamp, &groups)).collect();
+        table.each_group(slices, |(((user, item), rating), timestamp), batch| {
+            fill(user, column::<UInt32Array>(path, batch, "user")?.values());
+            fill(item, column::<UInt32Array>(path, batch, "item")?.values());
+            fill(rating, column::<Float32Array>(path, batch, "rating")?.values());
+            if summary.timestamps {
+                fill(timestamp, column::<Int64Array>(path, batch, "timestamp")?.values());
             }
-        }
+            Ok(())
+        })?;
+        let timestamp = summary.timestamps.then_some(timestamp);
         let items = read_items(&files.items)?;
         let beyond = |ids: &[u32], count: u64| ids.par_iter().any(|&id| u64::from(id) >= count);
         if items.len() as u64 != summary.items || beyond(&item, summary.items) || beyond(&user, summary.users) {
@@ -225,7 +231,7 @@ impl Ratings {
     /// As [`Ratings::open`].
     pub fn user_ids(&self) -> Result<Vec<String>, Error> {
         let mut ids = Vec::with_capacity(self.summary.users as usize);
-        for batch in columns::read(&self.users_path, &["id"])? {
+        for batch in TableReader::open(&self.users_path, &["id"])?.all()? {
             ids.extend(column::<StringArray>(&self.users_path, &batch, "id")?.iter().flatten().map(str::to_owned));
         }
         Ok(ids)
@@ -282,7 +288,7 @@ pub(crate) fn count_genres(items: &[Item], ratings_of: &[u64]) -> Vec<GenreCount
 
 fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
     let mut items = Vec::new();
-    for batch in columns::read(path, &["id", "title", "genres"])? {
+    for batch in TableReader::open(path, &["id", "title", "genres"])?.all()? {
         let ids = column::<StringArray>(path, &batch, "id")?;
         let titles = column::<StringArray>(path, &batch, "title")?;
         let lists = column::<ListArray>(path, &batch, "genres")?;

@@ -35,6 +35,8 @@ use worker::{Ended, Job};
 pub struct Options {
     /// Cores all stages together may use.
     pub cores: usize,
+    /// Bytes of memory that stages which name theirs may use together.
+    pub memory: u64,
     /// Whether stages that do not depend on a failed one still run.
     pub keep_going: bool,
     /// Which instances to bring up to date, by place; what they depend on has to be among them.
@@ -170,6 +172,7 @@ pub fn run<S: Stage>(
             ready: BTreeSet::new(),
             queue: BTreeSet::new(),
             free: options.cores,
+            free_memory: options.memory,
             busy: 0,
             closing: false,
             unusable: None,
@@ -235,6 +238,7 @@ struct Loop<'scope, 'env, S> {
     /// Places of the queued, in the plan's order.
     queue: BTreeSet<usize>,
     free: usize,
+    free_memory: u64,
     /// Threads at work.
     busy: usize,
     /// No new work is begun any more.
@@ -305,11 +309,11 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         };
         let fingerprint = match walk.fingerprint(instance, result, &outside) {
             Ok(fingerprint) => fingerprint,
-            Err(error) => return self.fail(index, vec![format!("a file it reads cannot be read: {error}")]),
+            Err(error) => return self.fail(index, vec![error]),
         };
         match walk.standing(instance, fingerprint, self.options.forced[index]) {
             Ok(Standing::Fresh(record)) => self.cached(index, record),
-            Ok(Standing::Stale { fingerprint: Some(fingerprint), reason }) => {
+            Ok(Standing::Stale { fingerprint: Some(fingerprint), reason, .. }) => {
                 self.states[index] = State::Queued(Box::new(Queued { fingerprint, reason, outside }));
                 self.queue.insert(index);
             }
@@ -320,19 +324,20 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         }
     }
 
-    /// Begins queued work while cores are free, in the plan's order; a stage that wants more than there are gets all.
+    /// Begins queued work while cores and memory are free, in the plan's order; a stage that wants more than there are gets all.
     fn start_queued(&mut self) {
         if self.closing {
             return;
         }
         for index in self.queue.iter().copied().collect::<Vec<_>>() {
-            let cores = self.cores_of(index);
-            if cores > self.free {
+            let (cores, memory) = (self.cores_of(index), self.memory_of(index));
+            if cores > self.free || memory > self.free_memory {
                 continue;
             }
             let State::Queued(queued) = std::mem::replace(&mut self.states[index], State::Locating) else { continue };
             self.queue.remove(&index);
             self.free -= cores;
+            self.free_memory -= memory;
             self.busy += 1;
             self.begin(index, *queued);
         }
@@ -341,6 +346,10 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
     fn cores_of(&self, index: usize) -> usize {
         let instance = &self.plan.instances[index];
         instance.resources.cores.unwrap_or_else(|| instance.spec.cores()).clamp(1, self.options.cores)
+    }
+
+    fn memory_of(&self, index: usize) -> u64 {
+        self.plan.instances[index].resources.memory.unwrap_or(0).min(self.options.memory)
     }
 
     fn begin(&mut self, index: usize, queued: Queued) {
@@ -402,6 +411,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             Message::Ended(index, ended) => {
                 self.busy -= 1;
                 self.free += self.cores_of(index);
+                self.free_memory += self.memory_of(index);
                 self.ended(index, *ended);
             }
         }
@@ -499,3 +509,6 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         self.unusable.get_or_insert(error);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,14 @@ impl StageSpec {
 #[derive(Clone, Copy, Debug)]
 pub struct StageKinds;
 
+/// Whether this build, on this machine, can train there.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn check_device(device: Device) -> Result<(), String> {
+    training::device(device).check().map_err(|error| error.to_string())
+}
+
 impl Kinds for StageKinds {
     type Spec = StageSpec;
 

@@ -341,3 +341,6 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod cache;
 mod codes;
 mod commands;
 mod crash;
+mod diagnostics;
 mod processes;
 mod rooms;
 mod run;

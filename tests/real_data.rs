@@ -33,7 +33,7 @@ impl World {
 
 fn real(document: &Value) {
     let data = document["metrics"]["scores"]["data"].as_str().unwrap();
-    assert!(data.contains("movielens/") && !data.contains("stand-in"), "{data}");
+    assert!(data.contains("movielens/") && !data.contains("generated"), "{data}");
 }
 
 /// Mean over blocks of a column's RMSE in a table's row; `None` is the mean over rows.

@@ -115,8 +115,8 @@ enum Id {
     Text(Box<str>),
 }
 
-/// Ids below this are found by their place in a table, which therefore takes 64 MiB at most.
-const SMALL: u32 = 1 << 24;
+/// The table of small ids has fewer places than this, 64 MiB, and not many more than there are ids.
+const SMALL: u64 = 1 << 24;
 
 impl Interner {
     /// How many different ids there were.
@@ -146,24 +146,38 @@ impl Interner {
         self.new_number(id)
     }
 
+    /// An id that the table does not know: a new one, or one too large for it.
     #[cold]
     fn new_number(&mut self, id: u32) -> u32 {
+        if let Some(&known) = self.large.get(&id) {
+            return known;
+        }
         let next = self.ids.len() as u32;
-        if id < SMALL {
-            if self.small.len() <= id as usize {
-                // Grow by doubling, not to the largest possible id at once.
-                let size = (id as usize + 1).next_power_of_two().max(1 << 12);
-                self.small.resize(size, 0);
-            }
-            self.small[id as usize] = next + 1;
-        } else {
-            let dense = *self.large.entry(id).or_insert(next);
-            if dense != next {
-                return dense;
+        let worthwhile = SMALL.min(self.ids.len() as u64 * 64).max(1 << 16);
+        if id as usize >= self.small.len() && u64::from(id) < worthwhile {
+            self.grow((id as usize + 1).next_power_of_two());
+        }
+        match self.small.get_mut(id as usize) {
+            Some(place) => *place = next + 1,
+            None => {
+                self.large.insert(id, next);
             }
         }
         self.ids.push(Id::Number(id));
         next
+    }
+
+    /// Enlarges the table and moves what fits into it now.
+    fn grow(&mut self, size: usize) {
+        self.small.resize(size, 0);
+        let small = &mut self.small;
+        self.large.retain(|&id, &mut number| match small.get_mut(id as usize) {
+            Some(place) => {
+                *place = number + 1;
+                false
+            }
+            None => true,
+        });
     }
 
     fn text(&mut self, id: &str) -> u32 {
@@ -233,6 +247,19 @@ mod tests {
         assert_eq!(ids, ["7", "3", "007", "u3", "4294967296", "4294967295", "0"]);
         let (dense, ids) = names(&[&["4294967295", "20000000", "4294967295", "20000000"]]);
         assert_eq!((dense, ids.len()), (vec![0, 1, 0, 1], 2));
+    }
+
+    #[test]
+    fn ids_keep_their_numbers_while_the_table_grows() {
+        // Sparse at first and dense later, so that ids move from the map into the table.
+        let ids: Vec<u32> = (0..5_000).map(|at| (at * 7_919) % 300_007).chain([20_000_000]).collect();
+        let mut column = Ids::default();
+        ids.iter().chain(&ids).for_each(|&id| column.push_number(id));
+        let (mut interner, mut dense) = (Interner::default(), Vec::new());
+        interner.intern(&column, &mut dense);
+        assert!((0..5_001).all(|at| dense[at] as usize == at && dense[at + 5_001] as usize == at));
+        assert!(interner.small.len() < 1 << 20 && interner.large.contains_key(&20_000_000));
+        assert_eq!(interner.large.len(), 1);
     }
 
     #[test]

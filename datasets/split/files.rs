@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, DictionaryArray, Int8Array, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Int8Type, Schema};
 
-use crate::columns::{self, GROUP, Packing, TableWriter, column, not_an_artifact};
+use crate::columns::{GROUP, Packing, TableReader, TableWriter, column, cut, fill, not_an_artifact};
 use crate::error::Error;
 
 use super::{Part, Split, SplitSummary};
@@ -73,17 +73,19 @@ impl Split {
         let text = std::fs::read(&files.summary).map_err(Error::io(&files.summary, "read the file"))?;
         let summary: SplitSummary = serde_json::from_slice(&text).map_err(|e| not_an_artifact(&files.summary, e.to_string()))?;
         let path = &files.split;
-        let mut parts = Vec::new();
-        for batch in columns::read(path, &["part"])? {
-            let column = column::<DictionaryArray<Int8Type>>(path, &batch, "part")?;
+        let table = TableReader::open(path, &["part"])?;
+        let groups = table.groups();
+        let mut parts = vec![Part::Train; groups.iter().sum()];
+        table.each_group(cut(&mut parts, &groups), |slice, batch| {
+            let column = column::<DictionaryArray<Int8Type>>(path, batch, "part")?;
             let names = column.values().as_any().downcast_ref::<StringArray>();
             let named: Option<Vec<Part>> = names.and_then(|names| names.iter().map(|name| Part::from_name(name?)).collect());
             let named = named.ok_or_else(|| not_an_artifact(path, "its column `part` holds other names than ours"))?;
-            for &key in column.keys().values() {
-                let part = usize::try_from(key).ok().and_then(|key| named.get(key));
-                parts.push(*part.ok_or_else(|| not_an_artifact(path, "a row has no part"))?);
-            }
-        }
+            let part = |&key: &i8| usize::try_from(key).ok().and_then(|key| named.get(key).copied());
+            let values: Option<Vec<Part>> = column.keys().values().iter().map(part).collect();
+            fill(slice, &values.ok_or_else(|| not_an_artifact(path, "a row has no part"))?);
+            Ok(())
+        })?;
         let split = Self::of(parts, &summary.how, summary.fractions);
         if split.summary.counts != summary.counts {
             return Err(not_an_artifact(

@@ -1,5 +1,6 @@
 //! Downloads from a server that does everything wrong that servers do, and finding files once they are there.
 
+use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -234,6 +235,25 @@ fn a_closed_port_is_unreachable_and_a_status_is_not() {
     }
     let case = Case::new(&[Answer::Garbage]);
     assert!(matches!(case.fails(), FetchError::Protocol { .. }));
+}
+
+#[test]
+fn a_server_that_cannot_prove_itself_is_not_unreachable() {
+    // Whoever answers in plain text on a protected address is not whom we meant; no stand-in may hide that.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}/data.zip", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            // Until the client hangs up, so that our answer is not lost with the connection.
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let wanted = Wanted { name: "a test", addresses: &[&address], bytes: None, limit: 10, checksum: Checksum::Sha256(sum(b"")) };
+    let error = download(&wanted, &folder.path().join("f"), &network(), &mut Silent).unwrap_err();
+    assert!(matches!(error, FetchError::Protocol { .. }), "{error}");
 }
 
 #[test]

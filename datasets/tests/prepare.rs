@@ -7,6 +7,7 @@ use talkflow_datasets::ColumnNames;
 use talkflow_datasets::Input;
 use talkflow_datasets::cards::{Card, Counts, Format, Scale, find};
 use talkflow_datasets::locate::{Files, Found, Origin, Places, locate_local};
+use talkflow_datasets::pairs;
 use talkflow_datasets::prepare::{OwnFiles, OwnFormat, OwnItems, Source, prepare as run};
 use talkflow_datasets::progress::Silent;
 use talkflow_datasets::ratings::{Provenance, Ratings};
@@ -337,4 +338,84 @@ fn preparing_can_be_cancelled() {
     let mut stop = |_: &str, _: u64, _: Option<u64>| std::ops::ControlFlow::Break(());
     let error = run(&source, out.path(), &mut stop).unwrap_err();
     assert_eq!(error.to_string(), "cancelled");
+}
+
+#[test]
+fn pairs_to_predict_are_found_by_their_ids() {
+    let files = tempfile::tempdir().unwrap();
+    let (_folder, ratings) = prepared(&found(files.path(), Format::Csv));
+    let path = files.path().join("pairs.csv");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        pairs::read(&path, "userId", "movieId", &ratings).map_err(|e| e.to_string().replace(&path.display().to_string(), ""))
+    };
+    let pairs = read("\u{feff}movieId,note,userId\n7,\"a, b\",2\n8,,5\n9,,6\n").unwrap();
+    assert_eq!(pairs.users, [Some(1), Some(0), None]);
+    assert_eq!(pairs.items, [Some(1), None, Some(2)]);
+    assert_eq!(pairs.ids[2], ("6".to_owned(), "9".to_owned()));
+    assert_eq!(
+        read("userId,movie\n").unwrap_err(),
+        ":1: found the columns `userId`, `movie`, expected a column `movieId` (did you mean `movie`?)"
+    );
+    assert_eq!(read("userId,movieId\n1,2\n,3\n").unwrap_err(), ":3, column `userId`: found nothing, expected an id in UTF-8");
+    assert_eq!(read("userId,movieId\n1\n").unwrap_err(), ":2: found 1 fields, expected 2, as in the header");
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = own(folder.path(), "user,item,rating\na,b,3\n");
+    let with = |change: &dyn Fn(&mut OwnFiles)| {
+        let mut files = files.clone();
+        change(&mut files);
+        refused(&Source::Own(files))
+    };
+    assert!(with(&|files| files.scale = Some(Scale { min: 5.0, max: 1.0, step: None })).contains("from 5 to 1"));
+    assert!(with(&|files| files.format = OwnFormat::Csv { separator: b'"' }).contains("cannot stand between"));
+    assert_eq!(with(&|files| files.columns.item = "user".into()), "mine: the column `user` is named for two uses");
+    assert!(with(&|files| files.ratings = folder.path().join("nowhere.csv")).contains("nowhere.csv: cannot open the file"));
+}
+
+/// A table as a csv writer would write it, quoting where it must and sometimes where it need not.
+fn csv_field(text: &str, quote: bool) -> String {
+    if quote || text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn any_table_is_read_as_it_was_written(
+        rows in proptest::collection::vec(
+            ("[0-9]{1,4}|[a-z ,\"\n]{1,5}", "[0-9]{1,11}|[^\u{0}]{1,3}", 0_u8..=10, -5_i64..2_000_000_000, proptest::bool::ANY),
+            1..40,
+        ),
+        crlf in proptest::bool::ANY,
+    ) {
+        let end = if crlf { "\r\n" } else { "\n" };
+        let mut text = format!("time,user,note,item,rating{end}");
+        for (user, item, halves, time, quote) in &rows {
+            let fields = [
+                time.to_string(),
+                csv_field(user, *quote),
+                csv_field("x\"y", false),
+                csv_field(item, *quote),
+                format!("{}", f32::from(*halves) / 2.0),
+            ];
+            text.push_str(&fields.join(","));
+            text.push_str(end);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = own(folder.path(), &text);
+        files.columns.timestamp = Some("time".into());
+        let (_kept, ratings) = prepared(&Source::Own(files));
+        let users = ratings.user_ids().unwrap();
+        proptest::prop_assert_eq!(ratings.len(), rows.len());
+        for (at, (user, item, halves, time, _)) in rows.iter().enumerate() {
+            proptest::prop_assert_eq!(&users[ratings.user()[at] as usize], user);
+            proptest::prop_assert_eq!(&ratings.items()[ratings.item()[at] as usize].id, item);
+            proptest::prop_assert_eq!(ratings.rating()[at], f32::from(*halves) / 2.0);
+            proptest::prop_assert_eq!(ratings.timestamp().unwrap()[at], *time);
+        }
+    }
 }

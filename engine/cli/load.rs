@@ -5,7 +5,8 @@ use crate::{
     exec,
     plan::{self, Plan},
     source::Diagnostics,
-    stages::{StageKinds, StageSpec},
+    stage::Device,
+    stages::{self, StageKinds, StageSpec},
 };
 
 /// A manifest's plan with its texts.
@@ -51,7 +52,11 @@ pub fn options(
         [] => all,
         stages => with_upstream(plan, &marked(plan, stages)?),
     };
+    if let (Device::Cuda, Err(error)) = (selection.device, stages::check_device(selection.device)) {
+        return Err(Failure::Failed(error));
+    }
     Ok(exec::Options {
+        memory: available_memory(),
         cores: cores.unwrap_or_else(available_cores),
         keep_going,
         forced: marked(plan, &selection.force)?,
@@ -86,6 +91,14 @@ fn with_upstream<S>(plan: &Plan<S>, marks: &[bool]) -> Vec<bool> {
         }
     }
     wanted
+}
+
+/// The machine's memory in bytes; without limit where the system does not say.
+fn available_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib.saturating_mul(1024))
 }
 
 fn available_cores() -> usize {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Answer, Common, Failure, ManifestArgs, Selection, answer, load};
 use crate::{
     exec::{Standing, Walk},
-    key::{Change, Stale},
+    key::{Change, Fingerprint, Stale},
     plan::Plan,
     store::Lookup,
 };
@@ -50,6 +50,7 @@ struct Planned {
     state: &'static str,
     reason: Option<String>,
     key: Option<String>,
+    notes: Vec<String>,
 }
 
 /// Shows what would run.
@@ -70,7 +71,9 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Answer {
     });
     answer(common, &document, || {
         let line = |p: &Planned| {
-            format!("{:>8}  {}{}\n", p.state, p.name, p.reason.as_ref().map_or(String::new(), |r| format!("  ({r})")))
+            let reason = p.reason.as_ref().map_or(String::new(), |reason| format!("  ({reason})"));
+            let notes: String = p.notes.iter().map(|note| format!("{:>8}  {note}\n", "")).collect();
+            format!("{:>8}  {}{reason}\n{notes}", p.state, p.name)
         };
         let unknown = if unknown > 0 { format!(", {unknown} depend on those") } else { String::new() };
         let blocked = if blocked > 0 { format!(", {blocked} cannot run") } else { String::new() };
@@ -84,15 +87,16 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Answer {
 }
 
 fn planned<S>(plan: &Plan<S>, index: usize, standing: &Standing) -> Planned {
-    let (state, reason, key) = match standing {
-        Standing::Fresh(record) => ("cached", None, Some(record.key)),
-        Standing::Stale { reason: reason @ Stale::DependsOn(_), .. } => ("unknown", Some(reason.to_string()), None),
-        Standing::Stale { fingerprint, reason } => {
-            ("run", Some(reason.to_string()), fingerprint.as_ref().map(crate::key::Fingerprint::key))
+    let none = || Vec::new();
+    let (state, reason, key, notes) = match standing {
+        Standing::Fresh(record) => ("cached", None, Some(record.key), record.notes.clone()),
+        Standing::Stale { reason: reason @ Stale::DependsOn(_), .. } => ("unknown", Some(reason.to_string()), None, none()),
+        Standing::Stale { fingerprint, reason, notes } => {
+            ("run", Some(reason.to_string()), fingerprint.as_ref().map(Fingerprint::key), notes.clone())
         }
-        Standing::Blocked(why) => ("blocked", Some(why.clone()), None),
+        Standing::Blocked(why) => ("blocked", Some(why.clone()), None, none()),
     };
-    Planned { name: plan.instances[index].name.clone(), state, reason, key: key.map(|key| key.to_string()) }
+    Planned { name: plan.instances[index].name.clone(), state, reason, key: key.map(|key| key.to_string()), notes }
 }
 
 #[derive(Serialize)]

@@ -50,7 +50,10 @@ pub fn predict(args: &PredictArgs, common: &Common) -> Answer {
         let rows = users.iter().zip(&items).zip(&predicted.ratings);
         let rows: Vec<_> =
             rows.map(|((user, item), rating)| serde_json::json!({ "user": user, "item": item, "prediction": rating })).collect();
-        return answer(common, &rows, String::new);
+        return match &args.output {
+            None => answer(common, &rows, String::new),
+            Some(path) => files::write_json(path, &rows).map_err(Failure::from),
+        };
     }
     let csv = csv_of(&users, &items, &predicted.ratings)?;
     // A terminal that is gone is no reason to fail.

@@ -22,7 +22,7 @@ use crate::{
     report::{document::RunDocument, journal::Journal, table, terminal::Terminal},
     scores::{self, Scores},
     stage::Cancel,
-    stages::{StageKinds, StageSpec},
+    stages::{StageKinds, StageSpec, dataset::STAND_IN},
     store::Store,
 };
 
@@ -75,6 +75,12 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
 fn answer(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store, id: &str, common: &Common) -> Answer {
     let mut metrics = Map::new();
     let order = order(plan);
+    if common.format == Format::Human {
+        let notes = outcome.steps.iter().filter_map(|step| step.record.as_ref()).flat_map(|record| &record.notes);
+        for note in notes.filter(|note| note.starts_with(STAND_IN)) {
+            print(&format!("\n{note}\n"))?;
+        }
+    }
     for step in &outcome.steps {
         let Some(entry) = step.record.as_ref().and_then(|record| record.files.0.get(scores::FILE)) else { continue };
         let scores = table::read(&store.blob(&entry.digest)).map_err(Failure::Failed)?;

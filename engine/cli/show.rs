@@ -152,7 +152,13 @@ pub fn latest_of(store: &Store, name: &str) -> Result<Record, Failure> {
             _ => Err(Failure::Failed(format!("the result of `{name}` is no longer in the store: run its manifest again"))),
         },
         [] => {
-            let help = crate::source::did_you_mean(name, names.iter().map(String::as_str));
+            // Part of a name, as in `student[method=talk]`, is no name: show what there is of that stage.
+            let stage = name.split('[').next().unwrap_or(name);
+            let of_stage = names.iter().map(String::as_str).filter(|known| known.split('[').next() == Some(stage));
+            let help = match of_stage.clone().next() {
+                Some(_) => crate::source::one_of(name, of_stage),
+                None => crate::source::one_of(name, names.iter().map(String::as_str)),
+            };
             let help = help.map_or(String::new(), |help| format!(": {help}"));
             Err(Failure::Wrong(format!("the store knows no run and no stage called `{name}`{help}")))
         }

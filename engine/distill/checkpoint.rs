@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use crate::config::TrainConfig;
+use crate::data::{Examples, TaskData};
 use crate::error::{ModelError, TrainError};
 use crate::ops::Ops;
 use crate::params::Params;
@@ -16,7 +18,7 @@ use crate::random::Fnv;
 use crate::table::Table;
 use crate::teacher::TeacherView;
 use crate::tensors::Tensors;
-use crate::trainer::{Best, Examples, State, TaskData, TrainConfig};
+use crate::trainer::{Best, State};
 
 /// Changes with what is stored, and with what training computes.
 const FORMAT: u64 = 1;
@@ -187,4 +189,160 @@ fn unpack_params<D: Ops>(tensors: &Tensors, owner: &str, params: &mut Params<D>)
 fn fill<T: crate::tensors::Number>(tensors: &Tensors, name: &str, numbers: &mut [T]) -> Result<(), ModelError> {
     numbers.copy_from_slice(tensors.get(name, &[numbers.len()])?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use super::*;
+    use crate::methods::{Method, Talk};
+    use crate::optim::{Optimizer, Sgd};
+    use crate::testing::{Task, Teacher, config};
+    use crate::{DeviceKind, Progress, TrainIo, Trained, train};
+
+    fn run_with(config: &TrainConfig, teacher: &Teacher) -> Trained {
+        train(config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, &mut ()).unwrap()
+    }
+
+    fn bytes(trained: &Trained) -> Vec<u8> {
+        trained.model.to_safetensors().unwrap()
+    }
+
+    /// Cancels before batch number `after`, and keeps checkpoints in a folder.
+    struct Killed<'a> {
+        dir: &'a Path,
+        after: std::cell::Cell<usize>,
+        epochs: usize,
+    }
+
+    impl TrainIo for Killed<'_> {
+        fn epoch(&mut self, progress: &Progress<'_>) {
+            assert_eq!(progress.of, 5);
+            self.epochs += 1;
+        }
+
+        fn cancelled(&self) -> bool {
+            let left = self.after.get();
+            self.after.set(left.saturating_sub(1));
+            left == 0
+        }
+
+        fn checkpoint_dir(&self) -> Option<&Path> {
+            Some(self.dir)
+        }
+    }
+
+    fn killed(dir: &Path, after: usize) -> Killed<'_> {
+        Killed { dir, after: std::cell::Cell::new(after), epochs: 0 }
+    }
+
+    fn interrupted(config: &TrainConfig, teacher: &Teacher, io: &mut Killed<'_>) -> Result<Trained, TrainError> {
+        train(config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, io)
+    }
+
+    #[test]
+    fn killed_and_resumed_equals_uninterrupted() {
+        let teacher = Teacher::new();
+        let sgd = Optimizer::Sgd(Sgd { rate: 0.05, momentum: 0.9, ..Sgd::default() });
+        let talk = Method::Talk(Talk { message_dim: 4, ..Talk::default() });
+        for (method, optimizer) in [(Method::Scratch, sgd), (talk, config().optimizer)] {
+            let config = TrainConfig { method, optimizer, ..config() };
+            let whole = run_with(&config, &teacher);
+            // Eight batches an epoch: at the very start, within an epoch, at its end, twice in a row.
+            for kills in [vec![0], vec![3], vec![8], vec![11, 2, 17]] {
+                let dir = tempfile::tempdir().unwrap();
+                for &after in &kills {
+                    let error = interrupted(&config, &teacher, &mut killed(dir.path(), after)).unwrap_err();
+                    assert!(matches!(error, TrainError::Cancelled { .. }), "{error}");
+                }
+                let mut io = killed(dir.path(), usize::MAX);
+                let resumed = interrupted(&config, &teacher, &mut io).unwrap();
+                assert_eq!(bytes(&resumed), bytes(&whole), "{kills:?}");
+                assert_eq!(resumed.curves, whole.curves, "{kills:?}");
+                assert_eq!(resumed.monitor, whole.monitor, "{kills:?}");
+                assert_eq!(io.epochs, 5 - kills.iter().sum::<usize>() / 8, "{kills:?}: it went on, and did not start over");
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_and_foreign_checkpoints_are_as_good_as_none() {
+        let teacher = Teacher::new();
+        let config = config();
+        let whole = run_with(&config, &teacher);
+        let dir = tempfile::tempdir().unwrap();
+        interrupted(&config, &teacher, &mut killed(dir.path(), 20)).unwrap_err();
+        let [path] = &std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()[..] else {
+            panic!("one file, and nothing temporary")
+        };
+        let good = std::fs::read(path).unwrap();
+        let mut flipped = good.clone();
+        flipped[good.len() / 2] ^= 1;
+        for bad in [flipped, good[..good.len() - 100].to_vec(), vec![], b"something else".to_vec()] {
+            std::fs::write(path, bad).unwrap();
+            let mut io = killed(dir.path(), usize::MAX);
+            assert_eq!(bytes(&interrupted(&config, &teacher, &mut io).unwrap()), bytes(&whole));
+            assert_eq!(io.epochs, 5);
+        }
+        // Another seed, and other data under the same settings.
+        std::fs::write(path, &good).unwrap();
+        let mut io = killed(dir.path(), usize::MAX);
+        interrupted(&TrainConfig { seed: 2, ..config.clone() }, &teacher, &mut io).unwrap();
+        assert_eq!(io.epochs, 5);
+        let mut task = Task::new();
+        task.train.rating[0] = 6.0 - task.train.rating[0];
+        let mut io = killed(dir.path(), usize::MAX);
+        train(&config, &task.data(), Some(teacher.view()), DeviceKind::Cpu, &mut io).unwrap();
+        assert_eq!(io.epochs, 5);
+    }
+
+    /// Saves before every batch, and keeps aside what a kill before batch number `at` would have left.
+    struct Periodic<'a> {
+        dir: &'a Path,
+        aside: &'a Path,
+        at: usize,
+        calls: std::cell::Cell<usize>,
+    }
+
+    impl TrainIo for Periodic<'_> {
+        fn cancelled(&self) -> bool {
+            self.calls.set(self.calls.get() + 1);
+            if self.calls.get() == self.at {
+                std::fs::copy(self.dir.join(FILE), self.aside.join(FILE)).unwrap();
+            }
+            false
+        }
+
+        fn checkpoint_dir(&self) -> Option<&Path> {
+            Some(self.dir)
+        }
+
+        fn checkpoint_every(&self) -> std::time::Duration {
+            std::time::Duration::ZERO
+        }
+    }
+
+    #[test]
+    fn checkpoints_are_written_on_the_way_and_change_nothing() {
+        let teacher = Teacher::new();
+        let config = config();
+        let whole = run_with(&config, &teacher);
+        let (dir, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut io = Periodic { dir: dir.path(), aside: aside.path(), at: 30, calls: Default::default() };
+        let saving = train(&config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, &mut io).unwrap();
+        assert_eq!(bytes(&saving), bytes(&whole));
+        // Killed without warning: what lies there is one batch old, which the resumed run repeats.
+        let mut io = killed(aside.path(), usize::MAX);
+        let resumed = interrupted(&config, &teacher, &mut io).unwrap();
+        assert_eq!(bytes(&resumed), bytes(&whole));
+        assert_eq!(io.epochs, 2, "three of five epochs of eight batches were done");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error_with_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("gone");
+        let error = interrupted(&config(), &Teacher::new(), &mut killed(&gone, 3)).unwrap_err().to_string();
+        assert!(error.contains("gone/checkpoint.talkflow") && error.contains("check that the folder is writable"), "{error}");
+    }
 }

@@ -13,12 +13,16 @@
 //! then for each batch gathers embeddings on the host, runs dense layers on the device, lets the method add its terms, goes back, and moves
 //! the weights; after each epoch it validates and keeps the best weights, which become the [`RatingModel`].
 
+mod batches;
 mod checkpoint;
+mod config;
 mod curves;
+mod data;
 mod device;
 mod distance;
 mod error;
 mod graph;
+mod io;
 mod methods;
 pub mod metrics;
 mod model;
@@ -37,17 +41,20 @@ mod tensors;
 mod testing;
 mod trainer;
 
+pub use config::TrainConfig;
 pub use curves::Curves;
+pub use data::{Examples, Scale, TaskData};
 pub use device::DeviceKind;
 pub use distance::{CORR_ROWS, Distance};
 pub use error::{ModelError, SpecError, TrainError};
+pub use io::{Progress, TrainIo};
 pub use methods::{
     Distances, Feature, InteractInto, Label, Method, OneWay, Protocol, QuestionPath, Talk, Tap, TeacherNeeds, Weights,
 };
-pub use model::{Predictions, RatingModel, Scale, Taps};
+pub use model::{Predictions, RatingModel, Taps};
 pub use models::{Mf, ModelSpec, Ncf, Wide};
 pub use monitor::{COLLAPSED, Monitor};
 pub use objective::Term;
 pub use optim::{Adam, Course, Decay, Optimizer, Schedule, Sgd};
 pub use teacher::{States, TeacherUpper, TeacherView, means, variances};
-pub use trainer::{Cost, Examples, Progress, TaskData, TrainConfig, TrainIo, Trained, train};
+pub use trainer::{Cost, Trained, train};

@@ -6,6 +6,7 @@
 use dfdx::tensor::Cpu;
 use serde::{Deserialize, Serialize};
 
+use crate::data::Scale;
 use crate::error::ModelError;
 use crate::models::ModelSpec;
 use crate::models::student::Student;
@@ -17,15 +18,6 @@ const FORMAT: u32 = 1;
 
 /// Rows whose states are computed together.
 const CHUNK: usize = 4096;
-
-/// The range of ratings.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scale {
-    /// The least rating there is.
-    pub min: f32,
-    /// The greatest rating there is; above `min`.
-    pub max: f32,
-}
 
 /// What `config.json` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -249,9 +241,9 @@ pub(crate) fn clip(raw: crate::models::student::Raw, scale: Scale) -> Prediction
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
     use super::*;
+    use crate::data::Examples;
     use crate::models::{Mf, Ncf, Wide};
     use crate::teacher::TeacherUpper;
-    use crate::trainer::Examples;
 
     /// Users 0 to 3 and items 0 to 3, of which 3 and 3 are unseen.
     fn examples() -> Examples {
@@ -273,6 +265,15 @@ mod tests {
             ModelSpec::Mf(Mf { embedding: 3, embedding_sd: 1.0, wide: wide() }),
             ModelSpec::Bias(wide()),
         ]
+    }
+
+    /// The engine trains and predicts on threads of its own.
+    #[test]
+    fn models_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<RatingModel>();
+        shared::<crate::Trained>();
+        shared::<TeacherUpper>();
     }
 
     #[test]

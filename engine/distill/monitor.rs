@@ -5,7 +5,8 @@
 
 use serde::Serialize;
 
-use crate::model::{Predictions, Scale};
+use crate::data::Scale;
+use crate::model::Predictions;
 
 /// The deep path counts as collapsed where its standard deviation is at most this part of the rating scale's width.
 pub const COLLAPSED: f64 = 0.01;

@@ -114,14 +114,17 @@ impl<D: Ops> Params<D> {
         }
     }
 
-    /// Takes this step's gradients to the host; returns the sum of their squares.
-    pub(crate) fn collect(&mut self, gradients: &mut Gradients<f32, D>) -> Result<f64, D::Err> {
-        let mut sum = 0.0;
+    /// Takes this step's gradients to the host.
+    pub(crate) fn collect(&mut self, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err> {
         for param in &mut self.params {
             param.gradient = self.device.take_gradient(gradients, &param.device)?;
-            sum += squares(&param.gradient);
         }
-        Ok(sum)
+        Ok(())
+    }
+
+    /// The sum of the squares of all gradients collected.
+    pub(crate) fn squares(&self) -> f64 {
+        self.params.iter().map(|param| squares(&param.gradient)).sum()
     }
 
     /// The gradients collected, by name.

@@ -133,15 +133,14 @@ impl Rng {
     pub(crate) fn dropout_mask(&mut self, rate: f32, len: usize) -> Vec<f32> {
         let threshold = (rate * 65536.0).round() as u64;
         let kept = 1.0 / (1.0 - rate);
-        let mut mask = Vec::with_capacity(len + 3);
-        while mask.len() < len {
+        let mut mask = vec![0.0; len];
+        for four in mask.chunks_mut(4) {
             let mut bits = self.next_u64();
-            for _ in 0..4 {
-                mask.push(if bits & 0xffff < threshold { 0.0 } else { kept });
+            for factor in four {
+                *factor = if bits & 0xffff < threshold { 0.0 } else { kept };
                 bits >>= 16;
             }
         }
-        mask.truncate(len);
         mask
     }
 }

@@ -175,6 +175,17 @@ impl<D: Ops> TeacherBatch<D> {
     }
 }
 
+/// Where each cached row stands. Caches are written in ascending order, where a search is cheaper than a map of all rows for the few of
+/// a student; any other order works too.
+fn places(rows: &[u32]) -> Box<dyn Fn(u32) -> Option<usize> + '_> {
+    if rows.is_sorted() {
+        Box::new(|row| rows.binary_search(&row).ok())
+    } else {
+        let by_row: HashMap<u32, usize> = rows.iter().enumerate().map(|(place, &row)| (row, place)).collect();
+        Box::new(move |row| by_row.get(&row).copied())
+    }
+}
+
 impl<'a> Aligned<'a> {
     /// Finds each training row among the cached ones.
     pub(crate) fn new(view: TeacherView<'a>, rows: &[u32]) -> Result<Self, TrainError> {
@@ -200,15 +211,10 @@ impl<'a> Aligned<'a> {
         {
             return Err(wrong(format!("{} predictions for {cached} rows", output.len())));
         }
-        let by_row: HashMap<u32, usize> = view.row.iter().enumerate().map(|(place, &row)| (row, place)).collect();
+        let place = places(view.row);
         let places = rows
             .iter()
-            .map(|row| {
-                by_row
-                    .get(row)
-                    .copied()
-                    .ok_or_else(|| wrong(format!("row {row} of the training rows is not among the cached ones")))
-            })
+            .map(|&row| place(row).ok_or_else(|| wrong(format!("row {row} of the training rows is not among the cached ones"))))
             .collect::<Result<_, _>>()?;
         Ok(Aligned { view, places })
     }
@@ -236,5 +242,27 @@ impl<'a> Aligned<'a> {
                 .output
                 .map(|output| examples.iter().map(|&example| output[self.places[example as usize]]).collect()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_by_hand() {
+        // Columns 1, 3, 5 and 2, 2, 2.
+        let values = [1.0, 2.0, 3.0, 2.0, 5.0, 2.0];
+        assert_eq!(means(&values, 2), [3.0, 2.0]);
+        assert_eq!(variances(&values, 2), [8.0 / 3.0, 0.0]);
+    }
+
+    #[test]
+    fn rows_are_found_in_any_order() {
+        for rows in [[2, 5, 9], [9, 2, 5]] {
+            let place = places(&rows);
+            assert!(rows.iter().enumerate().all(|(index, &row)| place(row) == Some(index)));
+            assert_eq!(place(3), None);
+        }
     }
 }

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
-use crate::model::{RatingModel, Scale};
+use crate::config::TrainConfig;
+use crate::data::Scale;
+use crate::data::{Examples, TaskData};
+use crate::model::RatingModel;
 use crate::models::{ModelSpec, Ncf, Wide};
 use crate::optim::{Adam, Decay, Optimizer};
 use crate::random::{Rng, Role};
 use crate::teacher::{States, TeacherUpper, TeacherView, variances};
-use crate::trainer::{Examples, TaskData, TrainConfig, train};
+use crate::trainer::train;
 use crate::{DeviceKind, Taps};
 
 pub(crate) const USERS: usize = 40;

@@ -2,7 +2,7 @@
 //! looked up in the store it gives either a result or the reason why there is none. `run` takes it step by step, `plan` and
 //! `why` all at once without running anything.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     artifact::Digest,
@@ -33,6 +33,8 @@ pub enum Standing {
     Fresh(Box<Record>),
     /// It has to run.
     Stale {
+        /// What is known about where its data come from.
+        notes: Vec<String>,
         /// Under which key, where that is known yet.
         fingerprint: Option<Fingerprint>,
         /// Why.
@@ -46,13 +48,13 @@ impl<S: Stage> Walk<'_, S> {
     /// The fingerprint of an instance whose inputs have these results, by place in the plan.
     ///
     /// # Errors
-    /// Where a file from outside cannot be read.
+    /// Where a file from outside cannot be read: which, and why.
     pub fn fingerprint(
         &self,
         instance: &Instance<S>,
         result: impl Fn(usize) -> Option<Digest>,
         outside: &Outside,
-    ) -> std::io::Result<Fingerprint> {
+    ) -> Result<Fingerprint, String> {
         let mut fingerprint = Fingerprint::default();
         fingerprint.add(Label::Format, store::FORMAT);
         fingerprint.add(Label::Kind, instance.spec.kind());
@@ -64,7 +66,7 @@ impl<S: Stage> Walk<'_, S> {
             fingerprint.add(Label::Setting(path.to_owned()), value);
         }
         for file in &instance.files {
-            fingerprint.add(Label::File(file.field.clone()), self.files.digest(&file.path)?.to_string());
+            fingerprint.add(Label::File(file.field.clone()), self.digest(&file.path)?);
         }
         for (port, from) in in_canonical_order(self.plan, instance) {
             for (place, index) in from.iter().enumerate() {
@@ -80,9 +82,13 @@ impl<S: Stage> Walk<'_, S> {
             fingerprint.add(Label::Fact(what.clone()), value.clone());
         }
         for (role, path) in &outside.files {
-            fingerprint.add(Label::File(role.clone()), self.files.digest(path)?.to_string());
+            fingerprint.add(Label::File(role.clone()), self.digest(path)?);
         }
         Ok(fingerprint)
+    }
+
+    fn digest(&self, path: &Path) -> Result<String, String> {
+        self.files.digest(path).map(|digest| digest.to_string()).map_err(|error| format!("cannot read {}: {error}", path.display()))
     }
 
     /// Looks a fingerprint up.
@@ -97,7 +103,7 @@ impl<S: Stage> Walk<'_, S> {
             Lookup::Lost(what) => Stale::Lost(what),
             Lookup::Unknown => self.why(instance, &key, &fingerprint)?,
         };
-        Ok(Standing::Stale { fingerprint: Some(fingerprint), reason })
+        Ok(Standing::Stale { notes: Vec::new(), fingerprint: Some(fingerprint), reason })
     }
 
     fn why(&self, instance: &Instance<S>, key: &ActionKey, now: &Fingerprint) -> Result<Stale, StoreError> {
@@ -134,13 +140,13 @@ impl<S: Stage> Walk<'_, S> {
         for index in instance.inputs.iter().flat_map(|input| &input.from) {
             if !matches!(before.get(index), Some(Standing::Fresh(_))) {
                 let name = self.plan.instances[*index].name.clone();
-                return Ok(Standing::Stale { fingerprint: None, reason: Stale::DependsOn(name) });
+                return Ok(Standing::Stale { notes: Vec::new(), fingerprint: None, reason: Stale::DependsOn(name) });
             }
         }
         let outside = match instance.spec.locate(places) {
             Ok(Located::Here(outside)) => outside,
             Ok(Located::Elsewhere(what)) => {
-                return Ok(Standing::Stale { fingerprint: None, reason: Stale::Download(what) });
+                return Ok(Standing::Stale { notes: Vec::new(), fingerprint: None, reason: Stale::Download(what) });
             }
             Err(error) => return Ok(Standing::Blocked(format!("{error:#}"))),
         };
@@ -149,8 +155,11 @@ impl<S: Stage> Walk<'_, S> {
             _ => None,
         };
         match self.fingerprint(instance, digest, &outside) {
-            Ok(fingerprint) => self.standing(instance, fingerprint, forced),
-            Err(error) => Ok(Standing::Blocked(format!("a file it reads cannot be read: {error}"))),
+            Ok(fingerprint) => Ok(match self.standing(instance, fingerprint, forced)? {
+                Standing::Stale { fingerprint, reason, .. } => Standing::Stale { notes: outside.notes, fingerprint, reason },
+                other => other,
+            }),
+            Err(error) => Ok(Standing::Blocked(error)),
         }
     }
 }

@@ -148,10 +148,11 @@ impl<S: Stage> Job<'_, S> {
         if cancel.signal().is_some() {
             return Ended::Stopped;
         }
-        let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
         if let (true, Some(limit)) = (cancel.timed_out(), self.instance.timeout) {
-            causes.insert(0, format!("timed out after {} s (the stage's `timeout`)", limit.as_secs_f64()));
+            let limit = limit.as_secs_f64();
+            return Ended::Failed(vec![format!("timed out after {limit} s: raise the stage's `timeout`, or give it more cores")]);
         }
+        let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
         // A disk that is full or read-only is the store's trouble, not the stage's.
         let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
         match io.map(std::io::Error::kind) {

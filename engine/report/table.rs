@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use crate::scores::{Cell, Scores, Spread};
+use crate::scores::{Cell, Metric, Scores, Spread};
 
 /// The wanted order of the values of each axis, as the manifest has them.
 pub type Order = Vec<(String, Vec<String>)>;
@@ -46,9 +46,13 @@ pub fn render(name: &str, scores: &Scores, order: &Order) -> String {
     if rows.len() > 1 {
         footer("mean", &mean(|c| spread(&c.rmse)));
     }
-    footer("MAE", &mean(|c| spread(&c.mae)));
-    footer("per-user RMSE", &mean(|c| spread(&c.user_rmse)));
-    if scores.entries.iter().any(|entry| entry.column == "teacher") {
+    if scores.metrics.contains(&Metric::Mae) {
+        footer("MAE", &mean(|c| spread(&c.mae)));
+    }
+    if scores.metrics.contains(&Metric::UserRmse) {
+        footer("per-user RMSE", &mean(|c| spread(&c.user_rmse)));
+    }
+    if scores.metrics.contains(&Metric::GapRecovery) {
         footer("gap recovery", &mean(|c| c.gap_recovery.map_or("-".into(), |gap| format!("{:.0} %", 100.0 * gap))));
     }
     footer("deep path", &|column| deep_path(scores, column));

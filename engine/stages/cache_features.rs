@@ -61,11 +61,15 @@ pub fn read(f: &mut Fields<'_>) -> CacheFeatures {
     f.stage("teacher", ArtifactKind::Model);
     f.stage("rows", ArtifactKind::Split);
     f.through("rows", "rows", "ratings");
-    CacheFeatures {
-        filter: settings::filter(f),
-        parts: f.choices("parts", Some(&[PartWord(Part::Train)])),
-        taps: f.choices("taps", Some(&[Tap::Low, Tap::High, Tap::Output])),
+    let filter = settings::filter(f);
+    let parts = f.choices("parts", Some(&[PartWord(Part::Train)]));
+    let taps = f.choices("taps", Some(&[Tap::Low, Tap::High, Tap::Output]));
+    for (key, empty) in [("parts", parts.is_empty()), ("taps", taps.is_empty())] {
+        if empty && f.has(key) {
+            f.mistake(key, "there is nothing to cache", Some("name at least one"));
+        }
     }
+    CacheFeatures { filter, parts, taps }
 }
 
 impl Stage for CacheFeatures {

@@ -248,6 +248,9 @@ fn here(found: &Found) -> Outside {
     }
 }
 
+/// How the note begins that says that the numbers are about other data than wanted.
+pub const STAND_IN: &str = "STAND-IN";
+
 /// The stand-in, loudly.
 fn instead(wanted: &str, stand_in: &'static str, why: &str, places: &Places) -> anyhow::Result<Located> {
     let card: &'static Card = cards::find(stand_in)?;
@@ -256,7 +259,7 @@ fn instead(wanted: &str, stand_in: &'static str, why: &str, places: &Places) -> 
     };
     let mut outside = here(&found);
     outside.notes =
-        vec![format!("STAND-IN: {wanted} could not be had ({why}); every number below is about {stand_in}, not about {wanted}")];
+        vec![format!("{STAND_IN}: {wanted} could not be had ({why}); every number below is about {stand_in}, not about {wanted}")];
     Ok(Located::Here(outside))
 }
 

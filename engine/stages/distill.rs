@@ -67,6 +67,18 @@ impl Stage for Distill {
             }
         }
         let features = cx.inputs("features").first().map(Features::open).transpose()?;
+        if let Some(features) = &features {
+            let taps = [("low", self.needs.low, features.low().is_some()), ("high", self.needs.high, features.high().is_some())];
+            let output = ("output", self.needs.output, features.output().is_some());
+            for (tap, needed, there) in taps.into_iter().chain([output]) {
+                anyhow::ensure!(
+                    !needed || there,
+                    "the method `{}` needs the teacher's `{tap}`, and `{}` has not cached it: add `{tap}` to its `taps`",
+                    self.training.config.method.name(),
+                    cx.input("features")?.instance
+                );
+            }
+        }
         let upper = match self.needs.upper_layers {
             true => {
                 let input = cx.input("teacher")?;

@@ -314,7 +314,7 @@ impl Evaluate {
 
 fn described(ratings: &Ratings) -> String {
     let summary = ratings.summary();
-    let generated = if summary.name.ends_with("synthetic") { ", a synthetic stand-in for real ratings" } else { "" };
+    let generated = if summary.name.ends_with("synthetic") { ", generated and not real" } else { "" };
     format!("{}, {} ratings of {} items by {} users{generated}", summary.name, summary.ratings, summary.items, summary.users)
 }
 

@@ -168,7 +168,13 @@ pub fn filter(f: &mut Fields<'_>) -> Filter {
             }
             vec![f.text("genre", None)]
         }
-        false => f.texts("genres", None),
+        false => {
+            let genres = f.texts("genres", None);
+            if genres.is_empty() && f.has("genres") {
+                f.mistake("genres", "no genre is named", Some("name at least one, or leave `where` out for all rows"));
+            }
+            genres
+        }
     });
     Filter { genres: genres.unwrap_or_default() }
 }

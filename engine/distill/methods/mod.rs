@@ -5,6 +5,7 @@
 //! method is a file, a variant, and its arms below.
 
 mod bias_only;
+mod conversation;
 mod feature;
 mod label;
 mod one_way;

@@ -12,11 +12,12 @@ use std::collections::BTreeMap;
 use dfdx::tensor::Cpu;
 
 use super::*;
-use crate::model::{RatingModel, Scale};
+use crate::data::Examples;
+use crate::data::Scale;
+use crate::model::RatingModel;
 use crate::models::{Mf, Ncf, Wide};
 use crate::random::{Rng, Role};
 use crate::teacher::{Aligned, States, TeacherUpper, variances};
-use crate::trainer::Examples;
 
 /// Rows in the batch.
 const ROWS: usize = 11;

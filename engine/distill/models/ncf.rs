@@ -82,3 +82,42 @@ pub(crate) fn deep<D: Ops>(
     let output = graph.dense(&high, head, Activation::None, mask)?;
     Ok(Deep { low, high, output })
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use dfdx::tensor::Cpu;
+
+    use super::*;
+    use crate::ops::to_host;
+
+    /// Weights chosen so that each layer hands its input on: the states are the input, and what the head sums shows which masks were
+    /// applied on the way. Dropout acts on the input of the second layer and of the head, the states keep clear of their own.
+    #[test]
+    fn dropout_acts_on_the_input_of_every_layer_but_the_first() {
+        let graph = Graph::inference(&Cpu::default());
+        let constant = |values: &[f32], rows, cols| graph.constant(values.to_vec(), rows, cols).unwrap();
+        let identity = || Layer { weight: constant(&[1.0, 0.0, 0.0, 1.0], 2, 2), bias: constant(&[0.0, 0.0], 1, 2) };
+        let head = Layer { weight: constant(&[1.0, 1.0], 2, 1), bias: constant(&[0.0], 1, 1) };
+        let input: Vec<f32> = (1..=40).map(|value| value as f32).collect();
+        let x = constant(&input, 20, 2);
+        let dropout = Dropout { rate: 0.5, seed: 3, step: 4 };
+        let run = |dropout: &Dropout| {
+            let mut graph = Graph::inference(&Cpu::default());
+            deep(&mut graph, &x, &[identity(), identity()], &head, dropout).unwrap()
+        };
+        let dropped = run(&dropout);
+        let (first, second) = (dropout.mask("layers.1", &x).unwrap(), dropout.mask("head", &x).unwrap());
+        assert_ne!(first, second);
+        let high: Vec<f32> = input.iter().zip(&first).map(|(value, mask)| value * mask).collect();
+        let output: Vec<f32> = high.chunks(2).zip(second.chunks(2)).map(|(h, m)| h[0] * m[0] + h[1] * m[1]).collect();
+        assert_eq!(to_host(&dropped.low.value), input);
+        assert_eq!(to_host(&dropped.high.value), high);
+        assert_eq!(to_host(&dropped.output.value), output);
+        // Without dropout everything passes.
+        let sums: Vec<f32> = input.chunks(2).map(|row| row[0] + row[1]).collect();
+        assert_eq!(to_host(&run(&Dropout::NONE).output.value), sums);
+        // Another step, another mask.
+        assert_ne!(Dropout { step: 5, ..dropout }.mask("head", &x), Some(second));
+    }
+}

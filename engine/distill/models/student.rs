@@ -68,6 +68,13 @@ pub(crate) struct TableGradients {
     item: RowGradients,
 }
 
+impl TableGradients {
+    /// The sum of the squares of all gradients collected.
+    pub(crate) fn squares(&self) -> f64 {
+        [&self.user_bias, &self.item_bias, &self.user, &self.item].map(RowGradients::squares).iter().sum()
+    }
+}
+
 /// A rating model on device `D`.
 #[derive(Clone, Debug)]
 pub(crate) struct Student<D: Ops> {
@@ -105,7 +112,7 @@ impl<D: Ops> Student<D> {
         spec: &ModelSpec,
         seed: u64,
         (users, items): (usize, usize),
-        train: &crate::trainer::Examples,
+        train: &crate::data::Examples,
     ) -> Result<Self, D::Err> {
         let mut params = Params::new(device);
         let mut hidden = Vec::new();
@@ -304,26 +311,24 @@ impl<D: Ops> Student<D> {
         Ok(Forward { embeddings: Some(embeddings), wide, deep, output })
     }
 
-    /// Takes a batch's gradients to the host; returns the sum of their squares.
+    /// Takes a batch's gradients to the host.
     pub(crate) fn collect(
         &mut self,
         gradients: &mut dfdx::tensor::Gradients<f32, D>,
         forward: &Forward<D>,
         (users, items): (&[u32], &[u32]),
         tables: &mut TableGradients,
-    ) -> Result<f64, D::Err> {
+    ) -> Result<(), D::Err> {
         let wide = self.device.take_gradient(gradients, &forward.wide.value)?;
         self.user_bias.collect(&mut tables.user_bias, users, &wide, 1, 0);
         self.item_bias.collect(&mut tables.item_bias, items, &wide, 1, 0);
-        let mut sum = tables.user_bias.squares() + tables.item_bias.squares();
         if let (Some((user, item)), Some(leaf)) = (&self.embeddings, &forward.embeddings) {
             let joined = self.device.take_gradient(gradients, &leaf.value)?;
             let width = user.width;
             user.collect(&mut tables.user, users, &joined, 2 * width, 0);
             item.collect(&mut tables.item, items, &joined, 2 * width, width);
-            sum += tables.user.squares() + tables.item.squares();
         }
-        Ok(sum + self.params.collect(gradients)?)
+        self.params.collect(gradients)
     }
 
     /// Moves all weights against the gradients collected.

@@ -6,7 +6,7 @@ use dfdx::shapes::{Axes2, Axis};
 use dfdx::tensor::{Gradients, OwnedTape, Tape, Trace};
 use dfdx::tensor_ops::{Backward, BroadcastTo, ChooseFrom, PermuteTo, ReshapeTo, SumTo, TryGt, TryMatMul};
 
-use super::{Activation, Dense, Mat, Ops, dims};
+use super::{Activation, Dense, Mat, Ops, dims, to_host};
 
 /// See [`Ops::dense`].
 pub(crate) fn dense<D: Ops>(device: &D, tape: Option<&mut OwnedTape<f32, D>>, dense: Dense<D>) -> Result<Mat<D>, D::Err> {
@@ -69,4 +69,10 @@ pub(crate) fn accumulate<D: Ops>(gradients: &mut Gradients<f32, D>, of: &Mat<D>,
     let mut storage = dfdx::tensor_ops::TryMul::try_mul(halves, 0.5)?.try_backward()?;
     std::mem::swap(storage.get_or_alloc_mut(&total)?, gradients.get_or_alloc_mut(of)?);
     Ok(())
+}
+
+/// See [`Ops::take_gradient`]; this one leaves the gradient where it was.
+pub(crate) fn take_gradient<D: Ops>(gradients: &mut Gradients<f32, D>, of: &Mat<D>) -> Result<Vec<f32>, D::Err> {
+    gradients.get_or_alloc_mut(of)?;
+    Ok(to_host(&gradients.get(of)))
 }

@@ -116,8 +116,7 @@ pub(crate) trait Ops: Device<f32> {
     ///
     /// What is left behind is unspecified: each gradient is taken once, by the operation that made `of`.
     fn take_gradient(&self, gradients: &mut Gradients<f32, Self>, of: &Mat<Self>) -> Result<Vec<f32>, Self::Err> {
-        gradients.get_or_alloc_mut(of)?;
-        Ok(to_host(&gradients.get(of)))
+        generic::take_gradient(gradients, of)
     }
 }
 
@@ -256,6 +255,11 @@ mod tests {
         let mut gradients = Gradients::leaky();
         device.accumulate(&mut gradients, &of, vec![1.0, 2.0, 3.0, 4.0]).unwrap();
         generic::accumulate(&mut gradients, &of, device.tensor_from_vec(vec![0.5; 4], (2, 2))).unwrap();
+        assert_eq!(generic::take_gradient(&mut gradients, &of).unwrap(), [1.5, 2.5, 3.5, 4.5]);
         assert_eq!(device.take_gradient(&mut gradients, &of).unwrap(), [1.5, 2.5, 3.5, 4.5]);
+        // What nothing has reached has no gradient.
+        let other = var("x", (2, 2), true).value;
+        assert_eq!(generic::take_gradient(&mut gradients, &other).unwrap(), [0.0; 4]);
+        assert_eq!(device.take_gradient(&mut Gradients::leaky(), &other).unwrap(), [0.0; 4]);
     }
 }

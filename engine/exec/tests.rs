@@ -1,0 +1,234 @@
+//! Random graphs of small stages: what runs, in which order, and what does not.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+use std::{collections::BTreeMap, fmt::Write, fs, sync::Mutex};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{artifact::ArtifactKind, fields::Fields, plan::Kinds, stage::StageCx};
+
+/// A stage that writes its text and the contents of its inputs, or, where it is `blunt`, always the same.
+struct Node {
+    text: String,
+    blunt: bool,
+    fails: bool,
+}
+
+struct Nodes;
+
+impl Kinds for Nodes {
+    type Spec = Node;
+
+    fn words(&self) -> &[&str] {
+        &["node"]
+    }
+
+    fn output(&self, _: &str) -> ArtifactKind {
+        ArtifactKind::Scores
+    }
+
+    fn read(&self, _: &str, f: &mut Fields<'_>) -> Node {
+        if f.has("from") {
+            f.stages("from", ArtifactKind::Scores);
+        }
+        Node { text: f.text("text", Some("-")), blunt: f.bool("blunt", Some(false)), fails: f.bool("fails", Some(false)) }
+    }
+}
+
+impl Stage for Node {
+    fn kind(&self) -> &'static str {
+        "node"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn backend(&self, _: Device) -> Option<String> {
+        None
+    }
+
+    fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.fails, "told to fail");
+        let mut text = self.text.clone();
+        for input in cx.inputs("from") {
+            write!(text, "({})", fs::read_to_string(input.file("out")?)?)?;
+        }
+        fs::write(cx.out.join("out"), if self.blunt { "blunt" } else { &text })?;
+        Ok(())
+    }
+}
+
+/// One stage of a random graph: it reads some of those before it.
+#[derive(Clone, Debug)]
+struct Random {
+    from: Vec<usize>,
+    text: u8,
+    blunt: bool,
+}
+
+fn graphs() -> impl Strategy<Value = Vec<Random>> {
+    let node = (prop::collection::vec(any::<prop::sample::Index>(), 0..3), 0_u8..4, prop::bool::weighted(0.25));
+    prop::collection::vec(node, 1..9).prop_map(|nodes| {
+        let node = |(place, (from, text, blunt)): (usize, (Vec<prop::sample::Index>, u8, bool))| {
+            let mut from: Vec<usize> = from.iter().filter(|_| place > 0).map(|index| index.index(place)).collect();
+            from.sort_unstable();
+            from.dedup();
+            Random { from, text, blunt }
+        };
+        nodes.into_iter().enumerate().map(node).collect()
+    })
+}
+
+fn manifest(graph: &[Random], backwards: bool) -> String {
+    let stage = |(place, node): (usize, &Random)| {
+        let from: Vec<String> = node.from.iter().map(|from| format!("s{from}")).collect();
+        let from = if from.is_empty() { String::new() } else { format!("from: [{}], ", from.join(", ")) };
+        format!("  s{place}:\n    node: {{ {from}text: t{}, blunt: {} }}\n", node.text, node.blunt)
+    };
+    let mut stages: Vec<String> = graph.iter().enumerate().map(stage).collect();
+    if backwards {
+        stages.reverse();
+    }
+    format!("talkflow: 1\nname: random\nstages:\n{}", stages.concat())
+}
+
+/// What each stage makes.
+fn contents(graph: &[Random]) -> Vec<String> {
+    let mut made: Vec<String> = Vec::new();
+    for node in graph {
+        let inputs: String = node.from.iter().map(|from| format!("({})", made[*from])).collect();
+        made.push(if node.blunt { "blunt".to_owned() } else { format!("t{}{inputs}", node.text) });
+    }
+    made
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+struct Did {
+    outcome: Outcome,
+    /// How often each stage's work began.
+    began: Vec<String>,
+    /// Stages by the end of their work, and before that what they read.
+    log: Vec<String>,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        Self { folder, store }
+    }
+
+    fn run(&self, text: &str, cores: usize, keep_going: bool) -> Did {
+        let path = self.folder.path().join("m.yaml");
+        fs::write(&path, text).unwrap();
+        let plan = crate::plan::load(&path, &[], &|_| None, &Nodes).unwrap();
+        let n = plan.instances.len();
+        let options = Options {
+            cores,
+            memory: 1 << 30,
+            keep_going,
+            wanted: vec![true; n],
+            forced: vec![false; n],
+            device: Device::Cpu,
+            places: Places { data: None, cache: self.folder.path().join("cache"), offline: true },
+            paranoid: false,
+        };
+        let order = Mutex::new((Vec::new(), Vec::new()));
+        let mut report = |event: &Event| match event {
+            Event::Started { stage, .. } => order.lock().unwrap().0.push(stage.clone()),
+            Event::Finished { stage, .. } => order.lock().unwrap().1.push(stage.clone()),
+            _ => {}
+        };
+        let outcome = run(&plan, &self.store, &options, "r", &Cancel::default(), &mut report).unwrap();
+        let (began, log) = order.into_inner().unwrap();
+        Did { outcome, began, log }
+    }
+}
+
+fn keys(did: &Did) -> BTreeMap<String, String> {
+    did.outcome.steps.iter().map(|step| (step.name.clone(), step.key().unwrap().to_string())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_stage_runs_once_after_its_inputs_and_then_never_again(graph in graphs()) {
+        let world = World::new();
+        let did = world.run(&manifest(&graph, false), 2, false);
+        // Of the stages that did work, none began before those it reads had ended; equal stages share one result.
+        let place = |list: &[String], index: usize| list.iter().position(|name| *name == format!("s{index}"));
+        for (index, node) in graph.iter().enumerate() {
+            let Some(began) = place(&did.log, index) else { continue };
+            for from in &node.from {
+                prop_assert!(place(&did.log, *from).is_none_or(|ended| ended < began));
+            }
+        }
+        prop_assert_eq!(did.outcome.count(Fate::Failed) + did.outcome.count(Fate::Skipped), 0);
+        let again = world.run(&manifest(&graph, false), 2, false);
+        prop_assert_eq!(again.outcome.count(Fate::Cached), graph.len());
+    }
+
+    #[test]
+    fn only_what_reads_other_contents_runs_again(graph in graphs(), which in any::<prop::sample::Index>()) {
+        let world = World::new();
+        let first = keys(&world.run(&manifest(&graph, false), 1, false));
+        let mut changed = graph.clone();
+        let which = which.index(graph.len());
+        changed[which].text = 9;
+        let did = world.run(&manifest(&changed, false), 1, false);
+        let second = keys(&did);
+        let (before, after) = (contents(&graph), contents(&changed));
+        for (index, node) in changed.iter().enumerate() {
+            let name = format!("s{index}");
+            // A key changes with the stage's own text or with the contents of what it reads, and with nothing else.
+            let expected = index == which || node.from.iter().any(|from| before[*from] != after[*from]);
+            prop_assert_eq!(first[&name] != second[&name], expected, "{}", name);
+            let step = did.outcome.steps.iter().find(|step| step.name == name).unwrap();
+            prop_assert!(step.fate == Fate::Cached || expected, "{} ran", name);
+        }
+    }
+
+    #[test]
+    fn keys_depend_neither_on_the_order_of_stages_nor_on_cores(graph in graphs()) {
+        let (one, two) = (World::new(), World::new());
+        prop_assert_eq!(
+            keys(&one.run(&manifest(&graph, false), 1, false)),
+            keys(&two.run(&manifest(&graph, true), 4, false))
+        );
+    }
+}
+
+#[test]
+fn a_chain_of_fresh_stages_shares_one_result() {
+    let graph: Vec<Random> = (0..300).map(|n: usize| Random { from: n.checked_sub(1).into_iter().collect(), text: 0, blunt: true }).collect();
+    let world = World::new();
+    // Blunt stages make one and the same result, so that two keys are all there is to make.
+    let did = world.run(&manifest(&graph, false), 1, false);
+    assert_eq!((did.outcome.count(Fate::Ran), did.outcome.count(Fate::Cached)), (2, 298));
+}
+
+#[test]
+fn what_follows_a_failure_is_skipped_and_the_rest_goes_on_if_told_to() {
+    let text = "talkflow: 1\nname: f\nstages:\n  a:\n    node: { fails: true }\n  b:\n    node: { from: a }\n  c:\n    node: { from: b, text: c }\n  d:\n    \
+        node: { text: d }\n  e:\n    node: { from: d }\n";
+    let fates = |did: &Did| did.outcome.steps.iter().map(|step| step.fate).collect::<Vec<_>>();
+    use Fate::{Failed, Ran, Skipped};
+    assert_eq!(fates(&World::new().run(text, 1, true)), [Failed, Skipped, Skipped, Ran, Ran]);
+    let stopped = World::new().run(text, 1, false);
+    assert_eq!(stopped.outcome.count(Failed), 1);
+    assert_eq!(stopped.outcome.count(Ran), 0);
+}
+
+#[test]
+fn a_failure_is_tried_again_as_often_as_the_manifest_says() {
+    let text = "talkflow: 1\nname: f\nstages:\n  a:\n    retries: 2\n    node: { fails: true }\n";
+    let did = World::new().run(text, 1, false);
+    assert_eq!((did.began.len(), did.outcome.count(Fate::Failed)), (3, 1));
+}
