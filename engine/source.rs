@@ -217,7 +217,7 @@ impl Diagnostic {
     #[must_use]
     pub fn new(span: Span, message: impl Into<String>) -> Self {
         Self {
-            message: message.into(),
+            message: clip(message.into()),
             primary: Label { span, text: String::new() },
             secondary: Vec::new(),
             notes: Vec::new(),
@@ -228,35 +228,35 @@ impl Diagnostic {
     /// The same, with words under the caret.
     #[must_use]
     pub fn label(mut self, text: impl Into<String>) -> Self {
-        self.primary.text = text.into();
+        self.primary.text = clip(text.into());
         self
     }
 
     /// The same, with another place.
     #[must_use]
     pub fn also(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.secondary.push(Label { span, text: text.into() });
+        self.secondary.push(Label { span, text: clip(text.into()) });
         self
     }
 
     /// The same, with a note.
     #[must_use]
     pub fn note(mut self, text: impl Into<String>) -> Self {
-        self.notes.push(text.into());
+        self.notes.push(clip(text.into()));
         self
     }
 
     /// The same, with what to do.
     #[must_use]
     pub fn help(mut self, text: impl Into<String>) -> Self {
-        self.help = Some(text.into());
+        self.help = Some(clip(text.into()));
         self
     }
 
     /// The same, with what to do where something is known.
     #[must_use]
     pub fn maybe_help(mut self, text: Option<String>) -> Self {
-        self.help = text.or(self.help);
+        self.help = text.map(clip).or(self.help);
         self
     }
 
@@ -264,6 +264,15 @@ impl Diagnostic {
     /// mistake.
     fn identity(&self) -> (Span, &str) {
         (self.primary.span, &self.message)
+    }
+}
+
+/// Cuts a text that holds an absurdly long name.
+fn clip(text: String) -> String {
+    const LONGEST: usize = 1000;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 

@@ -27,6 +27,8 @@ struct Listed {
     yields: Option<ArtifactKind>,
     /// `None` where a mistake in the matrix, already reported, left none.
     instances: Option<Range<usize>>,
+    /// The instances with each value on each axis, ascending: who selects from 100 000 does not look at all of them.
+    axes: IndexMap<String, IndexMap<String, Vec<usize>>>,
 }
 
 /// A reference in a setting, and who makes it.
@@ -67,11 +69,18 @@ impl Directory {
     pub fn insert(&mut self, name: &str, at: Span, yields: Option<ArtifactKind>, instances: Option<Vec<Labels>>) {
         let stage = self.stages.len();
         let first = self.instances.len();
+        let mut axes: IndexMap<String, IndexMap<String, Vec<usize>>> = IndexMap::new();
         let instances = instances.map(|all| {
-            self.instances.extend(all.into_iter().map(|labels| (stage, labels)));
+            for labels in all {
+                for (axis, value) in &labels {
+                    let values = axes.entry(axis.clone()).or_default();
+                    values.entry(value.clone()).or_default().push(self.instances.len());
+                }
+                self.instances.push((stage, labels));
+            }
             first..self.instances.len()
         });
-        self.stages.insert(name.to_owned(), Listed { at, yields, instances });
+        self.stages.insert(name.to_owned(), Listed { at, yields, instances, axes });
     }
 
     /// The stage an instance belongs to, and its labels.
@@ -108,13 +117,11 @@ impl Directory {
             return Err(self.mismatch(name, at, stage, yields, asked).into());
         }
         let all = stage.instances.clone().ok_or(Lost(None))?;
-        let first = self.instances.get(all.start);
-        let axes = first.map_or_else(Vec::new, |(_, labels)| labels.keys().map(String::as_str).collect());
         let instances = match &reference.selection {
             None => all.collect(),
-            Some(selection) => self.select(asked, name, selection, all, &axes)?,
+            Some(selection) => self.select(asked, name, selection, stage)?,
         };
-        Ok(Found { instances, axes })
+        Ok(Found { instances, axes: stage.axes.keys().map(String::as_str).collect() })
     }
 
     fn select(
@@ -122,36 +129,37 @@ impl Directory {
         asked: &Asked<'_>,
         name: &str,
         selection: &[(Word<'_>, Word<'_>)],
-        all: Range<usize>,
-        axes: &[&str],
+        stage: &Listed,
     ) -> Result<Vec<usize>, Lost> {
-        let fits = |number: usize, (axis, value): &(Word<'_>, Word<'_>)| {
-            self.instances[number].1.get(axis.1).map(String::as_str) == Some(value.1)
-        };
-        for pair @ (axis, value) in selection {
-            if axes.is_empty() {
+        let mut chosen: Option<Vec<usize>> = None;
+        for (axis, value) in selection {
+            if stage.axes.is_empty() {
                 let message = format!("`{name}` has no matrix, so there is nothing to select");
                 return Err(Diagnostic::new(asked.part(*axis), message).help(format!("write `{name}` alone")).into());
             }
-            if !axes.contains(&axis.1) {
+            let Some(values) = stage.axes.get(axis.1) else {
                 let message = format!("the matrix of `{name}` has no axis `{}`", axis.1);
-                let help = one_of(axis.1, axes.iter().copied());
+                let help = one_of(axis.1, stage.axes.keys().map(String::as_str));
                 return Err(Diagnostic::new(asked.part(*axis), message).maybe_help(help).into());
-            }
-            if !all.clone().any(|number| fits(number, pair)) {
+            };
+            let Some(with) = values.get(value.1) else {
                 let message = format!("axis `{}` of `{name}` has no value `{}`", axis.1, value.1);
-                let values = all.clone().filter_map(|number| self.instances[number].1.get(axis.1));
-                let values: indexmap::IndexSet<&str> = values.map(String::as_str).collect();
-                let help = one_of(value.1, values);
+                let help = one_of(value.1, values.keys().map(String::as_str));
                 return Err(Diagnostic::new(asked.part(*value), message).maybe_help(help).into());
-            }
+            };
+            chosen = Some(match chosen {
+                None => with.clone(),
+                Some(mut chosen) => {
+                    chosen.retain(|number| with.binary_search(number).is_ok());
+                    chosen
+                }
+            });
         }
-        let chosen: Vec<usize> = all.filter(|number| selection.iter().all(|pair| fits(*number, pair))).collect();
+        let chosen = chosen.unwrap_or_default();
         if chosen.is_empty() {
             let message = format!("`{}` selects no instance of `{name}`", asked.text);
-            return Err(Diagnostic::new(asked.span, message)
-                .help("each of these values exists, but not together; see `exclude` and `include`")
-                .into());
+            let help = "each of these values exists, but not together; see `exclude` and `include`";
+            return Err(Diagnostic::new(asked.span, message).help(help).into());
         }
         Ok(chosen)
     }

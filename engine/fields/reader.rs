@@ -9,6 +9,9 @@ use super::stages::Wanted;
 use crate::manifest::{Entry, Map, Node, Value, Variable, Via};
 use crate::source::{Diagnostic, Sources, Span, did_you_mean, one_of};
 
+/// More unknown settings in one mapping than this are not told apart.
+const MOST_UNKNOWN: usize = 50;
+
 /// What surrounds the settings that are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Outside<'a> {
@@ -397,10 +400,9 @@ impl Fields<'_> {
     fn report(&mut self) {
         self.report_missing();
         let Some(map) = self.map.take() else { return };
-        for (key, entry) in map.iter() {
-            if self.asked.iter().any(|asked| asked == key) {
-                continue;
-            }
+        let unknown = map.iter().filter(|(key, _)| !self.asked.contains(*key));
+        let unknown: Vec<(&String, &Entry)> = unknown.take(MOST_UNKNOWN).collect();
+        for (key, entry) in unknown {
             let asked = self.asked.iter().map(String::as_str);
             // A field that is written already may be meant (by a manifest over another), but is not worth listing.
             let free = asked.clone().filter(|asked| !map.contains_key(*asked));

@@ -160,12 +160,12 @@ fn a_tagged_choice_is_a_word_or_a_word_with_settings() {
             _ => fields.float("momentum", Some(0.5), 0.0..),
         })
     };
-    assert_eq!(settings("{}", read).1, ["optimizer word:adam", "optimizer.adam.rate f64:3f50624dd2f1a9fc"]);
+    assert_eq!(settings("{}", read).1, ["optimizer adam", "optimizer.adam.rate 0.001"]);
     assert_eq!(settings("optimizer: adam", read).1, settings("{}", read).1);
     assert_eq!(settings("optimizer: { adam: }", read).1, settings("{}", read).1);
     assert_eq!(
         settings("optimizer: { sgd: { momentum: 1 } }", read),
-        (1.0, vec!["optimizer word:sgd".to_owned(), "optimizer.sgd.momentum f64:3ff0000000000000".to_owned(),])
+        (1.0, vec!["optimizer sgd".to_owned(), "optimizer.sgd.momentum 1.0".to_owned(),])
     );
     for wrong in [
         "optimizer: adan",

@@ -15,6 +15,8 @@ use crate::source::{Diagnostic, Sources, Span, did_you_mean};
 
 /// The longest text that interpolation may make: far above any name, far below what doubling can reach.
 const LONGEST: usize = 64 << 10;
+/// With more mistakes than this in parameters, the rest is not looked at.
+const MOST_MISTAKES: usize = 100;
 /// How many parameters may refer to each other in a row.
 const DEEPEST: usize = 64;
 /// How many values interpolation may visit in one manifest: 100 000 instances of a hundred values.
@@ -66,10 +68,17 @@ impl<'a> Interpolation<'a> {
         Self { sources, params, env, resolved: HashMap::new(), stack: Vec::new(), work: 0, mistakes: Vec::new() }
     }
 
-    /// Resolves every parameter, used or not.
+    /// Resolves every parameter, used or not; where very many are wrong, not all of them.
     pub fn params(&mut self) -> Vec<(String, Node)> {
         let params = Arc::clone(&self.params);
-        params.iter().map(|(name, entry)| (name.clone(), self.param(name.clone(), &entry.node, entry.key))).collect()
+        let mut resolved = Vec::new();
+        for (name, entry) in params.iter() {
+            if self.mistakes.len() > MOST_MISTAKES {
+                break;
+            }
+            resolved.push((name.clone(), self.param(name.clone(), &entry.node, entry.key)));
+        }
+        resolved
     }
 
     /// The tree with each `${...}` replaced. What could not be resolved is [`Value::Broken`], and reported.

@@ -15,6 +15,8 @@ use crate::source::{Diagnostic, SourceId, Sources, Span, one_of};
 const FORMAT: i64 = 1;
 /// Ten times what 10 000 stages need, and read and checked within a second.
 const MOST_BYTES: u64 = 8 << 20;
+/// More unknown keys than this are not listed.
+const MOST_UNKNOWN: usize = 50;
 /// What may stand at the top of a manifest.
 const TOP: [&str; 6] = ["talkflow", "name", "description", "extends", "params", "stages"];
 
@@ -164,11 +166,9 @@ fn check_top(root: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Node> {
         mistakes.push(Diagnostic::new(start(root), message).help(help));
         return None;
     };
-    for (key, entry) in top.iter() {
-        if !TOP.contains(&key.as_str()) {
-            let message = format!("unknown key `{key}` at the top of a manifest");
-            mistakes.push(Diagnostic::new(entry.key, message).maybe_help(one_of(key, TOP)));
-        }
+    for (key, entry) in top.iter().filter(|(key, _)| !TOP.contains(&key.as_str())).take(MOST_UNKNOWN) {
+        let message = format!("unknown key `{key}` at the top of a manifest");
+        mistakes.push(Diagnostic::new(entry.key, message).maybe_help(one_of(key, TOP)));
     }
     match top.get("talkflow").map(|entry| &entry.node) {
         None => mistakes.push(

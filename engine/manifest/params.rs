@@ -12,6 +12,8 @@ type Use = (String, Span);
 
 /// With more names that mean nothing than this, comparing all of them would take longer than it helps.
 const MOST_LOST: usize = 100;
+/// More parameters that nothing uses than this are not listed.
+const MOST_UNUSED: usize = 100;
 
 impl Manifest {
     /// Reports names that no parameter can have, and parameters of this manifest that no stage uses, directly or through another
@@ -41,7 +43,7 @@ impl Manifest {
             !self.params.contains_key(name) && !matches!(name, "matrix" | "env")
         });
         let lost: Vec<&Use> = lost.take(MOST_LOST).collect();
-        for (path, at) in unused {
+        for (path, at) in unused.into_iter().take(MOST_UNUSED) {
             let near = lost.iter().find(|(lost, _)| did_you_mean(lost, [path.as_str()]).is_some());
             let mistake = Diagnostic::new(at, format!("nothing uses the parameter `{path}`"));
             mistakes.push(match near {

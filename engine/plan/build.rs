@@ -14,6 +14,8 @@ use crate::source::{Diagnostic, Sources, Span, one_of};
 
 /// More mistakes in one stage than this are not looked for in its other instances.
 const ENOUGH: usize = 50;
+/// More mistakes in all than this are not looked for: they would not be read, and each costs a search for what was meant.
+const MOST_MISTAKES: usize = 100;
 
 /// A plan that lacks its texts, which the caller owns.
 pub(super) struct Built<S> {
@@ -71,12 +73,18 @@ pub(super) fn build<K: Kinds>(
     let description = text(manifest.description.as_ref(), "description", &mut values);
     let mut stages = Vec::new();
     for (name, entry) in manifest.stages.iter() {
+        if mistakes.len() + values.mistakes.len() > MOST_MISTAKES {
+            break;
+        }
         stages.push(stage(name, entry, kinds, sources, &mut values, mistakes));
     }
     let directory = directory(&stages, kinds, mistakes);
     let mut drafts = Vec::new();
     if let Some(directory) = &directory {
         for stage in &stages {
+            if mistakes.len() + values.mistakes.len() > MOST_MISTAKES {
+                break;
+            }
             read_stage(stage, kinds, Around { sources, directory }, &mut values, &mut drafts, mistakes);
         }
     }
@@ -164,7 +172,7 @@ fn kind<'m, K: Kinds>(
     let words = kinds.words();
     let named = || body.iter().filter(|(key, _)| words.contains(&key.as_str()));
     let unknown: Vec<(&String, &Entry)> =
-        body.iter().filter(|(key, _)| !words.contains(&key.as_str()) && !BESIDE.contains(&key.as_str())).collect();
+        body.iter().filter(|(key, _)| !words.contains(&key.as_str()) && !BESIDE.contains(&key.as_str())).take(ENOUGH).collect();
     let top = named().map(|(_, entry)| sources.priority(entry.key.source)).max();
     let mut last = named().filter(|(_, entry)| Some(sources.priority(entry.key.source)) == top);
     let kind = last.next();
@@ -292,7 +300,7 @@ fn connect<S>(drafts: Vec<Draft<S>>, mistakes: &mut Vec<Diagnostic>) -> Option<V
     let order = match order(&needs) {
         Ok(order) => order,
         Err(cycles) => {
-            mistakes.extend(cycles.iter().map(|cycle| cycle_mistake(cycle, &drafts)));
+            mistakes.extend(cycles.iter().take(ENOUGH).map(|cycle| cycle_mistake(cycle, &drafts)));
             return None;
         }
     };

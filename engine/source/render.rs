@@ -1,5 +1,7 @@
 //! Mistakes as a person reads them (file, line, column, the line itself with a caret) and as a program reads them.
 
+use std::fmt::Write;
+
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
@@ -113,16 +115,20 @@ impl Diagnostics {
 
     fn render_as(&self, renderer: &Renderer) -> String {
         let mut text = String::new();
+        // Writing to a string cannot fail.
         for mistake in self.list.iter().take(SHOWN) {
             text.push_str(&mistake.render_with(&self.sources, renderer));
             text.push_str("\n\n");
         }
-        let count = self.list.len();
-        if count > SHOWN {
-            text.push_str(&format!("... and {} more\n", count - SHOWN));
+        match self.list.len() {
+            1 => text.push_str("1 mistake; nothing was run"),
+            count if count > SHOWN => {
+                let _ = write!(text, "the first {SHOWN} of at least {count} mistakes; nothing was run");
+            }
+            count => {
+                let _ = write!(text, "{count} mistakes; nothing was run");
+            }
         }
-        let noun = if count == 1 { "mistake" } else { "mistakes" };
-        text.push_str(&format!("{count} {noun}; nothing was run"));
         text
     }
 

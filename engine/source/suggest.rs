@@ -2,7 +2,7 @@
 
 /// The word of `candidates` that `word` was probably meant to be; `None` where nothing is near.
 ///
-/// A word is near where about a third of its letters would have to change (Damerau-Levenshtein, so that two swapped
+/// A word is near where about a third of its letters would have to change (optimal string alignment, so that two swapped
 /// letters count once), or where only case, `-` and `_` differ. Of two equally near words the first wins.
 ///
 /// ```
@@ -34,13 +34,24 @@ pub fn one_of<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Cl
 }
 
 fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// No name is longer, and comparing takes the product of both lengths.
+    const LONGEST: usize = 64;
+    /// A manifest with more names was not written by hand.
+    const MOST: usize = 1000;
     let plain = |word: &str| word.to_lowercase().replace(['-', ' '], "_");
+    let length = word.chars().count();
+    if length > LONGEST {
+        return None;
+    }
     let folded = plain(word);
     // Two letters are near to everything.
-    let allowed = word.chars().count() / 3;
+    let allowed = length / 3;
     let mut best = None;
-    for candidate in candidates {
-        let distance = strsim::damerau_levenshtein(&folded, &plain(candidate));
+    for candidate in candidates.into_iter().take(MOST) {
+        if candidate.chars().count().abs_diff(length) > allowed {
+            continue;
+        }
+        let distance = strsim::osa_distance(&folded, &plain(candidate));
         if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
         }

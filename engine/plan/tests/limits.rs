@@ -72,3 +72,37 @@ fn ten_thousand_stages_are_planned() {
     assert_eq!(plan.instances.len(), 10_002);
     assert_eq!(plan.instances[10_001].inputs[2].from, [10_000]);
 }
+
+/// Each of these would take minutes if every mistake were looked at with every other.
+#[test]
+fn thousands_of_mistakes_are_not_all_explored() {
+    let many = |line: &dyn Fn(usize) -> String| (0..10_000).map(line).collect::<String>();
+    let texts = [
+        format!("talkflow: 1\n{}stages:\n", many(&|n| format!("stagse{n}: 1\n"))),
+        small(
+            &many(&|n| format!("\n  param{n}: \"${{lost{n}}}\"")),
+            &many(&|n| format!("  s{n}:\n    dataset: {{ name: \"${{parma{n}}}\" }}\n")),
+        ),
+        small("", &many(&|n| format!("  stage{n}:\n    split: {{ rows: stgae{n} }}\n"))),
+        small("", &format!("  one:\n{}    dataset:\n", many(&|n| format!("    dateset{n}: 1\n")))),
+        small("", &format!("  one:\n    dataset:\n{}", many(&|n| format!("      nmae{n}: 1\n")))),
+        small("", &many(&|n| format!("  stage{n}:\n    split: {{ rows: {}{n} }}\n", "x".repeat(200)))),
+        format!("talkflow: 1\n{}", "a: 1\n".repeat(10_000)),
+    ];
+    for text in texts {
+        let mistakes = load(&text, &[]).unwrap_err();
+        assert!((50..5000).contains(&mistakes.list().len()), "{}", mistakes.list().len());
+        assert!(mistakes.render().len() < 200_000);
+    }
+}
+
+#[test]
+fn a_huge_matrix_selects_from_a_huge_matrix() {
+    let axes = "a: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], b: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], c: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], d: [0, 1, 2, 3]";
+    let stages = format!(
+        "  split:\n    matrix: {{ {axes} }}\n    split: {{ rows: ratings, fractions: {{ train: 1, validation: 0, test: 0 }} }}\n  model:\n    matrix: {{ {axes} }}\n    pretrain: {{ rows: \"split[a=${{matrix.a}},b=${{matrix.b}},c=${{matrix.c}},d=${{matrix.d}}]\", model: mf }}\n"
+    );
+    let plan = load(&small("", &stages), &[]).unwrap();
+    assert_eq!(plan.instances.len(), 8001);
+    assert_eq!(inputs(&plan, "model[a=3,b=1,c=4,d=1]")[0], "rows <- split[a=3,b=1,c=4,d=1]");
+}
