@@ -14,7 +14,7 @@ pub const COLLAPSED: f64 = 0.01;
 /// What was seen at the best epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Monitor {
-    /// Standard deviation of the deep path's part over the validation rows that did not fall back; none without a deep path.
+    /// Standard deviation of the deep path's part over the validation rows that did not fall back; none without a deep path or such rows.
     pub deep_sd: Option<f64>,
     /// The deep path's share of the variance of predictions (before clipping), covariance(deep, prediction) / variance(prediction), over
     /// the same rows. Shares of the deep and the wide part sum to 1; one may be negative.
@@ -41,7 +41,8 @@ impl Monitor {
             validation_clipped: predictions.clipped,
             ..Monitor::default()
         };
-        if deep {
+        // Where every row fell back nothing was seen of the deep path, which is not the same as seeing it collapsed.
+        if deep && predictions.fallback.iter().any(|fallback| !fallback) {
             let covered = || {
                 let rows = predictions.deep.iter().zip(unclipped).zip(&predictions.fallback);
                 rows.filter(|(_, fallback)| !**fallback).map(|((&deep, &whole), _)| (f64::from(deep), f64::from(whole)))
