@@ -78,7 +78,10 @@ fn a_failed_stage_skips_what_follows_and_keep_going_runs_the_rest() {
 #[test]
 fn a_stand_in_is_said_loudly_wherever_it_is_used() {
     let manifest = small("bias_only: bias_only")
-        .replace("{ name: movielens/synthetic, users: 120, items: 90, ratings: 4000 }", "{ name: movielens/1m, otherwise: movielens/synthetic }")
+        .replace(
+            "{ name: movielens/synthetic, users: 120, items: 90, ratings: 4000 }",
+            "{ name: movielens/1m, otherwise: movielens/synthetic }",
+        )
         .replace("epochs: 3", "epochs: 1");
     let space = Space::with(&manifest);
     space.run(&["plan", "m.yaml", "--offline"]).ok().says("STAND-IN: movielens/1m could not be had");
@@ -95,15 +98,24 @@ fn a_stand_in_is_said_loudly_wherever_it_is_used() {
 #[test]
 fn a_tap_that_is_not_cached_is_named_with_what_to_do() {
     let space = Space::with(&small("label: label").replace("taps: [low, high, output]", "taps: [low]"));
-    space.run(&["run", "m.yaml"]).code(1).says("needs the teacher's `output`, and `features` has not cached it: add `output` to its `taps`");
+    space
+        .run(&["run", "m.yaml"])
+        .code(1)
+        .says("needs the teacher's `output`, and `features` has not cached it: add `output` to its `taps`");
 }
 
 #[test]
 fn a_students_test_row_that_its_teacher_learnt_is_refused() {
     // The student's split is another one than the teacher's.
     let manifest = small("label: label")
-        .replace("  teacher:\n    pretrain:\n      rows: split", "  other:\n    split: { rows: ratings, seed: 99 }\n  teacher:\n    pretrain:\n      rows: other")
-        .replace("cache_features: { teacher: teacher, rows: split,", "cache_features: { teacher: teacher, rows: split, parts: [train],");
+        .replace(
+            "  teacher:\n    pretrain:\n      rows: split",
+            "  other:\n    split: { rows: ratings, seed: 99 }\n  teacher:\n    pretrain:\n      rows: other",
+        )
+        .replace(
+            "cache_features: { teacher: teacher, rows: split,",
+            "cache_features: { teacher: teacher, rows: split, parts: [train],",
+        );
     let space = Space::with(&manifest);
     space.run(&["run", "m.yaml"]).code(1).says("test rows were train rows of its teacher").says("make both from the same split");
 }

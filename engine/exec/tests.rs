@@ -207,7 +207,8 @@ proptest! {
 
 #[test]
 fn a_chain_of_fresh_stages_shares_one_result() {
-    let graph: Vec<Random> = (0..300).map(|n: usize| Random { from: n.checked_sub(1).into_iter().collect(), text: 0, blunt: true }).collect();
+    let graph: Vec<Random> =
+        (0..300).map(|n: usize| Random { from: n.checked_sub(1).into_iter().collect(), text: 0, blunt: true }).collect();
     let world = World::new();
     // Blunt stages make one and the same result, so that two keys are all there is to make.
     let did = world.run(&manifest(&graph, false), 1, false);

@@ -88,7 +88,10 @@ impl<S: Stage> Walk<'_, S> {
     }
 
     fn digest(&self, path: &Path) -> Result<String, String> {
-        self.files.digest(path).map(|digest| digest.to_string()).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        self.files
+            .digest(path)
+            .map(|digest| digest.to_string())
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
     }
 
     /// Looks a fingerprint up.

@@ -1,74 +1,65 @@
-//! In which order instances can run, and what is wrong where there is none.
+//! In which order instances can run, and what is wrong where there is none. The only file that knows the graph library.
 //!
-//! Written out rather than taken from a graph library: ties must fall to the manifest's order, a message must show a whole
-//! cycle, and a chain of 10 000 stages must not recurse.
+//! Its `toposort` breaks ties as it likes and names one node of a cycle; here ties fall to the manifest's order, and a message shows
+//! the whole cycle.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
+use petgraph::Direction::{Incoming, Outgoing};
+use petgraph::algo::kosaraju_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+
 /// An order in which each number comes after those it needs: of those that could come next the least does.
 ///
-/// `needs[n]` are the numbers that `n` needs. `Err` holds cycles, each as the numbers on it in the order of the data (each is
-/// needed by the next, and the last by the first), beginning with the least; together they break every cycle there is.
+/// `needs[n]` are the numbers that `n` needs. `Err` holds a cycle for each knot of numbers that need each other, as the numbers on it in
+/// the order of the data (each is needed by the next, and the last by the first), beginning with the least.
 pub(super) fn order(needs: &[BTreeSet<usize>]) -> Result<Vec<usize>, Vec<Vec<usize>>> {
-    let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); needs.len()];
+    let mut graph: DiGraph<(), (), usize> = DiGraph::with_capacity(needs.len(), 0);
+    for _ in needs {
+        graph.add_node(());
+    }
     for (number, needed) in needs.iter().enumerate() {
         for other in needed {
-            needed_by[*other].push(number);
+            graph.add_edge(NodeIndex::new(*other), NodeIndex::new(number), ());
         }
     }
-    let mut waiting: Vec<usize> = needs.iter().map(BTreeSet::len).collect();
-    let mut ready: BinaryHeap<Reverse<usize>> = (0..needs.len()).filter(|number| waiting[*number] == 0).map(Reverse).collect();
-    let mut done = vec![false; needs.len()];
+    let mut cycles: Vec<Vec<usize>> = kosaraju_scc(&graph).iter().filter_map(|knot| cycle(needs, knot)).collect();
+    if !cycles.is_empty() {
+        cycles.sort();
+        return Err(cycles);
+    }
+    let mut waiting: Vec<usize> = graph.node_indices().map(|node| graph.neighbors_directed(node, Incoming).count()).collect();
+    let mut ready: BinaryHeap<Reverse<NodeIndex<usize>>> = graph.externals(Incoming).map(Reverse).collect();
     let mut order = Vec::with_capacity(needs.len());
-    let mut cycles = Vec::new();
-    let mut first = 0;
-    loop {
-        while let Some(Reverse(number)) = ready.pop() {
-            if std::mem::replace(&mut done[number], true) {
-                continue;
-            }
-            order.push(number);
-            for next in &needed_by[number] {
-                waiting[*next] -= 1;
-                if waiting[*next] == 0 {
-                    ready.push(Reverse(*next));
-                }
+    while let Some(Reverse(node)) = ready.pop() {
+        order.push(node.index());
+        for next in graph.neighbors_directed(node, Outgoing) {
+            waiting[next.index()] -= 1;
+            if waiting[next.index()] == 0 {
+                ready.push(Reverse(next));
             }
         }
-        // Whoever is left waits for someone who is left too, so going back must come round.
-        while first < done.len() && done[first] {
-            first += 1;
-        }
-        if first == done.len() {
-            break;
-        }
-        let cycle = come_round(first, needs, &done);
-        ready.extend(cycle.iter().copied().map(Reverse));
-        cycles.push(cycle);
     }
-    if cycles.is_empty() { Ok(order) } else { Err(cycles) }
+    Ok(order)
 }
 
-/// Goes back from `start`, to the least that is not done, until a number comes again; the cycle found, in the order of the data.
-fn come_round(start: usize, needs: &[BTreeSet<usize>], done: &[bool]) -> Vec<usize> {
+/// A cycle in a knot of numbers that need each other; none where the knot is a single number that does not need itself.
+fn cycle(needs: &[BTreeSet<usize>], knot: &[NodeIndex<usize>]) -> Option<Vec<usize>> {
+    let knot: BTreeSet<usize> = knot.iter().map(|node| node.index()).collect();
+    let mut at = *knot.first()?;
     let mut path: Vec<usize> = Vec::new();
-    let mut place: Vec<Option<usize>> = vec![None; needs.len()];
-    let mut at = start;
+    // Whoever is in a knot needs someone who is in it too, so going back must come round.
     loop {
-        if let Some(from) = place[at] {
+        if let Some(from) = path.iter().position(|known| *known == at) {
             let mut cycle = path.split_off(from);
             cycle.reverse();
             let least = cycle.iter().enumerate().min_by_key(|(_, number)| **number).map_or(0, |(place, _)| place);
             cycle.rotate_left(least);
-            return cycle;
+            return Some(cycle);
         }
-        place[at] = Some(path.len());
         path.push(at);
-        match needs[at].iter().find(|other| !done[**other]) {
-            Some(next) => at = *next,
-            None => return vec![at],
-        }
+        at = *needs[at].iter().find(|other| knot.contains(other))?;
     }
 }
 
@@ -95,7 +86,7 @@ mod tests {
     #[test]
     fn a_cycle_is_shown_whole_and_each_on_its_own() {
         let edges = [(0, 1), (1, 2), (2, 1), (5, 4), (4, 3), (3, 5), (3, 0)];
-        assert_eq!(order(&needs(&edges, 6)), Err(vec![vec![3, 5, 4], vec![1, 2]]));
+        assert_eq!(order(&needs(&edges, 6)), Err(vec![vec![1, 2], vec![3, 5, 4]]));
     }
 
     #[test]

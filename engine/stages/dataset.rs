@@ -258,8 +258,9 @@ fn instead(wanted: &str, stand_in: &'static str, why: &str, places: &Places) -> 
         return Ok(Located::Elsewhere(stand_in.to_owned()));
     };
     let mut outside = here(&found);
-    outside.notes =
-        vec![format!("{STAND_IN}: {wanted} could not be had ({why}); every number below is about {stand_in}, not about {wanted}")];
+    outside.notes = vec![format!(
+        "{STAND_IN}: {wanted} could not be had ({why}); every number below is about {stand_in}, not about {wanted}"
+    )];
     Ok(Located::Here(outside))
 }
 
