@@ -240,7 +240,7 @@ impl Fields<'_> {
             return Ok((word, origin, content));
         }
         let help = one_of(&word, words.iter().copied());
-        self.say(place.mistake(format!("unknown {key} `{word}`")).maybe_help(help));
+        self.say(place.mistake(format!("unknown value `{word}` for `{key}`")).maybe_help(help));
         Err(())
     }
 

@@ -125,7 +125,7 @@ impl Fields<'_> {
         let known = words.iter().find(|word| **word == &**text);
         if known.is_none() {
             let help = one_of(text, words.iter().copied());
-            self.say(found.mistake(format!("unknown {key} `{text}`")).maybe_help(help));
+            self.say(found.mistake(format!("unknown value `{text}` for `{key}`")).maybe_help(help));
         }
         known.copied()
     }
