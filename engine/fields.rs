@@ -6,15 +6,18 @@
 //! at once. What is written and never asked for is a mistake too. This room knows no stage kind and no YAML.
 
 mod directory;
+mod files;
 mod number;
 mod reader;
 mod reference;
 mod settings;
 mod stages;
+mod tagged;
 mod text;
 
 pub use directory::{Directory, Labels};
-pub use reader::{Fields, File, Outside, Reading, read};
+pub use files::File;
+pub use reader::{Fields, Outside, Reading, read};
 pub(crate) use reference::Reference;
 pub use settings::{Leaf, Origin, Setting, Settings};
 pub use stages::{Port, Wanted, WantedFrom};

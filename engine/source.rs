@@ -9,8 +9,6 @@ mod suggest;
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 pub use suggest::{did_you_mean, one_of};
 
 /// Names one text of a [`Sources`].
@@ -49,7 +47,7 @@ impl Span {
 }
 
 /// Where a [`Span`] starts, as a person counts: from 1, columns in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Line, from 1.
     pub line: usize,

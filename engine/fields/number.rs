@@ -65,25 +65,10 @@ impl Fields<'_> {
         self.value(key, absent, NUMBER, convert, |value| Leaf::Float(*value))
     }
 
-    /// Reads a list of finite numbers, each in `range`; required where `default` is `None`.
-    pub fn floats(&mut self, key: &str, default: Option<&[f64]>, range: impl RangeBounds<f64>) -> Vec<f64> {
-        let convert = |fields: &mut Self, found: &Found| {
-            fields.list_of(found, "a list of numbers", |fields, item| fields.float_of(key, item, &range))
-        };
-        let leaf = |values: &Vec<f64>| Leaf::List(values.iter().copied().map(Leaf::Float).collect());
-        let absent = Absent::or(default.map(<[f64]>::to_vec));
-        self.value(key, absent, "a list of numbers", convert, leaf).unwrap_or_else(|| default.unwrap_or_default().to_vec())
-    }
-
     /// Reads true or false; required where `default` is `None`.
     pub fn bool(&mut self, key: &str, default: Option<bool>) -> bool {
         self.value(key, Absent::or(default), SWITCH, Self::bool_of, |value| Leaf::Bool(*value))
             .unwrap_or(default.unwrap_or_default())
-    }
-
-    /// Reads true or false, or neither.
-    pub fn optional_bool(&mut self, key: &str) -> Option<bool> {
-        self.value(key, Absent::None, SWITCH, Self::bool_of, |value| Leaf::Bool(*value))
     }
 
     fn bool_of(&mut self, found: &Found) -> Option<bool> {

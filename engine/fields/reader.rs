@@ -1,9 +1,9 @@
-//! The walk itself: sections, tagged choices, what was asked for, what was recorded.
+//! The walk itself: sections, what was asked for, what was recorded.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::directory::Directory;
+use super::files::File;
 use super::settings::{Leaf, Origin, Settings};
 use super::stages::Wanted;
 use crate::manifest::{Entry, Map, Node, Value, Variable, Via};
@@ -23,17 +23,6 @@ pub struct Outside<'a> {
     pub stage: &'a str,
     /// Its axes, if it has a matrix.
     pub axes: &'a [String],
-}
-
-/// A file named by a setting. Its contents, not its path, are part of the stage's key.
-#[derive(Clone, Debug, PartialEq)]
-pub struct File {
-    /// The path of the field in the settings.
-    pub field: String,
-    /// The file, relative paths taken from the folder of the manifest that names it.
-    pub path: PathBuf,
-    /// Where it is named.
-    pub at: Span,
 }
 
 /// All that came of reading one stage's settings.
@@ -56,14 +45,14 @@ pub struct Reading<R> {
 pub(super) struct Record {
     settings: Settings,
     pub(super) wanted: Vec<Wanted>,
-    files: Vec<File>,
+    pub(super) files: Vec<File>,
     mistakes: Vec<Diagnostic>,
     /// How many values were wrong, reported here or before.
     wrong: usize,
     /// Above 0: what is read is not part of the key.
     unrecorded: u32,
     /// Above 0: the value that should hold this section is wrong and that was reported; say and record no more.
-    muted: u32,
+    pub(super) muted: u32,
 }
 
 /// The fields of one mapping in a stage's settings, as its kind reads them.
@@ -74,7 +63,7 @@ pub struct Fields<'a> {
     /// The mapping; `None` where it is not written and every field has its default.
     map: Option<Arc<Map>>,
     /// Where the mapping, or what should have been one, stands.
-    span: Span,
+    pub(super) span: Span,
     /// The `${...}` through which the mapping came.
     via: Option<Arc<Via>>,
     /// The path of the mapping in the settings, with a dot at its end; empty at the top.
@@ -179,135 +168,12 @@ impl Fields<'_> {
         }
     }
 
-    /// Reads a tagged choice: `scratch`, or with settings of its own `{ talk: { rounds: 2 } }`.
-    ///
-    /// `read` gets the chosen word and the fields under it. Where a manifest extends another, the choice of the
-    /// extending one counts and the other's is dropped. After a mistake `read` gets the first of `words`, and nothing it
-    /// reads is reported or recorded.
-    pub fn variant<R>(
-        &mut self,
-        key: &str,
-        words: &[&str],
-        default: Option<&str>,
-        read: impl FnOnce(&str, &mut Fields<'_>) -> R,
-    ) -> R {
-        let found = self.take(key);
-        let chosen = match &found {
-            None => match default {
-                Some(word) => Ok((word.to_owned(), Origin::Default, None)),
-                None => {
-                    self.missing(key, &format!("one of {}", listed(words)));
-                    Err(())
-                }
-            },
-            Some(found) => self.chosen(key, words, found),
-        };
-        let Ok((word, origin, content)) = chosen else {
-            self.record.muted += 1;
-            let fallback = words.first().copied().unwrap_or_default();
-            let value = self.inside(key, None, self.span, None, |fields| read(fallback, fields));
-            self.record.muted -= 1;
-            return value;
-        };
-        self.keep(key, Leaf::Word(word.clone()), origin);
-        let inner = format!("{key}.{word}");
-        match content {
-            None => {
-                let span = found.as_ref().map_or(self.span, |found| found.node.span);
-                let via = found.and_then(|found| found.via);
-                self.inside(&inner, None, span, via, |fields| read(&word, fields))
-            }
-            Some(content) => self.inside_found(&inner, &content, |fields| read(&word, fields)),
-        }
-    }
-
-    /// The word of a tagged choice, where it came from, and what stands under it.
-    fn chosen(&mut self, key: &str, words: &[&str], found: &Found) -> Result<(String, Origin, Option<Found>), ()> {
-        let (word, origin, content, place) = match &found.node.value {
-            Value::Text(word) => (word.to_string(), found.origin(), None, found.clone()),
-            Value::Map(map) => {
-                let (word, entry) = self.single(key, words, map, found)?;
-                let place = Found::of(&Node::new(entry.key, Value::Null), found.via.as_ref());
-                let content = Found::of(&entry.node, found.via.as_ref());
-                (word, place.origin(), Some(content), place)
-            }
-            _ => {
-                self.wrong(found, &format!("one of {}", listed(words)), None);
-                return Err(());
-            }
-        };
-        if words.contains(&word.as_str()) {
-            return Ok((word, origin, content));
-        }
-        let help = one_of(&word, words.iter().copied());
-        self.say(place.mistake(format!("unknown {key} `{word}`")).maybe_help(help));
-        Err(())
-    }
-
-    /// The one entry of a tagged choice. Of a choice that was merged from several manifests, the last word counts.
-    fn single(&mut self, key: &str, words: &[&str], map: &Map, found: &Found) -> Result<(String, Entry), ()> {
-        let top = map.values().map(|entry| self.outside.sources.priority(entry.key.source)).max();
-        let mut last = map.iter().filter(|(_, entry)| Some(self.outside.sources.priority(entry.key.source)) == top);
-        let Some((word, entry)) = last.next() else {
-            self.wrong(found, &format!("one of {}", listed(words)), None);
-            return Err(());
-        };
-        if let Some((other, second)) = last.next() {
-            let place = Found::of(&Node::new(second.key, Value::Null), found.via.as_ref());
-            let message = format!("`{key}` is one choice, but has both `{word}` and `{other}`");
-            self.say(place.mistake(message).also(entry.key, "the first"));
-            return Err(());
-        }
-        Ok((word.clone(), entry.clone()))
-    }
-
     /// Reads fields that are checked but are neither part of the key nor inputs: what the chosen method does not use.
     pub fn unrecorded<R>(&mut self, read: impl FnOnce(&mut Self) -> R) -> R {
         self.record.unrecorded += 1;
         let value = read(self);
         self.record.unrecorded -= 1;
         value
-    }
-
-    /// Reads the path of a file that must be given. A relative path is taken from the folder of the manifest it stands in
-    /// (from the current folder, where it was typed or came from the environment). The file becomes one of the
-    /// stage's files, by contents, and its path is not recorded. `None` after a mistake.
-    pub fn file(&mut self, key: &str) -> Option<PathBuf> {
-        match self.take(key) {
-            Some(found) => self.file_found(key, &found),
-            None => {
-                self.missing(key, "the path of a file");
-                None
-            }
-        }
-    }
-
-    /// Reads the path of a file that may be left out.
-    pub fn optional_file(&mut self, key: &str) -> Option<PathBuf> {
-        match self.take(key) {
-            Some(found) if !matches!(found.node.value, Value::Null) => self.file_found(key, &found),
-            _ => None,
-        }
-    }
-
-    fn file_found(&mut self, key: &str, found: &Found) -> Option<PathBuf> {
-        let Value::Text(text) = &found.node.value else {
-            self.wrong(found, "the path of a file", None);
-            return None;
-        };
-        if text.is_empty() {
-            self.say(found.mistake(format!("`{key}` is empty")));
-            return None;
-        }
-        let folder = match found.untyped() {
-            true => None,
-            false => self.outside.sources.path(found.node.span.source).and_then(Path::parent),
-        };
-        let path = folder.map_or_else(|| PathBuf::from(&**text), |folder| folder.join(&**text));
-        if self.recording() {
-            self.record.files.push(File { field: format!("{}{key}", self.path), path: path.clone(), at: found.node.span });
-        }
-        Some(path)
     }
 
     /// Whether a field is written here.
@@ -351,7 +217,7 @@ impl Fields<'_> {
         Some(Found::of(&entry.node, self.via.as_ref()))
     }
 
-    fn inside_found<R>(&mut self, key: &str, found: &Found, read: impl FnOnce(&mut Fields<'_>) -> R) -> R {
+    pub(super) fn inside_found<R>(&mut self, key: &str, found: &Found, read: impl FnOnce(&mut Fields<'_>) -> R) -> R {
         let via = found.via.clone();
         let span = found.node.span;
         match &found.node.value {
@@ -367,7 +233,7 @@ impl Fields<'_> {
         }
     }
 
-    fn inside<R>(
+    pub(super) fn inside<R>(
         &mut self,
         key: &str,
         map: Option<Arc<Map>>,

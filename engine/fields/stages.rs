@@ -3,10 +3,9 @@
 
 use indexmap::IndexSet;
 
-use super::directory::{Asked, Labels};
+use super::directory::Asked;
 use super::reader::{Fields, Found};
 use super::reference::Lost;
-use super::settings::{Leaf, Origin};
 use crate::artifact::ArtifactKind;
 use crate::manifest::Value;
 use crate::source::Span;
@@ -91,27 +90,6 @@ impl Fields<'_> {
             self.record.wanted.push(wanted);
         }
         name
-    }
-
-    /// The labels (genre, method) of the instances that `key`, read before, refers to, in the same order. They become part of the key: a
-    /// stage that asks puts them into its output. A stage without a matrix has none.
-    pub fn labels(&mut self, key: &str) -> Vec<Labels> {
-        let port = self.port(key);
-        let known = self.record.wanted.iter().find(|wanted| wanted.port == port);
-        let Some((WantedFrom::Instances(instances), at)) = known.map(|wanted| (&wanted.from, wanted.at)) else {
-            return Vec::new();
-        };
-        let labels: Vec<Labels> = (instances.iter())
-            .filter_map(|number| self.outside.directory.instance(*number))
-            .map(|(_, labels)| labels.clone())
-            .collect();
-        let texts = labels.iter().map(|labels| {
-            let pairs: Vec<String> = labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
-            Leaf::Text(pairs.join(","))
-        });
-        let leaf = Leaf::List(texts.collect());
-        self.keep(&format!("{key}.labels"), leaf, Origin::Written { at, via: None });
-        labels
     }
 
     fn port(&self, key: &str) -> Port {

@@ -65,7 +65,7 @@ fn what_is_written_and_not_asked_for_is_a_mistake() {
     3 | other: 3
       | ^^^^^
       |
-      = help: there is only `hidden`
+      = help: it can only be `hidden`
 
     2 mistakes; nothing was run
     ");

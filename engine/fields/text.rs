@@ -69,19 +69,12 @@ impl Fields<'_> {
 
     /// Reads one of a closed set of words; required where `default` is `None`.
     pub fn choice<T: Choice>(&mut self, key: &str, default: Option<T>) -> T {
-        self.choice_or(key, Absent::or(default)).or(default).unwrap_or_else(|| T::WORDS[0].1)
-    }
-
-    /// Reads one of a closed set of words that may be left out, or be `null`.
-    pub fn optional_choice<T: Choice>(&mut self, key: &str) -> Option<T> {
-        self.choice_or(key, Absent::None)
-    }
-
-    fn choice_or<T: Choice>(&mut self, key: &str, absent: Absent<T>) -> Option<T> {
         let words = words::<T>();
-        let convert = |fields: &mut Self, found: &Found| fields.choice_of(key, found, &words);
         let wanted = format!("one of {}", listed(&words));
-        self.value(key, absent, &wanted, convert, |value| Leaf::Word(value.word().to_owned()))
+        let convert = |fields: &mut Self, found: &Found| fields.choice_of(key, found, &words);
+        self.value(key, Absent::or(default), &wanted, convert, |value| Leaf::Word(value.word().to_owned()))
+            .or(default)
+            .unwrap_or_else(|| T::WORDS[0].1)
     }
 
     /// Reads a list of words from a closed set, each at most once, in the order written; required where `default` is `None`.
@@ -132,7 +125,7 @@ impl Fields<'_> {
         let known = words.iter().find(|word| **word == &**text);
         if known.is_none() {
             let help = one_of(text, words.iter().copied());
-            self.say(found.mistake(format!("unknown {key} `{text}`")).maybe_help(help));
+            self.say(found.mistake(format!("unknown value `{text}` for `{key}`")).maybe_help(help));
         }
         known.copied()
     }

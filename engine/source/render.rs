@@ -1,10 +1,9 @@
-//! Mistakes as a person reads them (file, line, column, the line itself with a caret) and as a program reads them.
+//! Mistakes as a person reads them: file, line, column, and the line itself with a caret.
 
 use std::fmt::Write;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
-use serde::Serialize;
 
 use super::{Diagnostic, Diagnostics, Label, SourceId, Sources, Span};
 
@@ -89,17 +88,6 @@ fn snippet<'a>(sources: &'a Sources, source: SourceId, labels: &[(&'a Label, boo
     vec![snippet.into()]
 }
 
-/// One mistake as a program reads it.
-#[derive(Serialize)]
-struct Data<'a> {
-    message: &'a str,
-    file: &'a str,
-    line: usize,
-    column: usize,
-    notes: &'a [String],
-    help: Option<&'a str>,
-}
-
 impl Diagnostics {
     /// All mistakes as plain text, and how many there are.
     #[must_use]
@@ -130,27 +118,6 @@ impl Diagnostics {
             }
         }
         text
-    }
-
-    /// All mistakes as JSON: a list of `{message, file, line, column, notes, help}`.
-    ///
-    /// # Errors
-    /// Never with strings and numbers; the error is `serde_json`'s.
-    pub fn to_json(&self) -> Result<serde_json::Value, serde_json::Error> {
-        let data: Vec<Data<'_>> = (self.list.iter())
-            .map(|mistake| {
-                let position = self.sources.position(mistake.primary.span);
-                Data {
-                    message: &mistake.message,
-                    file: self.sources.name(mistake.primary.span.source),
-                    line: position.line,
-                    column: position.column,
-                    notes: &mistake.notes,
-                    help: mistake.help.as_deref(),
-                }
-            })
-            .collect();
-        serde_json::to_value(data)
     }
 }
 

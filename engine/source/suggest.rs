@@ -26,7 +26,7 @@ pub fn one_of<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Cl
         let list = shown.join(", ");
         match (shown.len(), more) {
             (0, _) => None,
-            (1, _) => Some(format!("there is only {list}")),
+            (1, _) => Some(format!("it can only be {list}")),
             (_, 0) => Some(format!("it is one of {list}")),
             _ => Some(format!("it is one of {list} and {more} more")),
         }

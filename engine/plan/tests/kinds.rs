@@ -167,7 +167,6 @@ fn distill(fields: &mut Fields<'_>) {
 
 fn evaluate(fields: &mut Fields<'_>) {
     fields.stages("models", ArtifactKind::Model);
-    fields.labels("models");
     fields.optional_stage("teacher", ArtifactKind::Model);
     fields.stage("rows", ArtifactKind::Split);
     fields.through("rows", "rows", "ratings");

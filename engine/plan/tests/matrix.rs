@@ -62,6 +62,4 @@ fn references_select_by_the_matrix_of_who_asks() {
     let plan = load(&small("", stages), &[]).unwrap();
     assert_eq!(inputs(&plan, "teacher[seed=2]"), ["rows <- split[seed=2,kind=b]", "ratings <- ratings"]);
     assert_eq!(inputs(&plan, "scores")[0], "models <- teacher[seed=2] teacher[seed=1]");
-    // Who asks for the labels of its inputs has them in its key, in the order of the inputs.
-    assert_eq!(setting(&plan, "scores", "models.labels"), "[\"seed=2\", \"seed=1\"]");
 }
