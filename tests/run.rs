@@ -70,7 +70,10 @@ fn a_failed_stage_skips_what_follows_and_keep_going_runs_the_rest() {
     // The person who reads it is shown the stage, its line and its log.
     let ran = space.run(&["run", "m.yaml"]).code(1).says("m.yaml:4").says("log: ");
     assert!(ran.stderr.contains("1 failed, 1 skipped"), "{}", ran.stderr);
-    space.write("bad.csv", &("user,item,rating\n".to_owned() + &(0..40).map(|n| format!("{},{},{}\n", n / 8, n % 8, 1 + n % 5)).collect::<String>()));
+    space.write(
+        "bad.csv",
+        &("user,item,rating\n".to_owned() + &(0..40).map(|n| format!("{},{},{}\n", n / 8, n % 8, 1 + n % 5)).collect::<String>()),
+    );
     space.document(&[]);
     space.nothing_to_do(&[]);
 }

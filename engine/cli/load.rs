@@ -1,5 +1,7 @@
 //! From a manifest's path to a plan, for every command that takes one.
 
+use std::io::IsTerminal;
+
 use super::{Common, Failure, Format, ManifestArgs, Selection, print_json};
 use crate::{
     exec,
@@ -20,7 +22,8 @@ fn wrong(mistakes: &Diagnostics, common: &Common) -> Failure {
     if common.format == Format::Json {
         let _ = print_json(&serde_json::json!({ "ok": false, "errors": document(mistakes) }));
     }
-    Failure::Diagnosed(mistakes.render())
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Failure::Diagnosed(if colours { mistakes.render_styled() } else { mistakes.render() })
 }
 
 /// Each mistake with its place.

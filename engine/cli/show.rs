@@ -38,8 +38,15 @@ pub fn show(args: &ShowArgs, common: &Common) -> Answer {
     match (&args.what, args.resolved) {
         (Some(manifest), true) => {
             let manifest = ManifestArgs { manifest: manifest.into(), sets: args.sets.clone() };
-            let resolved = load::load(&manifest, common)?.resolved();
-            answer(common, &resolved, || resolved.iter().map(ToString::to_string).collect())
+            let plan = load::load(&manifest, common)?;
+            let (params, stages) = (plan.resolved_params(), plan.resolved());
+            let document = serde_json::json!({ "params": params, "stages": stages });
+            answer(common, &document, || {
+                let param = |line: &crate::plan::Line| format!("  {} = {}  ({})\n", line.path, line.value, line.from);
+                let params = params.iter().map(param).collect::<String>();
+                let head = if params.is_empty() { "" } else { "params\n" };
+                format!("{head}{params}{}", stages.iter().map(ToString::to_string).collect::<String>())
+            })
         }
         (None, _) => runs(common),
         (Some(what), false) => {

@@ -99,7 +99,7 @@ fn synthetic(f: &mut Fields<'_>) -> Synthetic {
         half_stars: f.bool("half_stars", Some(d.half_stars)),
         seed: f.int("seed", Some(d.seed), ..),
     };
-    if let Err(error) = spec.check() {
+    if let (true, Err(error)) = (f.sound(), spec.check()) {
         f.mistake("ratings", error.to_string(), None);
     }
     spec
@@ -116,7 +116,7 @@ fn own(f: &mut Fields<'_>) -> OwnFiles {
         scale: f.optional_section("scale", |f| {
             let min = f.float("min", None, ..);
             let max = f.float("max", None, ..);
-            if min >= max {
+            if f.sound() && min >= max {
                 f.mistake("max", format!("the scale from {min} to {max} is empty"), Some("`max` has to be above `min`"));
             }
             Scale { min: min as f32, max: max as f32, step: f.optional_float("step", 0.0..).map(|step| step as f32) }

@@ -40,7 +40,7 @@ pub fn training(f: &mut Fields<'_>, method: Method) -> TrainConfig {
     let clip = f.optional_float("clip", above_zero());
     let seed = f.int("seed", Some(d.seed), ..);
     let config = TrainConfig { model, method, optimizer, schedule, batch, epochs, patience, clip, seed };
-    if let Err(error) = config.check(None) {
+    if let (true, Err(error)) = (f.sound(), config.check(None)) {
         f.mistake("method", error.to_string(), None);
     }
     config
