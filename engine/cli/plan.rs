@@ -10,6 +10,7 @@ use crate::{
     exec::{Standing, Walk},
     key::{Change, Fingerprint, Stale},
     plan::Plan,
+    stages::dataset::STAND_IN,
     store::Lookup,
 };
 
@@ -89,7 +90,11 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Answer {
 fn planned<S>(plan: &Plan<S>, index: usize, standing: &Standing) -> Planned {
     let none = || Vec::new();
     let (state, reason, key, notes) = match standing {
-        Standing::Fresh(record) => ("cached", None, Some(record.key), record.notes.clone()),
+        Standing::Fresh(record) => {
+            // Of what is kept with a result, a plan says only that it is about other data than wanted.
+            let loud = record.notes.iter().filter(|note| note.starts_with(STAND_IN)).cloned().collect();
+            ("cached", None, Some(record.key), loud)
+        }
         Standing::Stale { reason: reason @ Stale::DependsOn(_), .. } => ("unknown", Some(reason.to_string()), None, none()),
         Standing::Stale { fingerprint, reason, notes } => {
             ("run", Some(reason.to_string()), fingerprint.as_ref().map(Fingerprint::key), notes.clone())
