@@ -11,7 +11,6 @@ pub mod download;
 mod error;
 mod input;
 pub mod locate;
-pub mod pairs;
 pub mod prepare;
 pub mod progress;
 pub mod ratings;

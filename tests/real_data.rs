@@ -1,6 +1,5 @@
 //! What must hold on MovieLens itself. A target of its own: it fails, not skips, without TALKFLOW_DATA.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on may panic, and tells what it measured")]
-#![expect(missing_docs, reason = "tests are their own documentation")]
 
 use std::{path::PathBuf, process::Command};
 

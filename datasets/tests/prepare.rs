@@ -7,7 +7,6 @@ use talkflow_datasets::ColumnNames;
 use talkflow_datasets::Input;
 use talkflow_datasets::cards::{Card, Counts, Format, Scale, find};
 use talkflow_datasets::locate::{Files, Found, Origin, Places, locate_local};
-use talkflow_datasets::pairs;
 use talkflow_datasets::prepare::{OwnFiles, OwnFormat, OwnItems, Source, prepare as run};
 use talkflow_datasets::progress::Silent;
 use talkflow_datasets::ratings::{Provenance, Ratings};
@@ -338,27 +337,6 @@ fn preparing_can_be_cancelled() {
     let mut stop = |_: &str, _: u64, _: Option<u64>| std::ops::ControlFlow::Break(());
     let error = run(&source, out.path(), &mut stop).unwrap_err();
     assert_eq!(error.to_string(), "cancelled");
-}
-
-#[test]
-fn pairs_to_predict_are_found_by_their_ids() {
-    let files = tempfile::tempdir().unwrap();
-    let (_folder, ratings) = prepared(&found(files.path(), Format::Csv));
-    let path = files.path().join("pairs.csv");
-    let read = |text: &str| {
-        std::fs::write(&path, text).unwrap();
-        pairs::read(&path, "userId", "movieId", &ratings).map_err(|e| e.to_string().replace(&path.display().to_string(), ""))
-    };
-    let pairs = read("\u{feff}movieId,note,userId\n7,\"a, b\",2\n8,,5\n9,,6\n").unwrap();
-    assert_eq!(pairs.users, [Some(1), Some(0), None]);
-    assert_eq!(pairs.items, [Some(1), None, Some(2)]);
-    assert_eq!(pairs.ids[2], ("6".to_owned(), "9".to_owned()));
-    assert_eq!(
-        read("userId,movie\n").unwrap_err(),
-        ":1: found the columns `userId`, `movie`, expected a column `movieId` (did you mean `movie`?)"
-    );
-    assert_eq!(read("userId,movieId\n1,2\n,3\n").unwrap_err(), ":3, column `userId`: found nothing, expected an id in UTF-8");
-    assert_eq!(read("userId,movieId\n1\n").unwrap_err(), ":2: found 1 fields, expected 2, as in the header");
 }
 
 #[test]

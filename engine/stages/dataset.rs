@@ -195,7 +195,7 @@ impl Stage for Dataset {
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
         let source = match &self.0 {
-            From::Synthetic(spec) => Source::Synthetic(spec.clone()),
+            From::Synthetic(spec) => Source::Synthetic(*spec),
             From::Own(own) => Source::Own((**own).clone()),
             From::Card { .. } => {
                 let used = cx.outside.facts.iter().find(|(what, _)| what == USED).map(|(_, name)| name.as_str());

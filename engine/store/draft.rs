@@ -70,7 +70,7 @@ impl Store {
         self.write_whole(&path, &text.map_err(StoreError::io("write", &path))?)?;
         let partial = self.partial(&record.key);
         match fs::remove_dir_all(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("remove", &partial)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &partial)(error)),
             _ => Ok(Published { record, conflict: None }),
         }
     }
