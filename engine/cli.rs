@@ -109,7 +109,7 @@ enum Command {
     /// Look into data sets.
     #[command(subcommand)]
     Data(data::DataCommand),
-    /// Write a model out of the store, to be used elsewhere.
+    /// Write a result out of the store, to be used elsewhere: a model with its card, a split as csv.
     Export(export::ExportArgs),
     /// Predict ratings for a file of users and items with a model from the store.
     Predict(predict::PredictArgs),

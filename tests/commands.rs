@@ -123,3 +123,47 @@ fn completions_are_made_for_each_shell() {
         space.run(&["completions", shell]).ok().says("talkflow");
     }
 }
+
+#[test]
+fn a_split_is_exported_as_csv_and_can_be_imported_again() {
+    let manifest = "talkflow: 1\nname: s\nstages:\n  ratings:\n    dataset: { name: movielens/synthetic, users: 60, items: 80, ratings: 900 }\n  split:\n    split: { rows: ratings, seed: 3 }\n";
+    let space = Space::with(manifest);
+    space.document(&[]);
+    space.run(&["export", "split", "-o", "out"]).ok();
+    let csv = space.read("out/split.csv");
+    assert!(csv.starts_with("row,part\n") && csv.lines().count() == 901, "{}", &csv[..40]);
+    space.write(
+        "m.yaml",
+        &format!("{manifest}  again:\n    split: {{ rows: ratings, by: {{ parts: {{ file: out/split.csv }} }} }}\n"),
+    );
+    space.document(&[]);
+    space.run(&["export", "again", "-o", "second"]).ok();
+    assert_eq!(space.read("second/split.csv"), csv);
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn the_publishers_own_split_is_taken_from_its_files() {
+    let row = |n: usize| format!("{}\t{}\t{}\t{}\n", n / 8, n % 8, 1 + n % 5, 880_000_000 + n);
+    let (base, test): (Vec<usize>, Vec<usize>) = (0..80).partition(|n| n % 5 != 0);
+    let text = |rows: &[usize]| rows.iter().map(|n| row(*n)).collect::<String>();
+    let space = Space::with(
+        "talkflow: 1\nname: u1\nstages:\n  ratings:\n    dataset: { file: all.csv }\n  split:\n    split: { rows: ratings, by: { files: { train: u1.base, test: u1.test, validation_fraction: 0.25 } } }\n",
+    );
+    let all: String = (0..80).map(|n| format!("{},{},{}\n", n / 8, n % 8, 1 + n % 5)).collect();
+    space.write("all.csv", &format!("user,item,rating\n{all}"));
+    space.write("u1.base", &text(&base));
+    space.write("u1.test", &text(&test));
+    let document = space.document(&[]);
+    let metrics = &document["stages"][1]["metrics"];
+    assert_eq!(
+        (&metrics["train"], &metrics["validation"], &metrics["test"]),
+        (&48.into(), &16.into(), &16.into()),
+        "{document:#}"
+    );
+    // Another file, another key; and what does not fit is said with its place.
+    space.write("u1.test", &(text(&test) + &row(80)));
+    space.run(&["run", "m.yaml"]).code(1).says("u1.test");
+    space.write("u1.test", &text(&test));
+    space.nothing_to_do(&[]);
+}

@@ -1,4 +1,5 @@
-//! `talkflow export`: a model as a folder that needs no talkflow: safetensors, its configuration, its ids, a model card.
+//! `talkflow export`: a result as a folder that needs no talkflow: of a model safetensors, its configuration, its ids and a model
+//! card; of a split also a csv.
 
 use std::{
     fs,
@@ -6,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use talkflow_datasets::split::{SPLIT, Split, SplitFiles};
 
 use super::{Answer, Common, Failure, answer, show::latest_of};
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
 /// Its arguments.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The model's stage instance: `student[genre=Western,method=talk]`.
+    /// The stage instance: `student[genre=Western,method=talk]`, `split`.
     stage: String,
     /// The folder to write, empty or new.
     #[arg(short = 'o', long = "output", value_name = "DIR")]
@@ -26,17 +28,24 @@ pub struct ExportArgs {
 /// Writes the folder.
 pub fn export(args: &ExportArgs, common: &Common) -> Answer {
     let store = common.existing_store()?;
-    let record = model_record(&store, &args.stage)?;
+    let record = latest_of(&store, &args.stage)?;
     empty_folder(&args.output)?;
     for (name, entry) in record.files.0.iter().filter(|(name, _)| *name != files::TRAIN_ROWS) {
         let to = args.output.join(name);
         let copied = fs::read(store.blob(&entry.digest)).and_then(|bytes| fs::write(&to, bytes));
         copied.map_err(|error| Failure::Failed(format!("cannot write {}: {error}", to.display())))?;
     }
-    let config: ModelConfig = files::json(&args.output.join(files::CONFIG))?;
-    let card = args.output.join("README.md");
-    fs::write(&card, model_card(&record, &config))
-        .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", card.display())))?;
+    if record.files.0.contains_key(files::WEIGHTS) {
+        let config: ModelConfig = files::json(&args.output.join(files::CONFIG))?;
+        let card = args.output.join("README.md");
+        fs::write(&card, model_card(&record, &config))
+            .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", card.display())))?;
+    }
+    if record.files.0.contains_key(SPLIT) {
+        let split = Split::open(&SplitFiles::in_folder(&args.output));
+        let written = split.and_then(|split| split.export_csv(&args.output.join("split.csv")));
+        written.map_err(|error| Failure::Failed(error.to_string()))?;
+    }
     answer(common, &serde_json::json!({ "ok": true, "folder": args.output, "key": record.key }), || {
         format!("{} written to {}\n", record.instance, args.output.display())
     })

@@ -1,7 +1,15 @@
 //! Random graphs of small stages: what runs, in which order, and what does not.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
-use std::{collections::BTreeMap, fmt::Write, fs, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use proptest::prelude::*;
 
@@ -13,7 +21,12 @@ struct Node {
     text: String,
     blunt: bool,
     fails: bool,
+    /// Whether it counts how many are at work at once.
+    counts: bool,
 }
+
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
 
 struct Nodes;
 
@@ -32,7 +45,12 @@ impl Kinds for Nodes {
         if f.has("from") {
             f.stages("from", ArtifactKind::Scores);
         }
-        Node { text: f.text("text", Some("-")), blunt: f.bool("blunt", Some(false)), fails: f.bool("fails", Some(false)) }
+        Node {
+            text: f.text("text", Some("-")),
+            blunt: f.bool("blunt", Some(false)),
+            fails: f.bool("fails", Some(false)),
+            counts: f.bool("counts", Some(false)),
+        }
     }
 }
 
@@ -51,6 +69,11 @@ impl Stage for Node {
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
         anyhow::ensure!(!self.fails, "told to fail");
+        if self.counts {
+            MOST.fetch_max(AT_WORK.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(30));
+            AT_WORK.fetch_sub(1, Ordering::SeqCst);
+        }
         let mut text = self.text.clone();
         for input in cx.inputs("from") {
             write!(text, "({})", fs::read_to_string(input.file("out")?)?)?;
@@ -232,4 +255,25 @@ fn a_failure_is_tried_again_as_often_as_the_manifest_says() {
     let text = "talkflow: 1\nname: f\nstages:\n  a:\n    retries: 2\n    node: { fails: true }\n";
     let did = World::new().run(text, 1, false);
     assert_eq!((did.began.len(), did.outcome.count(Fate::Failed)), (3, 1));
+}
+
+#[test]
+fn stages_run_side_by_side_within_the_cores_and_no_further() {
+    let text = |resources: &str| {
+        let stage = |n: usize| format!("  s{n}:\n{resources}    node: {{ text: t{n}, counts: true }}\n");
+        format!("talkflow: 1\nname: p\nstages:\n{}", (0..6).map(stage).collect::<String>())
+    };
+    let most = |resources: &str, cores: usize| {
+        MOST.store(0, Ordering::SeqCst);
+        let did = World::new().run(&text(resources), cores, false);
+        assert_eq!(did.outcome.count(Fate::Ran), 6);
+        MOST.load(Ordering::SeqCst)
+    };
+    // One test for all, since they share the count.
+    assert_eq!(most("", 1), 1);
+    assert_eq!(most("", 3), 3);
+    assert_eq!(most("    resources: { cores: 2 }\n", 3), 1);
+    assert_eq!(most("    resources: { cores: 64 }\n", 3), 1);
+    assert_eq!(most("    resources: { memory: \"1 GiB\" }\n", 3), 1);
+    assert_eq!(most("    resources: { memory: \"256 MiB\" }\n", 3), 3);
 }
