@@ -10,6 +10,7 @@ mod load;
 mod merge;
 mod node;
 mod params;
+mod refused;
 mod scalar;
 mod set;
 mod template;

@@ -1,5 +1,7 @@
 //! What a YAML mistake probably was: the parser names a rule of the syntax, a person wants to know what to change.
 
+use std::ops::Range;
+
 use crate::source::{Diagnostic, Sources, Span};
 
 /// A mistake in the syntax at byte `at` of the piece `whole`, with help where the text around it shows a usual cause.
@@ -43,6 +45,25 @@ pub(super) fn syntax(sources: &Sources, whole: Span, at: usize, info: &str) -> D
 pub(super) fn merge_key(span: Span) -> Diagnostic {
     Diagnostic::new(span, "`<<` merges mappings in YAML 1.1 only")
         .help("give the shared part a parameter and write \"${name}\", or put it into a manifest and use `extends`")
+}
+
+/// A tag, which a manifest has none of, as it is `written`.
+pub(super) fn tag(span: Span, written: &str) -> Diagnostic {
+    Diagnostic::new(span, format!("`{written}` is a YAML tag, and a manifest has none"))
+        .help("leave it out: a value's type follows from how it is written")
+}
+
+/// Where the tag stands of the value at byte `at`: right before it, or with only an anchor or the mark of a block between.
+pub(super) fn tag_before(text: &str, at: usize) -> Option<Range<usize>> {
+    let mut before = text.get(..at)?.trim_end();
+    loop {
+        let start = before.rfind(|letter: char| letter.is_whitespace() || ",[{".contains(letter)).map_or(0, |end| end + 1);
+        match before[start..].chars().next() {
+            Some('!') => return Some(start..before.len()),
+            Some('&' | '|' | '>') => before = before[..start].trim_end(),
+            _ => return None,
+        }
+    }
 }
 
 fn line_start(text: &str, at: usize) -> usize {
