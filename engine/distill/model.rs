@@ -367,7 +367,7 @@ mod tests {
             let sum: f32 = state.iter().zip(head).map(|(s, w)| s * w).sum();
             assert!((sum - deep).abs() < 1e-6);
         }
-        let upper = TeacherUpper::load(&ncf.to_safetensors().unwrap(), &ncf.config()).unwrap();
+        let upper = TeacherUpper::load(std::io::Cursor::new(ncf.to_safetensors().unwrap()), &ncf.config()).unwrap();
         assert_eq!((upper.layers(), upper.inputs(), upper.outputs(), upper.numbers()), (1, Some(5), Some(4), 24));
         let taps = mf.taps(&[0], &[1]).unwrap();
         let sum: f32 = taps.high.iter().sum();
@@ -383,9 +383,9 @@ mod tests {
         upper.put("layers.1.weight", &[5, 4], ncf.tensors.get::<f32>("layers.1.weight", &[5, 4]).unwrap().to_vec());
         upper.put("layers.1.bias", &[4], vec![0.0f32; 4]);
         let bytes = upper.to_bytes().unwrap();
-        let whole = TeacherUpper::load(&ncf.to_safetensors().unwrap(), &ncf.config()).unwrap();
-        assert_eq!(TeacherUpper::load(&bytes, &ncf.config()).unwrap(), whole);
-        let error = TeacherUpper::load(&mf.to_safetensors().unwrap(), &mf.config()).unwrap_err();
+        let whole = TeacherUpper::load(std::io::Cursor::new(ncf.to_safetensors().unwrap()), &ncf.config()).unwrap();
+        assert_eq!(TeacherUpper::load(std::io::Cursor::new(&bytes), &ncf.config()).unwrap(), whole);
+        let error = TeacherUpper::load(std::io::Cursor::new(mf.to_safetensors().unwrap()), &mf.config()).unwrap_err();
         assert!(error.to_string().contains("use an `ncf` teacher"), "{error}");
     }
 

@@ -5,6 +5,7 @@
 //! those; the embedding tables and the first layer stay on disk. The room knows no methods.
 
 use std::collections::HashMap;
+use std::io::{Read, Seek};
 
 use crate::error::{ModelError, TrainError};
 use crate::graph::Graph;
@@ -85,11 +86,12 @@ struct UpperLayer {
 }
 
 impl TeacherUpper {
-    /// Loads the upper layers, and nothing else, from a model's weights and configuration.
+    /// Loads the upper layers, and nothing else, from a model's weights and configuration: of the weights' file only the header and
+    /// these layers are read.
     ///
     /// # Errors
     /// [`ModelError`] where the files do not fit together, or the model has no layers between its low and its high state.
-    pub fn load(weights: &[u8], config: &serde_json::Value) -> Result<Self, ModelError> {
+    pub fn load(weights: impl Read + Seek, config: &serde_json::Value) -> Result<Self, ModelError> {
         let config = crate::model::ModelConfig::read(config)?;
         let ModelSpec::Ncf(ncf) = &config.model else {
             return Err(ModelError::Unsupported(format!(
@@ -97,7 +99,7 @@ impl TeacherUpper {
                 config.model.name()
             )));
         };
-        let tensors = Tensors::from_bytes(weights, |name| name.starts_with("layers.") && !name.starts_with("layers.0."))?;
+        let tensors = Tensors::from_file(weights, |name| name.starts_with("layers.") && !name.starts_with("layers.0."))?;
         let layers = ncf
             .shapes()
             .enumerate()

@@ -4,8 +4,9 @@
 //! is written (its order would be a hash map's). The room knows no models.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use safetensors::tensor::{Dtype, SafeTensors, TensorInfo, TensorView, serialize};
 
 use crate::error::ModelError;
 
@@ -133,25 +134,95 @@ impl Tensors {
         serialize(views, None).map_err(failed)
     }
 
+    /// Reads the wanted tensors of a file in the safetensors format, and of the others not a byte: the header says where each lies.
+    pub(crate) fn from_file(mut file: impl Read + Seek, wanted: impl Fn(&str) -> bool) -> Result<Self, ModelError> {
+        let failed = |what: String| ModelError::Safetensors(what);
+        let io = |error: std::io::Error| failed(error.to_string());
+        let length = file.seek(SeekFrom::End(0)).map_err(io)?;
+        file.rewind().map_err(io)?;
+        let mut size = [0; 8];
+        file.read_exact(&mut size).map_err(io)?;
+        let size = u64::from_le_bytes(size);
+        if size > LARGEST_HEADER || size + 8 > length {
+            return Err(failed(format!("its header of {size} bytes does not fit")));
+        }
+        let mut header = Vec::new();
+        (&mut file).take(size).read_to_end(&mut header).map_err(io)?;
+        let infos: BTreeMap<String, TensorInfo> = serde_json::from_slice(&header).map_err(|error| failed(error.to_string()))?;
+        let mut tensors = BTreeMap::new();
+        for (name, info) in infos.into_iter().filter(|(name, _)| wanted(name)) {
+            let wrong = |what: String| ModelError::Tensor { name: name.clone(), what };
+            let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
+            if start > end || end > length - 8 - size {
+                return Err(wrong("it lies outside of the file".into()));
+            }
+            file.seek(SeekFrom::Start(8 + size + start)).map_err(io)?;
+            let mut bytes = Vec::new();
+            (&mut file).take(end - start).read_to_end(&mut bytes).map_err(io)?;
+            let view = TensorView::new(info.dtype, info.shape, &bytes).map_err(|error| wrong(error.to_string()))?;
+            let tensor = HostTensor::of(&view).ok_or_else(|| wrong(unknown(view.dtype())))?;
+            tensors.insert(name, tensor);
+        }
+        Ok(Tensors(tensors))
+    }
+
     /// Reads the safetensors format; `wanted` chooses by name, so that the rest is not even copied.
     pub(crate) fn from_bytes(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Self, ModelError> {
         let file = SafeTensors::deserialize(bytes).map_err(|error| ModelError::Safetensors(error.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter().filter(|(name, _)| wanted(name)) {
-            let tensor = HostTensor::of(&view).ok_or_else(|| ModelError::Tensor {
-                name: name.to_owned(),
-                what: format!("its numbers are {:?}, which talkflow does not write", view.dtype()),
-            })?;
+            let tensor =
+                HostTensor::of(&view).ok_or_else(|| ModelError::Tensor { name: name.to_owned(), what: unknown(view.dtype()) })?;
             tensors.insert(name.to_owned(), tensor);
         }
         Ok(Tensors(tensors))
     }
 }
 
+/// A longer header than this is no header.
+const LARGEST_HEADER: u64 = 100_000_000;
+
+fn unknown(dtype: Dtype) -> String {
+    format!("its numbers are {dtype:?}, which talkflow does not write")
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
     use super::*;
+
+    /// Counts the bytes that are read.
+    struct Counting<'a>(std::io::Cursor<&'a [u8]>, usize);
+
+    impl Read for &mut Counting<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let read = self.0.read(buffer)?;
+            self.1 += read;
+            Ok(read)
+        }
+    }
+
+    impl Seek for &mut Counting<'_> {
+        fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+
+    #[test]
+    fn of_a_file_only_the_header_and_what_is_wanted_is_read() {
+        let mut tensors = sample();
+        tensors.put("embeddings", &[1000, 8], vec![0.5f32; 8000]);
+        let bytes = tensors.to_bytes().unwrap();
+        let header = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+        let mut file = Counting(std::io::Cursor::new(&bytes), 0);
+        let read = Tensors::from_file(&mut file, |name| name == "b").unwrap();
+        assert_eq!(read, Tensors::from_bytes(&bytes, |name| name == "b").unwrap());
+        assert_eq!(file.1, header + 16);
+        for end in [0, 7, header - 1, header, bytes.len() - 1] {
+            let torn = Tensors::from_file(std::io::Cursor::new(&bytes[..end]), |_| true);
+            assert!(torn.is_err(), "{end} bytes of {} were taken for whole", bytes.len());
+        }
+    }
 
     fn sample() -> Tensors {
         let mut tensors = Tensors::default();

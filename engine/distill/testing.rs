@@ -96,7 +96,7 @@ impl Teacher {
         let cached = rows(0..10);
         let taps = model.taps(&cached.user, &cached.item).unwrap();
         Teacher {
-            upper: TeacherUpper::load(&model.to_safetensors().unwrap(), &model.config()).unwrap(),
+            upper: TeacherUpper::load(std::io::Cursor::new(model.to_safetensors().unwrap()), &model.config()).unwrap(),
             low_variance: variances(&taps.low, taps.low_width),
             high_variance: variances(&taps.high, taps.high_width),
             row: cached.row,

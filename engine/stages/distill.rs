@@ -83,7 +83,7 @@ impl Stage for Distill {
             true => {
                 let input = cx.input("teacher")?;
                 let config = files::model_config(input)?;
-                Some(TeacherUpper::load(&fs::read(input.file(files::WEIGHTS)?)?, &config.model)?)
+                Some(TeacherUpper::load(fs::File::open(input.file(files::WEIGHTS)?)?, &config.model)?)
             }
             false => None,
         };

@@ -81,7 +81,7 @@ impl Bench {
         Bench {
             student: model(&spec, 1, &examples),
             spec,
-            upper: TeacherUpper::load(&teacher.to_safetensors().unwrap(), &teacher.config()).unwrap(),
+            upper: TeacherUpper::load(std::io::Cursor::new(teacher.to_safetensors().unwrap()), &teacher.config()).unwrap(),
             low: taps.low,
             high: taps.high,
             output: taps.output,

@@ -52,7 +52,7 @@ fn cpu_and_cuda_agree() {
         train(&config(method), &data, teacher, device, &mut ()).unwrap()
     };
     let teacher = run(Method::Scratch, None, DeviceKind::Cpu).model;
-    let upper = TeacherUpper::load(&teacher.to_safetensors().unwrap(), &teacher.config()).unwrap();
+    let upper = TeacherUpper::load(std::io::Cursor::new(teacher.to_safetensors().unwrap()), &teacher.config()).unwrap();
     let taps = teacher.taps(&train_rows.user, &train_rows.item).unwrap();
     let (low, high) = (variances(&taps.low, taps.low_width), variances(&taps.high, taps.high_width));
     let view = TeacherView {
