@@ -369,6 +369,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             fingerprint,
             inputs: inputs.collect(),
             outside,
+            files: self.files,
             places: &self.options.places,
             device: self.options.device,
             cores: self.cores_of(index),

@@ -4,7 +4,8 @@
 //!
 //! | in the key | not in the key |
 //! |---|---|
-//! | store format, stage kind and its version | names of manifests, stages and matrix values |
+//! | store format, stage kind and its version | names of manifests and stages |
+//! | matrix values of inputs, where a kind makes a table of them | matrix values otherwise |
 //! | every setting the kind reads, defaults filled in | settings it does not read |
 //! | digests of input artifacts and of external files | paths, times, host, user |
 //! | numeric backend and device class, where floats are computed | threads, cores, memory, time limits |

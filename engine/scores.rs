@@ -62,6 +62,8 @@ pub struct Entry {
     pub block: String,
     /// The model's matrix values.
     pub labels: BTreeMap<String, String>,
+    /// The method it was trained by; `pretrain` for a teacher.
+    pub method: String,
     /// The genres the model learnt and was scored on; none for all.
     pub genres: Vec<String>,
     /// Rows scored.

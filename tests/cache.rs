@@ -138,3 +138,33 @@ const GOLDEN: [&str; 6] = [
     "split.json 182e98e8927b5f69",
     "split.parquet 83c3e1e02f981a9e",
 ];
+
+#[test]
+fn biases_alone_depend_on_how_they_begin_and_not_on_the_deep_path() {
+    let manifest = small("bias_only: bias_only").replace("hidden: [8, 4] }", "hidden: [8, 4], damping: 5 }");
+    let space = Space::with(&manifest);
+    space.document(&[]);
+    space.write("m.yaml", &manifest.replace("hidden: [8, 4]", "hidden: [16, 4]"));
+    space.nothing_to_do(&[]);
+    space.write("m.yaml", &manifest.replace("damping: 5", "damping: 50"));
+    let students = |name: &&String| name.starts_with("student");
+    assert_eq!(ran(&space.document(&[])).iter().filter(students).count(), 2);
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn a_forced_training_begins_at_the_beginning() {
+    let manifest = small("bias_only: bias_only").replace("    pretrain:\n", "    pretrain:\n      checkpoint_seconds: 0\n");
+    let space = Space::with(&manifest);
+    space.document(&[]);
+    for _ in 0..2 {
+        let run = space.document(&["--force", "teacher"])["run"].as_str().unwrap().to_owned();
+        let events = space.read(&format!(".talkflow/runs/{run}/events.jsonl"));
+        let first = events.lines().find(|line| line.contains("\"progressed\",\"index\":2")).unwrap();
+        let first: Value = serde_json::from_str(first).unwrap();
+        assert_eq!(first["progress"]["done"], 1, "it went on from a checkpoint: {first}");
+    }
+    assert!(std::fs::read_dir(space.path(".talkflow/partial")).unwrap().next().is_none());
+    space.run(&["run", "m.yaml", "ratings", "--force", "teacher"]).code(2).says("not among the stages to run");
+    space.nothing_to_do(&[]);
+}

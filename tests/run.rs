@@ -129,3 +129,36 @@ fn a_stage_that_takes_too_long_is_stopped() {
     let space = Space::with(&manifest.replace("    pretrain:", "    timeout: \"1s\"\n    pretrain:"));
     space.run(&["run", "m.yaml", "teacher"]).code(1).says("timed out after 1 s");
 }
+
+#[test]
+fn features_of_one_teacher_do_not_go_with_the_upper_layers_of_another() {
+    let manifest = small(METHODS).replace(
+        "  features:\n    cache_features: { teacher: teacher,",
+        "  other:\n    pretrain: { rows: split, model: { ncf: { embedding: 8, hidden: [16, 8] } }, stop: { epochs: 1 }, seed: 7 }\n  features:\n    cache_features: { teacher: other,",
+    );
+    let space = Space::with(&manifest);
+    space.run(&["run", "m.yaml", "student[method=talk]"]).code(1).says("another teacher's than `teacher`");
+}
+
+#[test]
+fn controls_are_found_by_their_method_whatever_they_are_called() {
+    let methods = "none: scratch, biases: bias_only";
+    let space = Space::with(
+        &small(methods)
+            .replace("seed: 1\n", "seed: 1\n  seeds: [1, 2]\n")
+            .replace("    matrix:\n      genre", "    matrix:\n      seed: \"${seeds}\"\n      genre"),
+    );
+    let document = space.document(&[]);
+    let checks = document["metrics"]["scores"]["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), 3, "{document:#}");
+    let seconds = |column: &str| {
+        let entries = document["metrics"]["scores"]["entries"].as_array().unwrap();
+        entries.iter().find(|entry| entry["column"] == column).unwrap()["seconds"].as_f64().unwrap()
+    };
+    let of = |name: &str| {
+        let stages = document["stages"].as_array().unwrap();
+        stages.iter().find(|stage| stage["name"] == name).unwrap()["seconds"].as_f64().unwrap()
+    };
+    assert_eq!(seconds("teacher").to_bits(), of("teacher").to_bits());
+    space.nothing_to_do(&[]);
+}

@@ -55,6 +55,13 @@ pub fn options(
         [] => all,
         stages => with_upstream(plan, &marked(plan, stages)?),
     };
+    let forced = marked(plan, &selection.force)?;
+    if let Some(place) = (0..wanted.len()).find(|place| forced[*place] && !wanted[*place]) {
+        let name = &plan.instances[place].name;
+        return Err(Failure::Wrong(format!(
+            "--force {name}: it is not among the stages to run; name it too, or no stage for all"
+        )));
+    }
     if let (Device::Cuda, Err(error)) = (selection.device, stages::check_device(selection.device)) {
         return Err(Failure::Failed(error));
     }
@@ -62,7 +69,7 @@ pub fn options(
         memory: available_memory(),
         cores: cores.unwrap_or_else(available_cores),
         keep_going,
-        forced: marked(plan, &selection.force)?,
+        forced,
         wanted,
         device: selection.device,
         places: common.places(),

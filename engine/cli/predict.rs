@@ -50,10 +50,15 @@ pub fn predict(args: &PredictArgs, common: &Common) -> Answer {
         let rows = users.iter().zip(&items).zip(&predicted.ratings);
         let rows: Vec<_> =
             rows.map(|((user, item), rating)| serde_json::json!({ "user": user, "item": item, "prediction": rating })).collect();
-        return match &args.output {
-            None => answer(common, &rows, String::new),
-            Some(path) => files::write_json(path, &rows).map_err(Failure::from),
-        };
+        if let Some(path) = &args.output {
+            files::write_json(path, &rows)?;
+        }
+        let document = serde_json::json!({
+            "ok": true, "rows": users.len(), "unknown_users": unknown(&user), "unknown_items": unknown(&item),
+            "fallbacks": predicted.fallbacks(), "clipped": predicted.clipped, "file": args.output,
+            "predictions": if args.output.is_none() { Some(rows) } else { None },
+        });
+        return answer(common, &document, String::new);
     }
     let csv = csv_of(&users, &items, &predicted.ratings)?;
     // A terminal that is gone is no reason to fail.

@@ -1,7 +1,6 @@
 //! `talkflow run`: brings a manifest's stages up to date, shows the tables, answers with an exit code.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize},
@@ -15,14 +14,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Answer, Common, Failure, Format, ManifestArgs, Selection, load, print, print_json};
 use crate::{
-    artifact::ArtifactKind,
     event::Event,
     exec::{self, Fate, Outcome},
-    plan::{Instance, Kinds, Plan},
+    plan::{Instance, Plan},
     report::{document::RunDocument, journal::Journal, table, terminal::Terminal},
-    scores::{self, Scores},
+    scores::{self, Entry, Scores},
     stage::Cancel,
-    stages::{StageKinds, StageSpec, dataset::STAND_IN},
+    stages::{StageSpec, dataset::STAND_IN},
     store::Store,
 };
 
@@ -65,6 +63,11 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
     answer(&outcome, &plan, &store, &id, common)?;
     match (outcome.signal, outcome.unusable) {
         (Some(signal), _) => Err(Failure::Signal(signal)),
+        // One document only: with `--format json` it is printed already.
+        (None, Some(error)) if common.format == Format::Json => {
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("error: {error}\n").as_bytes());
+            Err(Failure::Damaged)
+        }
         (None, Some(error)) => Err(Failure::Store(error)),
         (None, None) if outcome.steps.iter().any(|step| step.fate == Fate::Failed) => Err(Failure::Told),
         (None, None) => Ok(()),
@@ -85,7 +88,7 @@ fn answer(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store, id: &str, co
         let Some(entry) = step.record.as_ref().and_then(|record| record.files.0.get(scores::FILE)) else { continue };
         let scores = table::read(&store.blob(&entry.digest)).map_err(Failure::Failed)?;
         match common.format {
-            Format::Json => drop(metrics.insert(step.name.clone(), document(&scores, outcome, plan)?)),
+            Format::Json => drop(metrics.insert(step.name.clone(), document(&scores, outcome, plan, &step.name)?)),
             Format::Human => print(&format!("\n{}", table::render(&step.name, &scores, &order)))?,
         }
     }
@@ -110,21 +113,28 @@ fn order(plan: &Plan<StageSpec>) -> table::Order {
 }
 
 /// An evaluation as data, each entry with the seconds its model's training took, which no artifact may hold.
-fn document(scores: &Scores, outcome: &Outcome, plan: &Plan<StageSpec>) -> Result<Value, Failure> {
+fn document(scores: &Scores, outcome: &Outcome, plan: &Plan<StageSpec>, evaluation: &str) -> Result<Value, Failure> {
     let mut document = serde_json::to_value(scores).map_err(|error| Failure::Failed(error.to_string()))?;
-    let seconds = |labels: &BTreeMap<String, String>| {
-        let same = |instance: &Instance<StageSpec>| {
-            StageKinds.output(&instance.kind) == ArtifactKind::Model
-                && instance.labels.len() == labels.len()
-                && instance.labels.iter().all(|(axis, value)| labels.get(axis) == Some(value))
+    let inputs = |port: &str| {
+        let evaluation = plan.instances.iter().find(|instance| instance.name == evaluation);
+        let inputs = evaluation.map_or(&[][..], |instance| &instance.inputs).iter().filter(|input| input.port.0 == port);
+        inputs.flat_map(|input| &input.from).map(|place| &plan.instances[*place]).collect::<Vec<_>>()
+    };
+    let (models, teachers) = (inputs("models"), inputs("teacher"));
+    let seconds = |entry: &Entry| {
+        let same = |instance: &&&Instance<StageSpec>| {
+            instance.labels.len() == entry.labels.len()
+                && instance.labels.iter().all(|(axis, value)| entry.labels.get(axis) == Some(value))
         };
-        let name = &plan.instances.iter().find(|instance| same(instance))?.name;
+        // A teacher among the models is one too; else the teacher's column is that of the port.
+        let teacher = entry.method == "pretrain" && !teachers.is_empty();
+        let name = &if teacher { &teachers } else { &models }.iter().find(same)?.name;
         let step = outcome.steps.iter().find(|step| step.name == *name)?;
         step.record.as_ref().map(|record| record.provenance.seconds)
     };
     if let Some(entries) = document["entries"].as_array_mut() {
         for (entry, scored) in entries.iter_mut().zip(&scores.entries) {
-            entry["seconds"] = seconds(&scored.labels).into();
+            entry["seconds"] = seconds(scored).into();
         }
     }
     Ok(document)

@@ -2,16 +2,17 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use indexmap::IndexMap;
 
 use crate::{
-    key::Fingerprint,
+    key::{Fingerprint, Label},
     plan::{Instance, Plan},
     stage::{Cancel, Device, Input, Outside, Places, Said, Stage, StageCx, Talk},
-    store::{Lookup, Provenance, Record, Store, StoreError},
+    store::{Lookup, OutsideFiles, Provenance, Record, Store, StoreError},
 };
 
 /// Everything one piece of work needs.
@@ -28,6 +29,8 @@ pub struct Job<'a, S> {
     pub inputs: Vec<(String, Vec<(usize, Record)>)>,
     /// What it reads from outside.
     pub outside: Outside,
+    /// Digests of such files.
+    pub files: &'a OutsideFiles,
     /// Where that is looked for.
     pub places: &'a Places,
     /// Where to compute.
@@ -90,6 +93,9 @@ impl<S: Stage> Job<'_, S> {
         {
             return Ok(Ended::Hit(record));
         }
+        if self.forced {
+            self.store.clear_partial(&key)?;
+        }
         started();
         let cancel = self.cancel.within(self.instance.timeout);
         let clock = Instant::now();
@@ -112,6 +118,9 @@ impl<S: Stage> Job<'_, S> {
         }
         if let Err(error) = self.attempt(&mut cx) {
             return Ok(self.failure(&error, &cancel));
+        }
+        if let Some(changed) = self.changed_meanwhile() {
+            return Ok(Ended::Failed(vec![format!("{changed} changed while it was read: run again")]));
         }
         let (metrics, notes) = (cx.metrics, cx.notes);
         let record = Record {
@@ -142,6 +151,18 @@ impl<S: Stage> Job<'_, S> {
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             anyhow::bail!("a fault in talkflow itself, please report it: {}", text.unwrap_or("panic"))
         })
+    }
+
+    /// A file from outside that is not what the key was made from any more.
+    fn changed_meanwhile(&self) -> Option<String> {
+        let settings = self.instance.files.iter().map(|file| (&file.field, &file.path));
+        let mut files = settings.chain(self.outside.files.iter().map(|(role, path)| (role, path)));
+        let same = |role: &String, path: &PathBuf| {
+            let now = self.files.digest(path).map(|digest| digest.to_string()).ok();
+            let label = Label::File(role.clone());
+            self.fingerprint.lines().iter().any(|(known, value)| *known == label && Some(value) == now.as_ref())
+        };
+        files.find(|(role, path)| !same(role, path)).map(|(_, path)| path.display().to_string())
     }
 
     fn failure(&self, error: &anyhow::Error, cancel: &Cancel) -> Ended {

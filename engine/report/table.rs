@@ -70,7 +70,7 @@ pub fn render(name: &str, scores: &Scores, order: &Order) -> String {
         }
     }
     if scores.checks.iter().any(|check| check.interval.is_none()) {
-        text += "one block only: whether scratch beats bias_only cannot be told\n";
+        text += "fewer than two blocks have both scratch and bias_only: which of them is better cannot be told\n";
     }
     text
 }

@@ -14,7 +14,7 @@ use talkflow_distill::{States, means, variances};
 
 use super::{files, files::Rows, settings, settings::Filter};
 use crate::{
-    artifact::ArtifactKind,
+    artifact::{ArtifactKind, Digest},
     fields::{Choice, Fields},
     stage::{Device, Input, Stage, StageCx},
 };
@@ -23,6 +23,21 @@ use crate::{
 pub const FEATURES: &str = "features.parquet";
 /// Mean and variance of each dimension.
 pub const STATS: &str = "stats.json";
+
+/// Whose features they are.
+pub const TEACHER: &str = "teacher.json";
+
+/// A model by its weights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weights {
+    /// Digest of the weights' file.
+    weights: Option<Digest>,
+}
+
+/// The weights of a model's artifact.
+pub fn weights_of(model: &Input<'_>) -> Weights {
+    Weights { weights: model.files.0.get(files::WEIGHTS).map(|entry| entry.digest) }
+}
 
 /// What of a teacher can be cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +79,9 @@ pub fn read(f: &mut Fields<'_>) -> CacheFeatures {
     let filter = settings::filter(f);
     let parts = f.choices("parts", Some(&[PartWord(Part::Train)]));
     let taps = f.choices("taps", Some(&[Tap::Low, Tap::High, Tap::Output]));
+    if parts.contains(&PartWord(Part::Test)) {
+        f.mistake("parts", "a student must not learn from a teacher's states of test rows", Some("leave `test` out"));
+    }
     for (key, empty) in [("parts", parts.is_empty()), ("taps", taps.is_empty())] {
         if empty && f.has(key) {
             f.mistake(key, "there is nothing to cache", Some("name at least one"));
@@ -115,6 +133,7 @@ impl Stage for CacheFeatures {
         files::write_json(&cx.out.join(STATS), &stats)?;
         // Who learns from the features has to know what the teacher learnt from.
         files::copy(cx.input("teacher")?, &[files::TRAIN_ROWS, files::CONFIG], cx.out)?;
+        files::write_json(&cx.out.join(TEACHER), &weights_of(cx.input("teacher")?))?;
         cx.metric("rows", examples.user.len());
         cx.metric("taps", self.taps.len());
         Ok(())

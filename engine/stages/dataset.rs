@@ -111,7 +111,7 @@ fn own(f: &mut Fields<'_>) -> OwnFiles {
     let by_format = if format == OwnFormat::Atomic { ColumnNames::recbole() } else { ColumnNames::default() };
     OwnFiles {
         name: f.text("title", Some("own")),
-        columns: f.optional_section("columns", columns).unwrap_or(by_format),
+        columns: f.optional_section("columns", |f| columns(f, &by_format)).unwrap_or(by_format),
         items: f.optional_section("items", items),
         scale: f.optional_section("scale", |f| {
             let min = f.float("min", None, ..);

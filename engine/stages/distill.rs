@@ -6,7 +6,13 @@ use std::fs;
 use talkflow_datasets::split::Part;
 use talkflow_distill::{TeacherNeeds, TeacherUpper, TeacherView};
 
-use super::{cache_features::Features, files, files::Rows, settings, training, training::Training};
+use super::{
+    cache_features::{Features, TEACHER, Weights, weights_of},
+    files,
+    files::Rows,
+    settings, training,
+    training::Training,
+};
 use crate::{
     artifact::ArtifactKind,
     fields::Fields,
@@ -65,6 +71,15 @@ impl Stage for Distill {
                 files::refuse_other_data(&files::model_config(input)?, input.instance, rows.ratings_digest)?;
                 files::refuse_leak(input, &test)?;
             }
+        }
+        if let (Some(teacher), Some(features)) = (cx.inputs("teacher").first(), cx.inputs("features").first()) {
+            let of: Weights = files::json(&features.file(TEACHER)?)?;
+            anyhow::ensure!(
+                of == weights_of(teacher),
+                "the features of `{}` are another teacher's than `{}`: let `cache_features` and `distill` name the same one",
+                features.instance,
+                teacher.instance
+            );
         }
         let features = cx.inputs("features").first().map(Features::open).transpose()?;
         if let Some(features) = &features {

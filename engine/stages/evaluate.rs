@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::bail;
 use indexmap::IndexMap;
 use talkflow_datasets::{
-    ratings::Ratings,
+    ratings::{Provenance, Ratings},
     split::{Part, Split},
 };
 use talkflow_distill::metrics;
@@ -197,14 +197,25 @@ impl Evaluate {
     /// The teachers on the rows of each row and block of the table.
     fn teachers(&self, world: &World<'_>, teachers: &[Input<'_>], entries: &[Entry]) -> anyhow::Result<Vec<Entry>> {
         let mut made = Vec::new();
-        let mut seen = BTreeSet::new();
+        let mut seen = BTreeMap::new();
         for input in teachers {
             let opened = files::model(input)?;
             let split = world.split_of(input)?;
             for student in entries {
                 let fits = input.labels.iter().all(|(axis, value)| student.labels.get(axis).is_none_or(|own| own == value));
-                if !fits || !seen.insert((student.row.clone(), student.block.clone())) {
+                if !fits {
                     continue;
+                }
+                match seen.insert((student.row.clone(), student.block.clone()), input.instance) {
+                    None => {}
+                    Some(same) if same == input.instance => continue,
+                    Some(other) => bail!(
+                        "both `{other}` and `{}` are teachers of {} {} in block `{}`: select one of them in `teacher`",
+                        input.instance,
+                        self.row_axis,
+                        student.row,
+                        student.block
+                    ),
                 }
                 let (ratings, digest) = &world.ratings[split.ratings];
                 files::refuse_other_data(&opened.config, input.instance, *digest)?;
@@ -250,6 +261,7 @@ impl Evaluate {
             block: block.join(","),
             labels: input.labels.iter().map(|(axis, value)| (axis.clone(), value.clone())).collect(),
             genres: opened.config.genres.clone(),
+            method: opened.config.method.clone(),
             rows: examples.len(),
             users: examples.user.iter().collect::<BTreeSet<_>>().len(),
             rmse: measured(metrics::rmse(&predicted.ratings, &examples.rating)),
@@ -314,7 +326,7 @@ impl Evaluate {
 
 fn described(ratings: &Ratings) -> String {
     let summary = ratings.summary();
-    let generated = if summary.name.ends_with("synthetic") { ", generated and not real" } else { "" };
+    let generated = if summary.source == Provenance::Synthetic { ", generated and not real" } else { "" };
     format!("{}, {} ratings of {} items by {} users{generated}", summary.name, summary.ratings, summary.items, summary.users)
 }
 
@@ -368,13 +380,21 @@ impl<'a> Table<'a> {
         std::array::from_fn(|place| common().map(|block| by_block[place][block]).collect())
     }
 
+    /// The first column of this method, whatever the manifest calls it.
+    fn control(&self, method: &str) -> Option<&'a str> {
+        self.columns.iter().copied().find(|column| {
+            let mut of = self.by_place.values().filter(|entry| entry.column == *column).peekable();
+            of.peek().is_some() && of.all(|entry| entry.method == method)
+        })
+    }
+
     fn gap(&self, row: Option<&str>, column: &str) -> Option<f64> {
-        let [scratch, method, teacher] = self.paired(row, ["scratch", column, TEACHER]);
+        let [scratch, method, teacher] = self.paired(row, [self.control("scratch")?, column, TEACHER]);
         metrics::gap_recovery(&scratch, &method, &teacher)
     }
 
     fn check(&self, row: Option<&str>) -> Option<Check> {
-        let [scratch, bias_only] = self.paired(row, ["scratch", "bias_only"]);
+        let [scratch, bias_only] = self.paired(row, [self.control("scratch")?, self.control("bias_only")?]);
         let differences: Vec<f64> = scratch.iter().zip(&bias_only).map(|(a, b)| a - b).collect();
         let interval = metrics::paired_interval(&differences, 0.95).map(|interval| (interval.low, interval.high));
         Some(Check {

@@ -22,13 +22,11 @@ pub fn backend(device: Device) -> String {
 /// How a model is trained: all fields but the method, which the caller has.
 pub fn training(f: &mut Fields<'_>, method: Method) -> TrainConfig {
     let d = TrainConfig::default();
+    // Of biases alone, what the deep path would be is checked, and is no part of the key.
     let model = match method {
-        // Biases alone: what the deep path would be is checked, and is no part of the key.
-        Method::BiasOnly => f.unrecorded(model),
-        _ => model(f),
+        Method::BiasOnly => ModelSpec::Bias(model(f, false).wide().clone()),
+        _ => model(f, true),
     };
-    let wide = model.wide().clone();
-    let model = if matches!(method, Method::BiasOnly) { ModelSpec::Bias(wide) } else { model };
     let optimizer = optimizer(f);
     let schedule = schedule(f);
     let batch = size(f, "batch", d.batch);
@@ -213,27 +211,31 @@ impl Filter {
     }
 }
 
-/// `model`: `{ ncf: {...} }` or `{ mf: {...} }`.
-pub fn model(f: &mut Fields<'_>) -> ModelSpec {
-    f.variant("model", &["ncf", "mf"], None, |word, f| match word {
-        "mf" => {
-            let d = Mf::default();
-            ModelSpec::Mf(Mf {
-                embedding: size(f, "embedding", d.embedding),
-                embedding_sd: f.float("embedding_sd", Some(d.embedding_sd), above_zero()),
-                wide: wide(f),
-            })
-        }
-        _ => {
-            let d = Ncf::default();
-            ModelSpec::Ncf(Ncf {
-                embedding: size(f, "embedding", d.embedding),
-                hidden: sizes(f, "hidden", &d.hidden),
-                dropout: f.float("dropout", Some(d.dropout), 0.0..1.0),
-                embedding_sd: f.float("embedding_sd", Some(d.embedding_sd), above_zero()),
-                wide: wide(f),
-            })
-        }
+/// `model`: `{ ncf: {...} }` or `{ mf: {...} }`. Without `deep`, only what the bias terms depend on is recorded.
+pub fn model(f: &mut Fields<'_>, deep: bool) -> ModelSpec {
+    f.variant("model", &["ncf", "mf"], None, |word, f| {
+        let wide = wide(f);
+        let rest = |f: &mut Fields<'_>| match word {
+            "mf" => {
+                let d = Mf::default();
+                ModelSpec::Mf(Mf {
+                    embedding: size(f, "embedding", d.embedding),
+                    embedding_sd: f.float("embedding_sd", Some(d.embedding_sd), above_zero()),
+                    wide,
+                })
+            }
+            _ => {
+                let d = Ncf::default();
+                ModelSpec::Ncf(Ncf {
+                    embedding: size(f, "embedding", d.embedding),
+                    hidden: sizes(f, "hidden", &d.hidden),
+                    dropout: f.float("dropout", Some(d.dropout), 0.0..1.0),
+                    embedding_sd: f.float("embedding_sd", Some(d.embedding_sd), above_zero()),
+                    wide,
+                })
+            }
+        };
+        if deep { rest(f) } else { f.unrecorded(rest) }
     })
 }
 

@@ -43,7 +43,10 @@ pub fn read(f: &mut Fields<'_>) -> Split {
         f.mistake("fractions", "an imported split has the parts of its files", Some("remove `fractions`"));
         f.unrecorded(fractions);
     }
-    Split { spec, seed: f.int("seed", Some(1), ..) }
+    // A cut by time and a file of parts draw nothing: there a seed is no part of the key.
+    let seed = |f: &mut Fields<'_>| f.int("seed", Some(1), ..);
+    let draws = !matches!(spec, SplitSpec::ByTime(_) | SplitSpec::Rows(_));
+    Split { spec, seed: if draws { seed(f) } else { f.unrecorded(seed) } }
 }
 
 enum By {
@@ -75,18 +78,17 @@ fn imported(f: &mut Fields<'_>) -> ImportedFiles {
         Some(_) => 0.0,
         None => f.float("validation_fraction", Some(0.1), 0.0..1.0),
     };
-    let columns = f.optional_section("columns", columns);
+    let columns = f.optional_section("columns", |f| columns(f, &ColumnNames::default()));
     ImportedFiles { train, validation, test, validation_fraction, columns }
 }
 
-/// Names of columns, which ratings files and imported splits share.
-pub fn columns(f: &mut Fields<'_>) -> ColumnNames {
-    let d = ColumnNames::default();
+/// Names of columns, which ratings files and imported splits share; those that are not given are `d`'s.
+pub fn columns(f: &mut Fields<'_>, d: &ColumnNames) -> ColumnNames {
     ColumnNames {
         user: f.text("user", Some(&d.user)),
         item: f.text("item", Some(&d.item)),
         rating: f.text("rating", Some(&d.rating)),
-        timestamp: f.optional_text("timestamp"),
+        timestamp: if f.has("timestamp") { f.optional_text("timestamp") } else { d.timestamp.clone() },
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
 use rayon::prelude::*;
 
 use super::{Lookup, Record, Store, StoreError, sync_folder_of};
-use crate::artifact::{Artifact, Digest, FileEntry};
+use crate::{
+    artifact::{Artifact, Digest, FileEntry},
+    key::ActionKey,
+};
 
 /// A folder a stage writes into. Dropped without publication, it is removed.
 #[derive(Debug)]
@@ -63,15 +66,25 @@ impl Store {
         if let Lookup::Found(first) = self.lookup(&record.key)? {
             let second = record.files.digest();
             let conflict = (first.files.digest() != second).then_some(second);
+            self.clear_partial(&record.key)?;
             return Ok(Published { record: *first, conflict });
         }
         let text = serde_json::to_vec_pretty(&record).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e));
         let path = self.record_path(&record.key);
         self.write_whole(&path, &text.map_err(StoreError::io("write", &path))?)?;
-        let partial = self.partial(&record.key);
+        self.clear_partial(&record.key)?;
+        Ok(Published { record, conflict: None })
+    }
+
+    /// Forgets the checkpoints of a key, so that its next training begins at the beginning.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn clear_partial(&self, key: &ActionKey) -> Result<(), StoreError> {
+        let partial = self.partial(key);
         match fs::remove_dir_all(&partial) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &partial)(error)),
-            _ => Ok(Published { record, conflict: None }),
+            _ => Ok(()),
         }
     }
 
