@@ -53,6 +53,8 @@ pub struct Archive {
     pub checksum: Checksum,
     /// How the files inside are written.
     pub format: Format,
+    /// Every genre its films have.
+    pub genres: &'static [&'static str],
 }
 
 /// How a MovieLens release writes its files.
@@ -176,6 +178,17 @@ const CITATION: &str = "F. Maxwell Harper and Joseph A. Konstan. 2015. The Movie
 const WHOLE_STARS: Scale = Scale { min: 1.0, max: 5.0, step: Some(1.0) };
 const HALF_STARS: Scale = Scale { min: 0.5, max: 5.0, step: Some(0.5) };
 
+/// The genres of 100K and 1M.
+const EARLY_GENRES: [&str; 18] = [
+    "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Film-Noir",
+    "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+];
+/// The genres of all later ones.
+const GENRES: [&str; 19] = [
+    "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Film-Noir",
+    "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+];
+
 /// Every card, smallest data set first, the synthetic one last.
 pub static CARDS: [Card; 8] = [
     Card {
@@ -189,6 +202,7 @@ pub static CARDS: [Card; 8] = [
             limit: 4_924_029,
             checksum: Checksum::Sha256("50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"),
             format: Format::Tab,
+            genres: &EARLY_GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
@@ -206,6 +220,7 @@ pub static CARDS: [Card; 8] = [
             limit: 978_202,
             checksum: Checksum::Sha256("696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"),
             format: Format::Csv,
+            genres: &GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
@@ -223,6 +238,7 @@ pub static CARDS: [Card; 8] = [
             limit: 5_917_549,
             checksum: Checksum::Sha256("a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
             format: Format::DoubleColon,
+            genres: &EARLY_GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
@@ -240,6 +256,7 @@ pub static CARDS: [Card; 8] = [
             limit: 100 << 20,
             checksum: Checksum::Md5("ce571fd55effeba0271552578f2648bd"),
             format: Format::DoubleColon,
+            genres: &GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
@@ -257,6 +274,7 @@ pub static CARDS: [Card; 8] = [
             limit: 198_702_078,
             checksum: Checksum::Sha256("96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3"),
             format: Format::Csv,
+            genres: &GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
@@ -274,6 +292,7 @@ pub static CARDS: [Card; 8] = [
             limit: 261_978_986,
             checksum: Checksum::Sha256("8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa"),
             format: Format::Csv,
+            genres: &GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
@@ -291,6 +310,7 @@ pub static CARDS: [Card; 8] = [
             limit: 238_950_008,
             checksum: Checksum::Md5("d472be332d4daa821edc399621853b57"),
             format: Format::Csv,
+            genres: &GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
@@ -307,6 +327,16 @@ pub static CARDS: [Card; 8] = [
         counts: Counts { ratings: 100_000, users: 943, items: 1_682 },
     },
 ];
+
+impl Card {
+    /// Every genre its items have, so that a misspelt one can be told before the data are here.
+    pub fn genres(&self) -> Vec<&'static str> {
+        match &self.kind {
+            Kind::Archive(archive) => archive.genres.to_vec(),
+            Kind::Synthetic => crate::synthetic::genre_names().collect(),
+        }
+    }
+}
 
 /// A name that no card has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

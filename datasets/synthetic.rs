@@ -114,6 +114,11 @@ const GENRES: [Genre; 18] = [
     Genre { name: "Western", first: 0.018, further: 0.0 },
 ];
 
+/// The names of the genres.
+pub(crate) fn genre_names() -> impl Iterator<Item = &'static str> {
+    GENRES.iter().map(|genre| genre.name)
+}
+
 /// Dimensions of the space of tastes.
 const TASTES: usize = 6;
 /// The mean rating.

@@ -3,6 +3,7 @@
 //! Everything that can be known before anything runs is decided here, and every mistake is reported at once. This room knows
 //! stage kinds only through [`Kinds`], and nothing of how a stage runs.
 
+mod agree;
 mod beside;
 mod build;
 mod matrix;
@@ -18,6 +19,7 @@ use crate::fields::{Fields, File, Labels, Port, Settings};
 use crate::manifest::{Env, Node, load as load_manifest};
 use crate::source::{Diagnostics, Sources, Span};
 
+pub use agree::{Disagreement, Seen};
 pub use resolved::{Line, Resolved};
 
 /// The stage kinds there are.
@@ -33,6 +35,12 @@ pub trait Kinds {
 
     /// Reads the settings of a stage of the kind `word`. After a mistake the spec is never used.
     fn read(&self, word: &str, fields: &mut Fields<'_>) -> Self::Spec;
+
+    /// What of an instance's settings does not fit those of the instances it takes inputs from. Asked once each of them is without
+    /// mistakes of its own.
+    fn disagreements(&self, _seen: Seen<'_, Self::Spec>) -> Vec<Disagreement> {
+        Vec::new()
+    }
 }
 
 /// Reads the manifest in a file and plans it. `sets` are what was typed after `--set`, each `name=value`.
@@ -46,7 +54,11 @@ pub fn load<K: Kinds>(path: &Path, sets: &[String], env: Env<'_>, kinds: &K) -> 
         return Err(Diagnostics::new(sources, mistakes));
     };
     manifest.check_params(&mut mistakes);
-    match build::build(manifest, &sources, env, kinds, &mut mistakes) {
+    let built = build::build(manifest, &sources, env, kinds, &mut mistakes);
+    if let (Some(built), true) = (&built, mistakes.is_empty()) {
+        agree::check(built.instances(), kinds, &mut mistakes);
+    }
+    match built {
         Some(built) if mistakes.is_empty() => Ok(built.with(sources)),
         _ => Err(Diagnostics::new(sources, mistakes)),
     }
@@ -111,6 +123,8 @@ pub struct Input {
     pub many: bool,
     /// Whether it is taken through another input, so that the manifest does not name it.
     pub through: bool,
+    /// Where the manifest names it, or that other input.
+    pub at: Span,
 }
 
 /// What a stage may use while it runs; never part of a key.

@@ -4,10 +4,11 @@
 use crate::{
     artifact::ArtifactKind,
     fields::Fields,
-    plan::Kinds,
+    plan::{Disagreement, Kinds, Seen},
     stage::{Device, Located, Outside, Places, Stage, StageCx, Talk},
 };
 
+mod agree;
 pub mod cache_features;
 pub mod dataset;
 pub mod distill;
@@ -91,6 +92,10 @@ impl Kinds for StageKinds {
             "distill" => StageSpec::Distill(distill::read(fields)),
             _ => StageSpec::Evaluate(evaluate::read(fields)),
         }
+    }
+
+    fn disagreements(&self, seen: Seen<'_, StageSpec>) -> Vec<Disagreement> {
+        agree::disagreements(seen)
     }
 }
 

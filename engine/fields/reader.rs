@@ -139,11 +139,7 @@ impl Found {
 
     /// Adds to a mistake in this value the `${...}` that brought it.
     pub(super) fn bring(&self, mistake: Diagnostic) -> Diagnostic {
-        match self.via.as_deref() {
-            Some(via) if via.used != self.node.span => mistake.also(via.used, format!("used here, through {}", via.variable)),
-            Some(via) => mistake.note(format!("the value comes from {}", via.variable)),
-            None => mistake,
-        }
+        self.origin().bring(mistake)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::manifest::Via;
-use crate::source::Span;
+use crate::source::{Diagnostic, Span};
 
 /// Every value a stage kind read, by its path (`method.talk.rounds`), in the order of the paths.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,7 +54,27 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// Adds to a mistake in this value the `${...}` that brought it.
+    #[must_use]
+    pub fn bring(&self, mistake: Diagnostic) -> Diagnostic {
+        match self {
+            Self::Written { at, via: Some(via) } if via.used != *at => {
+                mistake.also(via.used, format!("used here, through {}", via.variable))
+            }
+            Self::Written { via: Some(via), .. } => mistake.note(format!("the value comes from {}", via.variable)),
+            Self::Written { via: None, .. } | Self::Default => mistake,
+        }
+    }
+}
+
 impl Settings {
+    /// Where the value at a path came from.
+    #[must_use]
+    pub fn origin(&self, path: &str) -> Option<&Origin> {
+        self.0.get(path).map(|setting| &setting.origin)
+    }
+
     /// The values with their paths.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.0.iter().map(|(path, setting)| (path.as_str(), setting))

@@ -27,6 +27,10 @@ pub(super) struct Built<S> {
 }
 
 impl<S> Built<S> {
+    pub(super) fn instances(&self) -> &[Instance<S>] {
+        &self.instances
+    }
+
     pub(super) fn with(self, sources: Sources) -> Plan<S> {
         let Self { name, description, path, params, instances } = self;
         Plan { name, description, path, sources, params, instances }
@@ -403,7 +407,7 @@ fn settle<S>(drafts: &[Draft<S>], order: &[usize], mistakes: &mut Vec<Diagnostic
                 }
             };
             let through = matches!(wanted.from, WantedFrom::Through { .. });
-            inputs.push(Input { port: wanted.port.clone(), from, many: wanted.many, through });
+            inputs.push(Input { port: wanted.port.clone(), from, many: wanted.many, through, at: wanted.at });
         }
         settled[*number] = inputs;
     }

@@ -66,9 +66,9 @@ impl Choice for PartWord {
 /// Its settings.
 #[derive(Clone, Debug)]
 pub struct CacheFeatures {
-    filter: Filter,
+    pub(super) filter: Filter,
     parts: Vec<PartWord>,
-    taps: Vec<Tap>,
+    pub(super) taps: Vec<Tap>,
 }
 
 /// Reads them.
@@ -120,12 +120,6 @@ impl Stage for CacheFeatures {
                 Tap::High => (taps.high_width, &taps.high),
                 Tap::Output => (1, &taps.output),
             };
-            if width == 0 {
-                anyhow::bail!(
-                    "the teacher `{}` has no {name} state to cache; leave `{name}` out of `taps`",
-                    cx.input("teacher")?.instance
-                );
-            }
             stats.0.push(Stat { tap: (*name).to_owned(), width, mean: means(values, width), variance: variances(values, width) });
             columns.push((name, states(values, width, *tap)?));
         }

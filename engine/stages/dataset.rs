@@ -140,6 +140,17 @@ fn items(f: &mut Fields<'_>) -> OwnItems {
     }
 }
 
+impl Dataset {
+    /// The card of a data set that has one; a stand-in is not looked at.
+    pub(super) fn card(&self) -> Option<&'static Card> {
+        match self.0 {
+            From::Card { name, .. } => cards::find(name).ok(),
+            From::Synthetic(_) => cards::find(SYNTHETIC).ok(),
+            From::Own(_) => None,
+        }
+    }
+}
+
 impl Stage for Dataset {
     fn kind(&self) -> &'static str {
         "dataset"

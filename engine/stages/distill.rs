@@ -7,7 +7,7 @@ use talkflow_datasets::split::Part;
 use talkflow_distill::{TeacherNeeds, TeacherUpper, TeacherView};
 
 use super::{
-    cache_features::{Features, TEACHER, Weights, weights_of},
+    cache_features::{Features, TEACHER, Tap, Weights, weights_of},
     files,
     files::Rows,
     settings, training,
@@ -22,7 +22,7 @@ use crate::{
 /// Its settings.
 #[derive(Clone, Debug)]
 pub struct Distill {
-    training: Training,
+    pub(super) training: Training,
     needs: TeacherNeeds,
 }
 
@@ -33,8 +33,8 @@ pub fn read(f: &mut Fields<'_>) -> Distill {
     let method = settings::method(f);
     let needs = method.needs();
     teacher_input(f, "teacher", ArtifactKind::Model, needs.upper_layers, method.name());
-    let features = needs.low || needs.high || needs.output;
-    teacher_input(f, "features", ArtifactKind::Features, features, method.name());
+    let cached = needs.low || needs.high || needs.output;
+    teacher_input(f, "features", ArtifactKind::Features, cached, method.name());
     Distill { training: training::read(f, method), needs }
 }
 
@@ -47,6 +47,14 @@ fn teacher_input(f: &mut Fields<'_>, key: &str, kind: ArtifactKind, needed: bool
     if needed && given.is_none() && !f.has(key) {
         let help = format!("add `{key}:` with the name of a stage that yields {kind}");
         f.mistake(key, format!("the method `{method}` learns from a teacher and needs `{key}`"), Some(&help));
+    }
+}
+
+impl Distill {
+    /// What of the teacher has to be cached.
+    pub(super) fn taps(&self) -> impl Iterator<Item = Tap> {
+        let TeacherNeeds { low, high, output, .. } = self.needs;
+        [(Tap::Low, low), (Tap::High, high), (Tap::Output, output)].into_iter().filter_map(|(tap, needed)| needed.then_some(tap))
     }
 }
 
@@ -82,18 +90,6 @@ impl Stage for Distill {
             );
         }
         let features = cx.inputs("features").first().map(Features::open).transpose()?;
-        if let Some(features) = &features {
-            let taps = [("low", self.needs.low, features.low().is_some()), ("high", self.needs.high, features.high().is_some())];
-            let output = ("output", self.needs.output, features.output().is_some());
-            for (tap, needed, there) in taps.into_iter().chain([output]) {
-                anyhow::ensure!(
-                    !needed || there,
-                    "the method `{}` needs the teacher's `{tap}`, and `{}` has not cached it: add `{tap}` to its `taps`",
-                    self.training.config.method.name(),
-                    cx.input("features")?.instance
-                );
-            }
-        }
         let upper = match self.needs.upper_layers {
             true => {
                 let input = cx.input("teacher")?;

@@ -11,7 +11,7 @@ use crate::{
 
 /// Its settings.
 #[derive(Clone, Debug)]
-pub struct Pretrain(Training);
+pub struct Pretrain(pub(super) Training);
 
 /// Reads them.
 pub fn read(f: &mut Fields<'_>) -> Pretrain {
