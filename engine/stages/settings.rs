@@ -14,9 +14,12 @@ use crate::{
     stage::Device,
 };
 
+/// The numeric library, in the version that `Cargo.lock` has.
+const LIBRARY: &str = "dfdx 0.13.0";
+
 /// The numeric library and device class that trainings depend on, as keys hold it.
 pub fn backend(device: Device) -> String {
-    format!("dfdx 0.13.0, {}", device.word())
+    format!("{LIBRARY}, {}", device.word())
 }
 
 /// How a model is trained: all fields but the method, which the caller has.
@@ -310,3 +313,15 @@ pub fn above_zero() -> (Bound<f64>, Bound<f64>) {
 
 /// No width, batch or number of epochs is larger: beyond it, a typing mistake is likelier than a wish.
 pub const LARGEST: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_name_the_library_that_is_built_in() {
+        let lock = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
+        let (name, version) = LIBRARY.split_once(' ').unwrap_or_default();
+        assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")), "Cargo.lock has no {LIBRARY}");
+    }
+}
