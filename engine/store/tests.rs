@@ -338,6 +338,7 @@ fn any_number_of_processes_may_make_a_store_at_once() {
 fn drafts_are_their_makers_and_are_cleared_once_nobody_uses_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Store::open(folder.path()).unwrap();
+    open();
     // As two containers whose processes have the same number.
     let (one, two) = (open(), open());
     let (first, second) = (one.draft().unwrap(), two.draft().unwrap());
