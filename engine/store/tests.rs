@@ -310,7 +310,7 @@ fn the_last_runs_stay_and_those_within_the_time_kept() {
 #[test]
 fn any_number_of_processes_may_make_a_store_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    for round in 0..25 {
+    for round in 0..8 {
         let root = folder.path().join(round.to_string());
         let begin = std::sync::Barrier::new(16);
         std::thread::scope(|scope| {
