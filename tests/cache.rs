@@ -115,7 +115,9 @@ fn collecting_garbage_keeps_the_last_results() {
     let ended = record.file_stem().unwrap().to_str().unwrap().to_owned();
     let checkpoint = |key: &str| format!(".talkflow/partial/{key}/checkpoint");
     let killed = "0".repeat(64);
-    [&ended, &killed].map(|key| space.write(&checkpoint(key), "half way"));
+    for key in [&ended, &killed] {
+        space.write(&checkpoint(key), "half way");
+    }
     let gc = |args: &[&str]| space.run(&[&["store", "gc"], args].concat()).ok();
     let dry = gc(&["--dry-run", "--format", "json"]).json();
     assert!(dry["records"].as_u64().unwrap() > 0 && dry["bytes"].as_u64().unwrap() > 0, "{dry}");
