@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! format                 version of this layout
-//! lock                   shared by every run, taken alone by garbage collection
+//! lock                   shared by every process for as long as it uses the store, taken alone by garbage collection
 //! actions/ab/KEY.json    what was made under a key: files, metrics, fingerprint, provenance
 //! blobs/ab/DIGEST        file contents, read-only
 //! latest/MANIFEST.jsonl  the last key of each stage instance, appended: what `why` compares with
@@ -16,7 +16,8 @@
 //! ```
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -68,7 +69,7 @@ pub enum StoreError {
         found: String,
     },
     /// Not a store, and not empty either.
-    #[error("{} is not a talkflow store and is not empty: name another folder with --store", path.display())]
+    #[error("{} is not a talkflow store and is not empty: name another folder with --store, or empty this one", path.display())]
     NotAStore {
         /// The folder named.
         path: PathBuf,
@@ -134,50 +135,44 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in `root`, making it where there is none.
+    /// Opens the store in `root`, making it where there is none. Any number of processes may do so at once.
     ///
     /// # Errors
     /// Where the folder cannot be written, holds another format, or holds something else.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let format = root.join("format");
-        match fs::read_to_string(&format) {
-            Ok(found) if found.trim() == FORMAT => {}
-            Ok(found) => return Err(StoreError::Format { path: root.to_owned(), found: found.trim().to_owned() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(root)?,
-            Err(error) => return Err(StoreError::io("read", &format)(error)),
+        if !is_made(root)? {
+            may_become_one(root)?;
+            fs::create_dir_all(root).map_err(StoreError::io("make", root))?;
         }
         let root = root.canonicalize().map_err(StoreError::io("find", root))?;
         let lock = root.join("lock");
         let in_use = open_lock(&lock)?;
-        // Alone here: what lies in tmp/ was left by processes that were killed.
+        // Alone here: what lies in tmp/ was left by processes that were killed. Nobody writes there without the shared lock.
         if in_use.try_lock().is_ok() {
             empty(&root.join("tmp"))?;
             in_use.unlock().map_err(StoreError::io("unlock", &lock))?;
         }
         in_use.lock_shared().map_err(StoreError::io("lock", &lock))?;
-        Ok(Self { root, serial: AtomicU64::new(0), _in_use: in_use })
+        let store = Self { root, serial: AtomicU64::new(0), _in_use: in_use };
+        store.complete()?;
+        Ok(store)
     }
 
-    fn create(root: &Path) -> Result<(), StoreError> {
-        let make = |path: &Path| fs::create_dir_all(path).map_err(StoreError::io("make", path));
-        make(root)?;
-        let ours = |name: &std::ffi::OsStr| FOLDERS.iter().chain(&FILES).any(|known| name == *known);
-        for entry in fs::read_dir(root).map_err(StoreError::io("read", root))? {
-            if !ours(&entry.map_err(StoreError::io("read", root))?.file_name()) {
-                return Err(StoreError::NotAStore { path: root.to_owned() });
-            }
+    /// Makes what a store consists of, where it is missing: all of it in a new one, empty folders in one that was copied by a
+    /// tool that leaves those out. Every step may be done by several processes at once; the format comes last.
+    fn complete(&self) -> Result<(), StoreError> {
+        for folder in FOLDERS {
+            let path = self.root.join(folder);
+            fs::create_dir_all(&path).map_err(StoreError::io("make", &path))?;
         }
-        FOLDERS.iter().try_for_each(|folder| make(&root.join(folder)))?;
-        let write = |name: &str, text: &str| {
-            let path = root.join(name);
-            fs::write(&path, text).map_err(StoreError::io("write", &path))
-        };
-        write(".gitignore", "*\n")?;
-        write("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n# made by talkflow\n")?;
-        // Another process may be at the same: the format file comes last, whole, by a rename.
-        let draft = root.join("tmp").join(format!("format-{}", std::process::id()));
-        fs::write(&draft, format!("{FORMAT}\n")).map_err(StoreError::io("write", &draft))?;
-        fs::rename(&draft, root.join("format")).map_err(StoreError::io("write", &root.join("format")))
+        if is_made(&self.root)? {
+            return Ok(());
+        }
+        let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# made by talkflow\n";
+        for (name, text) in [(".gitignore", "*\n"), ("CACHEDIR.TAG", tag), ("format", &format!("{FORMAT}\n"))] {
+            self.write_whole(&self.root.join(name), text.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Where it lies.
@@ -268,23 +263,34 @@ impl Store {
         Ok(files)
     }
 
-    /// A name in `tmp/` that no other process or thread uses.
-    fn temporary(&self) -> PathBuf {
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        self.root.join("tmp").join(format!("{}-{serial}", std::process::id()))
+    /// A new entry of `tmp/`. `make` refuses a name that is taken: number and serial may be those of another process too, where
+    /// containers share a store, or of another `Store` of this one.
+    fn aside<T>(&self, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
+        loop {
+            let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+            let path = self.root.join("tmp").join(format!("{}-{serial}", std::process::id()));
+            match make(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|made| (path, made)),
+            }
+        }
     }
 
     /// Writes a small file whole: aside, synced, then renamed into place.
     fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let draft = self.temporary();
         let write = || -> io::Result<()> {
-            fs::write(&draft, bytes)?;
-            fs::File::open(&draft)?.sync_all()?;
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            fs::rename(&draft, path)?;
-            sync_folder_of(path)
+            let (draft, mut file) = self.aside(|draft| fs::File::create_new(draft))?;
+            let mut put = || -> io::Result<()> {
+                file.write_all(bytes)?;
+                file.sync_all()?;
+                if let Some(folder) = path.parent() {
+                    fs::create_dir_all(folder)?;
+                }
+                fs::rename(&draft, path)?;
+                sync_folder_of(path)
+            };
+            // On a full disk, half a draft must not lie about for as long as the process lives.
+            put().inspect_err(|_| drop(fs::remove_file(&draft)))
         };
         write().map_err(StoreError::io("write", path))
     }
@@ -303,6 +309,31 @@ pub enum Lookup {
 
 const FOLDERS: [&str; 7] = ["actions", "blobs", "latest", "leases", "partial", "runs", "tmp"];
 const FILES: [&str; 5] = ["format", "lock", "files.json", ".gitignore", "CACHEDIR.TAG"];
+/// Where downloads go that have no other cache, maybe before there is a store.
+const DOWNLOADS: &str = "downloads";
+
+/// Whether a store of our format is in `root`.
+fn is_made(root: &Path) -> Result<bool, StoreError> {
+    let format = root.join("format");
+    match fs::read_to_string(&format) {
+        Ok(found) if found.trim() == FORMAT => Ok(true),
+        Ok(found) => Err(StoreError::Format { path: root.to_owned(), found: found.trim().to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("read", &format)(error)),
+    }
+}
+
+/// Whether a store may be made in `root`: nothing is there, or one that is just being made, of which `lock` comes first. A
+/// `tmp/` or `runs/` of somebody else is not ours to empty.
+fn may_become_one(root: &Path) -> Result<(), StoreError> {
+    let mut found = list(root)?;
+    found.retain(|path| !path.ends_with(DOWNLOADS));
+    let ours = |path: &PathBuf| FOLDERS.iter().chain(&FILES).any(|known| path.ends_with(known));
+    match found.is_empty() || (found.iter().all(ours) && root.join("lock").exists()) {
+        true => Ok(()),
+        false => Err(StoreError::NotAStore { path: root.to_owned() }),
+    }
+}
 
 fn open_lock(path: &Path) -> Result<fs::File, StoreError> {
     let open = fs::File::options().create(true).truncate(false).read(true).write(true).open(path);

@@ -109,10 +109,31 @@ fn collecting_garbage_keeps_the_last_results() {
     let space = Space::with(&small("bias_only: bias_only, scratch: scratch"));
     space.document(&[]);
     space.document(&["--set", "seed=2"]);
-    let dry = space.run(&["store", "gc", "--dry-run", "--format", "json"]).ok().json();
-    assert!(dry["records"].as_u64().unwrap() > 0, "{dry}");
-    let collected = space.run(&["store", "gc", "--format", "json"]).ok().json();
-    assert_eq!(dry, collected);
+    // A training that was killed half way, and one whose result is there.
+    let shards = std::fs::read_dir(space.path(".talkflow/actions")).unwrap().flatten();
+    let record = std::fs::read_dir(shards.last().unwrap().path()).unwrap().flatten().next().unwrap().path();
+    let ended = record.file_stem().unwrap().to_str().unwrap().to_owned();
+    let checkpoint = |key: &str| format!(".talkflow/partial/{key}/checkpoint");
+    let killed = "0".repeat(64);
+    for key in [&ended, &killed] {
+        space.write(&checkpoint(key), "half way");
+    }
+    let gc = |args: &[&str]| space.run(&[&["store", "gc"], args].concat()).ok();
+    let dry = gc(&["--dry-run", "--format", "json"]).json();
+    assert!(dry["records"].as_u64().unwrap() > 0 && dry["bytes"].as_u64().unwrap() > 0, "{dry}");
+    assert_eq!((&dry["checkpoints"], &dry["checkpoint_bytes"], &dry["kept_checkpoints"]), (&1.into(), &8.into(), &1.into()));
+    assert_eq!((&dry["runs"], &dry["kept_runs"]), (&0.into(), &2.into()));
+    let said = gc(&["--dry-run"]).says("would remove").says("checkpoints of 1 trainings, 8 B").stdout;
+    assert!(space.path(&checkpoint(&ended)).exists(), "a dry run removes nothing");
+    let copy = |from: &str, to: &str| {
+        let copied = std::process::Command::new("cp").arg("-a").args([space.path(from), space.path(to)]).status().unwrap();
+        assert!(copied.success());
+    };
+    copy(".talkflow", "copy");
+    assert_eq!(gc(&["--store", "copy"]).stdout, said.replace("would remove", "removed"));
+    assert_eq!(gc(&["--format", "json"]).json(), dry);
+    assert!(!space.path(&checkpoint(&ended)).exists() && space.path(&checkpoint(&killed)).exists());
+    gc(&["--keep-days", "0"]).says("checkpoints of 1 trainings, 8 B");
     space.nothing_to_do(&["--set", "seed=2"]);
     assert!(!ran(&space.document(&[])).is_empty());
     space.nothing_to_do(&[]);

@@ -92,6 +92,8 @@ fn a_killed_training_goes_on_from_its_checkpoint_and_ends_with_the_same_bytes() 
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(checkpoint(), "the kill came after the training");
+    space.run(&["store", "gc"]).ok();
+    assert!(checkpoint(), "what a training can go on from is no garbage");
     let run = space.document(&[])["run"].as_str().unwrap().to_owned();
     let events = space.read(&format!(".talkflow/runs/{run}/events.jsonl"));
     let first = events.lines().find(|line| line.contains("\"progressed\",\"index\":2")).unwrap();

@@ -1,7 +1,5 @@
 //! `talkflow store`: what lies in the store, whether it is whole, and throwing away what nobody keeps.
 
-use std::time::Duration;
-
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -15,12 +13,13 @@ pub enum StoreCommand {
     Ls,
     /// Read every file again; damaged ones are removed, so that the next run makes them anew. Exit code 3 if there were any.
     Verify,
-    /// Remove results that are not the last of any stage of any manifest that ran here.
+    /// Remove results that are not the last of any stage of any manifest that ran here, checkpoints of trainings that have ended
+    /// or lay idle for 14 days, and all but the last 100 runs.
     Gc {
         /// Only count.
         #[arg(long)]
         dry_run: bool,
-        /// Also keep everything made within so many days.
+        /// Also keep results and runs of so many days; keep checkpoints for so many days instead of 14.
         #[arg(long, value_name = "DAYS")]
         keep_days: Option<u64>,
     },
@@ -74,12 +73,21 @@ pub fn store(command: &StoreCommand, common: &Common) -> Answer {
             if damage.is_empty() { Ok(()) } else { Err(Failure::Damaged) }
         }
         StoreCommand::Gc { dry_run, keep_days } => {
-            let keep = keep_days.map_or(Keep::Latest, |days| Keep::LatestAnd(Duration::from_secs(days.saturating_mul(86_400))));
-            let collected = store.collect(keep, *dry_run)?;
+            let collected = store.collect(keep_days.map_or_else(Keep::default, Keep::days), *dry_run)?;
             answer(common, &collected, || {
-                let verb = if *dry_run { "would remove" } else { "removed" };
-                let (records, blobs, kept) = (collected.records, collected.blobs, collected.kept);
-                format!("{verb} {records} results, {blobs} files, {}; {kept} results stay\n", bytes(collected.bytes))
+                let c = &collected;
+                let line = |what: String, n: u64| format!("  {what}, {}\n", bytes(n));
+                [
+                    if *dry_run { "would remove\n" } else { "removed\n" }.to_owned(),
+                    line(format!("{} results with {} files", c.records, c.blobs), c.bytes),
+                    line(format!("checkpoints of {} trainings", c.checkpoints), c.checkpoint_bytes),
+                    line(format!("{} runs", c.runs), c.run_bytes),
+                    format!(
+                        "{} results, checkpoints of {} trainings and {} runs stay\n",
+                        c.kept, c.kept_checkpoints, c.kept_runs
+                    ),
+                ]
+                .concat()
             })
         }
     }

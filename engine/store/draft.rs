@@ -49,8 +49,8 @@ impl Store {
     /// # Errors
     /// Where the folder cannot be made.
     pub fn draft(&self) -> Result<Draft, StoreError> {
-        let folder = self.temporary();
-        fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
+        let tmp = self.root.join("tmp");
+        let (folder, ()) = self.aside(|folder| fs::create_dir(folder)).map_err(StoreError::io("make a folder in", &tmp))?;
         Ok(Draft { folder })
     }
 

@@ -1,7 +1,14 @@
 //! The last key of each stage instance, a file a manifest name. One appended line a change, so that a killed run loses
-//! nothing it had noted; rewritten when most of its lines are outdated.
+//! nothing it had noted; rewritten when most of its lines are outdated. Who appends or rewrites holds the file's lock, so that
+//! no process loses what another notes; readers need none.
 
-use std::{collections::BTreeMap, fs, io::Write, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,33 +28,60 @@ struct Line {
     key: ActionKey,
 }
 
+/// What a file says.
+struct Notes {
+    keys: BTreeMap<String, ActionKey>,
+    lines: usize,
+}
+
+impl Notes {
+    fn read(path: &Path) -> Result<Self, StoreError> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(StoreError::io("read", path)(error)),
+        };
+        let mut notes = Self { keys: BTreeMap::new(), lines: 0 };
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            notes.lines += 1;
+            // A torn line of a killed process, maybe torn within a character, is not a note.
+            if let Ok(Line { instance, key }) = serde_json::from_slice(line) {
+                notes.keys.insert(instance, key);
+            }
+        }
+        Ok(notes)
+    }
+
+    fn mostly_outdated(&self) -> bool {
+        self.lines > 64 + 4 * self.keys.len()
+    }
+}
+
 impl Store {
     /// What this store remembers of a manifest's instances.
     ///
     /// # Errors
-    /// Where the disk cannot be read or written.
+    /// Where the disk cannot be read.
     pub fn latest(&self, manifest: &str) -> Result<Latest, StoreError> {
         let path = self.latest_path(manifest);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(StoreError::io("read", &path)(error)),
-        };
-        let mut keys = BTreeMap::new();
-        let mut lines = 0;
-        for line in text.lines() {
-            lines += 1;
-            // A torn last line of a killed process is not a note.
-            if let Ok(Line { instance, key }) = serde_json::from_str(line) {
-                keys.insert(instance, key);
-            }
+        let notes = Notes::read(&path)?;
+        if notes.mostly_outdated() {
+            // Housekeeping only: on a full disk what is remembered can still be read, and garbage be collected by it.
+            let _ = self.shorten(&path);
         }
-        let latest = Latest { path, keys };
-        if lines > 64 + 4 * latest.keys.len() {
-            let text: String = latest.keys.iter().map(|(instance, key)| line(instance, *key)).collect();
-            self.write_whole(&latest.path, text.as_bytes())?;
+        Ok(Latest { path, keys: notes.keys })
+    }
+
+    /// Rewrites a file of notes without the outdated ones, alone.
+    fn shorten(&self, path: &Path) -> Result<(), StoreError> {
+        let _alone = open_alone(path).map_err(StoreError::io("lock", path))?;
+        // Again: others may have added to it, or done the same, before it was ours.
+        let notes = Notes::read(path)?;
+        if !notes.mostly_outdated() {
+            return Ok(());
         }
-        Ok(latest)
+        let text: String = notes.keys.iter().map(|(instance, key)| line(instance, *key)).collect();
+        self.write_whole(path, text.as_bytes())
     }
 
     /// The names of manifests that ran here, and what is remembered of them.
@@ -55,9 +89,11 @@ impl Store {
     /// # Errors
     /// Where the disk cannot be read.
     pub fn manifests(&self) -> Result<Vec<(String, Latest)>, StoreError> {
+        let mut files = super::list(&self.root.join("latest"))?;
+        // An editor's copy is not another manifest.
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
         let name = |path: &PathBuf| path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
-        let names = super::list(&self.root.join("latest"))?.iter().filter_map(name).collect::<Vec<_>>();
-        names.into_iter().map(|name| Ok((name.clone(), self.latest(&name)?))).collect()
+        files.iter().filter_map(name).map(|name| Ok((name.clone(), self.latest(&name)?))).collect()
     }
 
     fn latest_path(&self, manifest: &str) -> PathBuf {
@@ -84,11 +120,36 @@ impl Latest {
         if self.keys.get(instance) == Some(&key) {
             return Ok(());
         }
-        let append = fs::File::options().create(true).append(true).open(&self.path);
-        let written = append.and_then(|mut file| file.write_all(line(instance, key).as_bytes()));
-        written.map_err(StoreError::io("write", &self.path))?;
+        append(&self.path, &line(instance, key)).map_err(StoreError::io("write", &self.path))?;
         self.keys.insert(instance.to_owned(), key);
         Ok(())
+    }
+}
+
+/// Adds a line, beginning a fresh one after a line that a killed process left without its end.
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    let mut file = open_alone(path)?;
+    let mut last = [b'\n'];
+    if let Some(end) = file.metadata()?.len().checked_sub(1) {
+        file.read_exact_at(&mut last, end)?;
+    }
+    let fresh = if last == [b'\n'] { "" } else { "\n" };
+    file.write_all(format!("{fresh}{line}").as_bytes())
+}
+
+/// Opens a file of notes to add to it; until the file is dropped, nobody else adds to it or rewrites it.
+fn open_alone(path: &Path) -> io::Result<fs::File> {
+    loop {
+        let file = fs::File::options().create(true).read(true).append(true).open(path)?;
+        file.lock()?;
+        let held = file.metadata()?;
+        match fs::metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => return Ok(file),
+            // Rewritten while this waited: what is locked is no longer what the name leads to.
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -74,9 +74,10 @@ impl OutsideFiles {
         {
             return Ok(entry.digest);
         }
+        let began = now();
         let digest = Digest::of_file(&path)?;
-        // Written to while it was read, or just before: true of the bytes read, not to be remembered.
-        let settled = now().saturating_sub(before[3].max(before[5])) >= SETTLED_SECONDS && stat(&path)? == before;
+        // Written to while it was read, or just before reading began: true of the bytes read, not to be remembered.
+        let settled = began.saturating_sub(before[3].max(before[5])) >= SETTLED_SECONDS && stat(&path)? == before;
         let mut known = self.lock();
         known.changed = true;
         match settled {

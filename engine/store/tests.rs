@@ -131,6 +131,61 @@ fn the_last_keys_survive_a_torn_line_and_strange_names() {
     fs::write(&path, text).unwrap();
     assert_eq!(store.latest("plain").unwrap().get("stage"), Some(&record("b").key));
     assert_eq!(store.manifests().unwrap().len(), 4);
+    // An editor's copy is not another manifest.
+    fs::copy(&path, store.root.join("latest/plain.jsonl~")).unwrap();
+    assert_eq!(store.manifests().unwrap().len(), 4);
+}
+
+#[test]
+fn a_note_after_a_torn_line_is_a_line_of_its_own() {
+    let (_folder, store) = store();
+    let path = store.root.join("latest/m.jsonl");
+    // Torn within an `é`: the rest of the file can still be read.
+    for torn in [&b"{\"instance\":\"stage[genre=Caf\xc3"[..], b"{\"instance\":\"st", b"{\"instance\":\"stage\",\"key\":\"00\"}"] {
+        fs::write(&path, torn).unwrap();
+        assert_eq!(store.latest("m").unwrap().get("stage"), None);
+        store.latest("m").unwrap().set("stage", record("a").key).unwrap();
+        store.latest("m").unwrap().set("other", record("b").key).unwrap();
+        let latest = store.latest("m").unwrap();
+        assert_eq!((latest.get("stage"), latest.get("other")), (Some(&record("a").key), Some(&record("b").key)));
+        assert_eq!(fs::read(&path).unwrap().split(|byte| *byte == b'\n').count(), 4, "one torn, two whole, the end");
+    }
+}
+
+#[test]
+fn no_note_is_lost_while_others_rewrite_the_file() {
+    let (folder, store) = store();
+    let root = folder.path().join("s");
+    let keys = [record("a").key, record("b").key];
+    let lost: usize = std::thread::scope(|scope| {
+        let note = |name: String| {
+            let store = Store::open(&root).unwrap();
+            let one = |n: usize| {
+                // Reading rewrites the file whenever most of it is outdated.
+                store.latest("m").unwrap().set(&name, keys[n % 2]).unwrap();
+                usize::from(store.latest("m").unwrap().get(&name) != Some(&keys[n % 2]))
+            };
+            (0..150).map(one).sum::<usize>()
+        };
+        let threads: Vec<_> = (0..8).map(|thread| scope.spawn(move || note(format!("stage-{thread}")))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(lost, 0);
+    let lines = fs::read_to_string(store.root.join("latest/m.jsonl")).unwrap().lines().count();
+    assert!(lines < 150, "{lines} lines: it was rewritten");
+}
+
+#[test]
+fn what_is_remembered_can_be_read_where_nothing_can_be_written() {
+    let (_folder, store) = store();
+    let mut latest = store.latest("m").unwrap();
+    for n in 0..201 {
+        latest.set("stage", record(["a", "b"][n % 2]).key).unwrap();
+    }
+    // As on a full disk: no draft can be made.
+    fs::remove_dir(store.root.join("tmp")).unwrap();
+    fs::write(store.root.join("tmp"), "").unwrap();
+    assert_eq!(store.latest("m").unwrap().get("stage"), Some(&record("a").key));
 }
 
 #[test]
@@ -159,16 +214,181 @@ fn garbage_is_what_no_manifest_has_as_its_last() {
     publish(&store, "old", "1");
     publish(&store, "new", "2");
     store.latest("m").unwrap().set("stage", record("new").key).unwrap();
-    let dry = store.collect(Keep::Latest, true).unwrap();
+    let dry = store.collect(Keep::default(), true).unwrap();
     assert_eq!((dry.records, dry.blobs, dry.kept), (1, 1, 1));
     let open = || Store::open(&folder.path().join("s")).unwrap();
-    assert_eq!(open().collect(Keep::LatestAnd(Duration::from_secs(3600)), false).unwrap().records, 0);
-    assert_eq!(open().collect(Keep::Latest, false).unwrap(), dry);
+    assert_eq!(open().collect(Keep::days(1), false).unwrap().records, 0);
+    assert_eq!(open().collect(Keep::default(), false).unwrap(), dry);
     let store = open();
     assert_eq!((found(&store, "old"), found(&store, "new").as_deref()), (None, Some("2")));
     // Two processes: neither may throw away what the other reads.
     let other = open();
-    assert!(matches!(other.collect(Keep::Latest, false), Err(StoreError::InUse { .. })));
+    assert!(matches!(other.collect(Keep::default(), false), Err(StoreError::InUse { .. })));
+}
+
+/// Sets the time of a folder and what is in it to so many days ago.
+fn age(folder: &Path, days: u64) {
+    let then = std::time::SystemTime::now() - Duration::from_secs(days * 86_400);
+    for path in list(folder).unwrap().iter().map(PathBuf::as_path).chain([folder]) {
+        fs::File::open(path).unwrap().set_modified(then).unwrap();
+    }
+}
+
+#[test]
+fn checkpoints_that_a_training_could_go_on_from_are_no_garbage() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Store::open(folder.path()).unwrap();
+    let checkpoint = |what: &str, days: u64| {
+        let partial = open().partial(&record(what).key);
+        fs::create_dir_all(&partial).unwrap();
+        fs::write(partial.join("checkpoint"), "12345").unwrap();
+        age(&partial, days);
+    };
+    let left = || {
+        let whose = ["fresh", "week", "month", "done", "outdated"];
+        whose.into_iter().filter(|what| open().partial(&record(what).key).exists()).collect::<Vec<_>>()
+    };
+    let collect = |keep: Keep| {
+        let dry = open().collect(keep, true).unwrap();
+        let real = open().collect(keep, false).unwrap();
+        assert_eq!(dry, real);
+        (real.checkpoints, real.checkpoint_bytes, real.kept_checkpoints)
+    };
+    publish(&open(), "done", "1");
+    publish(&open(), "outdated", "2");
+    open().latest("m").unwrap().set("stage", record("done").key).unwrap();
+    for (what, days) in [("fresh", 0), ("week", 7), ("month", 30), ("done", 0), ("outdated", 0)] {
+        checkpoint(what, days);
+    }
+    // A folder that is old, with a file in it that is not: a training wrote to it.
+    let week = open().partial(&record("week").key);
+    fs::File::open(&week).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(collect(Keep::days(60)), (2, 10, 3), "those of results, whether kept or not, are of no use");
+    assert_eq!(left(), ["fresh", "week", "month"]);
+    assert_eq!(collect(Keep::default()), (1, 5, 2));
+    assert_eq!(left(), ["fresh", "week"]);
+    assert_eq!(collect(Keep::days(3)), (1, 5, 1));
+    assert_eq!(left(), ["fresh"]);
+    assert_eq!(collect(Keep::days(0)), (1, 5, 0));
+    assert_eq!(left(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_checkpoint_of_a_result_that_was_lost_is_still_of_use() {
+    let (folder, store) = store();
+    publish(&store, "a", "1");
+    let (damaged, partial) = (store.record_path(&record("a").key), store.partial(&record("a").key));
+    fs::write(damaged, "{").unwrap();
+    fs::create_dir_all(&partial).unwrap();
+    let collected = store.collect(Keep::default(), false).unwrap();
+    assert_eq!((collected.records, collected.checkpoints), (1, 0));
+    assert!(partial.exists());
+    drop(folder);
+}
+
+#[test]
+fn the_last_runs_stay_and_those_within_the_time_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Store::open(folder.path()).unwrap();
+    for n in 0..8 {
+        let run = open().run_folder(&format!("2026010{n}-000000-1")).unwrap();
+        fs::write(run.join("events.jsonl"), "{}").unwrap();
+        age(&run, 10 * (8 - n));
+    }
+    let left = || list(&open().runs()).unwrap().len();
+    for (keep, removed) in [(Keep { runs: 2, ..Keep::days(45) }, 4), (Keep { runs: 3, ..Keep::default() }, 1)] {
+        let before = left();
+        let dry = open().collect(keep, true).unwrap();
+        assert_eq!((dry.runs, dry.run_bytes, dry.kept_runs, left()), (removed, 2 * removed as u64, before - removed, before));
+        assert_eq!(open().collect(keep, false).unwrap(), dry);
+        assert_eq!(left(), before - removed);
+    }
+    assert!(open().runs().join("20260107-000000-1").exists());
+    assert_eq!(open().collect(Keep::days(0), false).unwrap().runs, 0, "the last hundred stay");
+}
+
+#[test]
+fn any_number_of_processes_may_make_a_store_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..8 {
+        let root = folder.path().join(round.to_string());
+        let begin = std::sync::Barrier::new(16);
+        std::thread::scope(|scope| {
+            for thread in 0..16 {
+                let (root, begin) = (&root, &begin);
+                scope.spawn(move || {
+                    begin.wait();
+                    let what = thread.to_string();
+                    let store = Store::open(root).unwrap();
+                    assert!(is_made(&store.root).unwrap());
+                    publish(&store, &what, &what);
+                    assert_eq!(found(&store, &what), Some(what));
+                });
+            }
+        });
+        let store = Store::open(&root).unwrap();
+        assert_eq!(store.records().unwrap().len(), 16);
+        assert_eq!(fs::read_to_string(root.join("format")).unwrap(), "1\n");
+        assert!(fs::read_to_string(root.join("CACHEDIR.TAG")).unwrap().ends_with("talkflow\n"));
+        assert_eq!(list(&root.join("tmp")).unwrap(), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn drafts_are_their_makers_and_are_cleared_once_nobody_uses_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Store::open(folder.path()).unwrap();
+    open();
+    // As two containers whose processes have the same number.
+    let (one, two) = (open(), open());
+    let (first, second) = (one.draft().unwrap(), two.draft().unwrap());
+    assert_ne!(first.folder(), second.folder());
+    fs::write(first.folder().join("out"), "first").unwrap();
+    drop((open(), two, second));
+    assert_eq!(fs::read_to_string(first.folder().join("out")).unwrap(), "first");
+    // Killed: the draft stays, the lock does not.
+    let left = first.folder().to_owned();
+    std::mem::forget(first);
+    drop(one);
+    assert!(left.exists());
+    open();
+    assert!(!left.exists());
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_no_draft() {
+    let (_folder, store) = store();
+    assert!(store.write_whole(&store.root.join("format/below/a/file"), b"text").is_err());
+    assert_eq!(list(&store.root.join("tmp")).unwrap(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_store_copied_without_its_empty_folders_is_whole_again() {
+    let (folder, store) = store();
+    let root = store.root.clone();
+    drop(store);
+    for name in FOLDERS {
+        fs::remove_dir(root.join(name)).unwrap();
+    }
+    let store = Store::open(&folder.path().join("s")).unwrap();
+    assert!(store.lease(&record("a").key).unwrap().is_some());
+    publish(&store, "a", "one");
+    assert_eq!(found(&store, "a").as_deref(), Some("one"));
+}
+
+#[test]
+fn several_may_verify_at_once() {
+    let (_folder, store) = store();
+    for n in 0..30 {
+        let blob = store.blob(&publish(&store, &n.to_string(), &n.to_string()).record.files.0["out"].digest);
+        fs::remove_file(&blob).unwrap();
+        fs::write(&blob, "?").unwrap();
+        fs::write(store.record_path(&record(&n.to_string()).key), "{").unwrap();
+    }
+    std::thread::scope(|scope| {
+        (0..4).for_each(|_| drop(scope.spawn(|| store.verify().unwrap())));
+    });
+    assert_eq!(store.verify().unwrap(), (0, Vec::new()));
 }
 
 #[test]
@@ -179,4 +399,19 @@ fn a_folder_that_is_no_store_is_left_alone() {
     fs::remove_file(folder.path().join("thesis.txt")).unwrap();
     fs::write(folder.path().join("format"), "99\n").unwrap();
     assert!(matches!(Store::open(folder.path()), Err(StoreError::Format { .. })));
+    assert_eq!(list(folder.path()).unwrap().len(), 1);
+}
+
+#[test]
+fn folders_that_are_called_as_ours_are_not_ours_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = folder.path().join("tmp/thesis.txt");
+    fs::create_dir(folder.path().join("tmp")).unwrap();
+    fs::write(&theirs, "all of it").unwrap();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::NotAStore { .. })));
+    assert!(theirs.exists());
+    // Downloads go there where a user has no cache, before anything runs.
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("downloads")).unwrap();
+    Store::open(folder.path()).unwrap();
 }

@@ -1,6 +1,6 @@
 //! Reading everything again: does each blob still have the contents its name says, and each record the key?
 
-use std::fs;
+use std::{fs, io, path::Path};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -43,6 +43,7 @@ impl std::fmt::Display for Damage {
 
 impl Store {
     /// Reads every blob and record. Damaged ones are removed, so that the next run makes them again; nothing else is touched.
+    /// What another verification removes meanwhile counts as damaged here too.
     ///
     /// # Errors
     /// Where the disk cannot be read, or a damaged file cannot be removed.
@@ -51,21 +52,25 @@ impl Store {
         let records = self.shards("actions")?;
         let bad_blobs = blobs.par_iter().map(|path| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            let digest = Digest::of_file(path).map_err(StoreError::io("read", path))?;
-            if digest.to_string() == name {
-                return Ok(None);
+            match Digest::of_file(path) {
+                Ok(digest) if digest.to_string() == name => return Ok(None),
+                Ok(_) => remove(path)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StoreError::io("read", path)(error)),
             }
-            fs::remove_file(path).map_err(StoreError::io("remove", path))?;
             Ok(Some(Damage::Blob { digest: name }))
         });
         let mut damage: Vec<Damage> = bad_blobs.filter_map(Result::transpose).collect::<Result<_, StoreError>>()?;
         for path in &records {
             let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-            let text = fs::read(path).map_err(StoreError::io("read", path))?;
-            let record = serde_json::from_slice::<Record>(&text).ok();
+            let record = match fs::read(path) {
+                Ok(text) => serde_json::from_slice::<Record>(&text).ok(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(StoreError::io("read", path)(error)),
+            };
             match record.filter(|record| record.key.to_string() == name && record.fingerprint.key() == record.key) {
                 None => {
-                    fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+                    remove(path)?;
                     damage.push(Damage::Record { key: name });
                 }
                 Some(record) => damage.extend(
@@ -77,5 +82,12 @@ impl Store {
         }
         damage.sort();
         Ok((blobs.len() + records.len(), damage))
+    }
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
+        _ => Ok(()),
     }
 }
