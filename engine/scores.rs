@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::Digest;
+
 /// The file of a scores artifact.
 pub const FILE: &str = "scores.json";
+
+/// The column of the teacher.
+pub const TEACHER: &str = "teacher";
 
 /// An evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +28,8 @@ pub struct Scores {
     pub column_axis: String,
     /// What a reader of the table has to know.
     pub notes: Vec<String>,
+    /// Distinct blocks of all entries. A mean over fewer of them is not comparable with one over all.
+    pub blocks: usize,
     /// One model on one set of rows each.
     pub entries: Vec<Entry>,
     /// Entries of all blocks together.
@@ -60,6 +67,8 @@ pub struct Entry {
     pub column: String,
     /// What methods are paired by: the values of all other axes.
     pub block: String,
+    /// Digest of the model's artifact: a teacher has an entry for each row of the table and is still one model.
+    pub model: Digest,
     /// The model's matrix values.
     pub labels: BTreeMap<String, String>,
     /// The method it was trained by; `pretrain` for a teacher.
@@ -101,10 +110,11 @@ pub struct Spread {
     pub n: usize,
 }
 
-/// One cell of the table.
+/// One cell of the table, over the blocks that have a model for it. The mean over all rows is taken within each block first,
+/// over the blocks in which the column has every row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// The table's row; null for the mean over all rows, taken within each block.
+    /// The table's row; null for the mean over all rows.
     pub row: Option<String>,
     /// The table's column.
     pub column: String,
@@ -116,17 +126,39 @@ pub struct Cell {
     pub user_rmse: Spread,
     /// How much of the way from scratch to the teacher it went; null where the denominator's interval holds 0.
     pub gap_recovery: Option<f64>,
+    /// Blocks that have scratch, this column and the teacher, which gap recovery is over; 0 where it is not asked for.
+    pub gap_blocks: usize,
 }
 
-/// Scratch against bias-only on the same blocks.
+/// Scratch against bias-only on the blocks that have both; there where the table has both columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// The table's row; null for the mean over all rows.
     pub row: Option<String>,
-    /// RMSE of scratch minus RMSE of bias_only.
-    pub difference: Spread,
-    /// Its paired 95 % t interval; null for one block.
+    /// RMSE of scratch minus RMSE of bias_only; null where no block has both.
+    pub difference: Option<Spread>,
+    /// Its paired 95 % t interval; null for fewer than two blocks.
     pub interval: Option<(f64, f64)>,
     /// The whole interval lies above 0: scratch is worse than biases alone, and no gain over it means anything.
     pub invalid: bool,
+}
+
+impl Cell {
+    /// The mean of a metric, where there is one, and over how many blocks it is.
+    pub fn mean(&self, metric: Metric) -> (Option<f64>, usize) {
+        match self.spread(metric) {
+            Some(spread) => (Some(spread.mean), spread.n),
+            None => (self.gap_recovery, self.gap_blocks),
+        }
+    }
+
+    /// Mean and spread of a metric; none of gap recovery, which is made of means.
+    pub fn spread(&self, metric: Metric) -> Option<&Spread> {
+        match metric {
+            Metric::Rmse => Some(&self.rmse),
+            Metric::Mae => Some(&self.mae),
+            Metric::UserRmse => Some(&self.user_rmse),
+            Metric::GapRecovery => None,
+        }
+    }
 }

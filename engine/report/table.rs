@@ -1,9 +1,9 @@
-//! The result table: rows and columns in the manifest's order, RMSE as mean ± sd over blocks, and under it what decides
-//! whether the numbers mean anything.
+//! The result table: rows and columns in the manifest's order, the first metric as mean ± sd over blocks, and under it the others
+//! and what decides whether the numbers mean anything. Computes no statistics.
 
 use std::{collections::BTreeSet, fs};
 
-use crate::scores::{Cell, Metric, Scores, Spread};
+use crate::scores::{Cell, Check, Entry, Metric, Scores, TEACHER};
 
 /// The wanted order of the values of each axis, as the manifest has them.
 pub type Order = Vec<(String, Vec<String>)>;
@@ -17,60 +17,101 @@ pub fn read(path: &std::path::Path) -> Result<Scores, String> {
     serde_json::from_slice(&text).map_err(|error| format!("{} holds no scores: {error}; run with --force", path.display()))
 }
 
-/// The table as people read it.
+/// The table as people read it: the first metric of each row and column, then the others of the mean over rows.
 pub fn render(name: &str, scores: &Scores, order: &Order) -> String {
     let rows = in_order(scores.entries.iter().map(|entry| entry.row.as_str()), &scores.row_axis, order);
     let mut columns = in_order(scores.entries.iter().map(|entry| entry.column.as_str()), &scores.column_axis, order);
     // The teacher is what the students are measured by, not one of them.
-    columns.sort_by_key(|column| *column == "teacher");
-    let blocks: BTreeSet<&str> = scores.entries.iter().map(|entry| entry.block.as_str()).collect();
-    let over = match blocks.len() {
+    columns.sort_by_key(|column| *column == TEACHER);
+    let Some((first, others)) = scores.metrics.split_first() else { return String::new() };
+    let over = match scores.blocks {
         1 => String::new(),
+        n if *first == Metric::GapRecovery => format!(", over {n} blocks"),
         n => format!(", mean ± sd over {n} blocks"),
     };
-    let mut text = format!("{name}: RMSE on the {} rows{over}\n", scores.part);
+    let mut text = format!("{name}: {} on the {} rows{over}\n", title(*first), scores.part);
     text += &format!("data: {}\n", scores.data);
     scores.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
     let mut grid: Vec<Vec<String>> =
         vec![std::iter::once(scores.row_axis.clone()).chain(columns.iter().map(ToString::to_string)).collect()];
-    let cell =
-        |row: Option<&str>, column: &str| scores.cells.iter().find(|cell| cell.row.as_deref() == row && cell.column == column);
-    for row in &rows {
-        let values = columns.iter().map(|column| cell(Some(row), column).map_or("-".into(), |c| spread(&c.rmse)));
-        grid.push(std::iter::once((*row).to_owned()).chain(values).collect());
-    }
-    let mut footer = |title: &str, show: &dyn Fn(&str) -> String| {
+    let mut line = |title: &str, show: &dyn Fn(&str) -> String| {
         grid.push(std::iter::once(title.to_owned()).chain(columns.iter().map(|column| show(column))).collect());
     };
-    let mean = |show: fn(&Cell) -> String| move |column: &str| cell(None, column).map_or("-".into(), show);
+    let cell = |row: Option<&str>, column: &str, metric: Metric| {
+        let cell = scores.cells.iter().find(|cell| cell.row.as_deref() == row && cell.column == column);
+        cell.map_or(NONE.to_owned(), |cell| value(cell, metric, scores.blocks))
+    };
+    for row in &rows {
+        line(row, &|column| cell(Some(row), column, *first));
+    }
     if rows.len() > 1 {
-        footer("mean", &mean(|c| spread(&c.rmse)));
+        line("mean", &|column| cell(None, column, *first));
     }
-    if scores.metrics.contains(&Metric::Mae) {
-        footer("MAE", &mean(|c| spread(&c.mae)));
+    for metric in others {
+        line(title(*metric), &|column| cell(None, column, *metric));
     }
-    if scores.metrics.contains(&Metric::UserRmse) {
-        footer("per-user RMSE", &mean(|c| spread(&c.user_rmse)));
-    }
-    if scores.metrics.contains(&Metric::GapRecovery) {
-        footer("gap recovery", &mean(|c| c.gap_recovery.map_or("-".into(), |gap| format!("{:.0} %", 100.0 * gap))));
-    }
-    footer("deep path", &|column| deep_path(scores, column));
-    footer("parameters", &|column| parameters(scores, column));
+    line("deep path", &|column| deep_path(&models(scores, column)));
+    line("fallbacks", &|column| share(scores, column, |entry| entry.fallbacks));
+    line("clipped", &|column| share(scores, column, |entry| entry.clipped));
+    line("parameters", &|column| parameters(&models(scores, column)));
     text += &align(&grid, rows.len());
     text += "deep path: its share of the prediction's variance; `!n` where it collapsed to a constant in n models\n";
     text += "parameters: serving + training only, mean over models\n";
-    for check in scores.checks.iter().filter(|check| check.invalid) {
-        let row = check.row.as_deref().unwrap_or("the mean over all rows");
-        if let Some((low, high)) = check.interval {
+    let missing = (rows.len() * columns.len() * scores.blocks).saturating_sub(scores.entries.len());
+    if missing > 0 {
+        text += &format!(
+            "incomplete, {missing} missing: `(n)` marks what is over n of the {} blocks only, those where the column has the row, and under the line \
+             every row; it does not compare with what is over others\n",
+            scores.blocks
+        );
+    }
+    text + &checks(scores, &rows)
+}
+
+/// In place of a number that there is none of.
+const NONE: &str = "-";
+
+/// What the table calls a metric.
+fn title(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Rmse => "RMSE",
+        Metric::Mae => "MAE",
+        Metric::UserRmse => "per-user RMSE",
+        Metric::GapRecovery => "gap recovery",
+    }
+}
+
+/// A metric of a cell, marked where it is over fewer blocks than the table has.
+fn value(cell: &Cell, metric: Metric, blocks: usize) -> String {
+    let (Some(mean), n) = cell.mean(metric) else { return NONE.to_owned() };
+    let mark = if n < blocks { format!(" ({n})") } else { String::new() };
+    match cell.spread(metric).map(|spread| spread.sd) {
+        Some(Some(sd)) => format!("{mean:.4} ± {sd:.4}{mark}"),
+        Some(None) => format!("{mean:.4}{mark}"),
+        None => format!("{:.0} %{mark}", 100.0 * mean),
+    }
+}
+
+/// What decides whether the numbers mean anything.
+fn checks<'a>(scores: &'a Scores, rows: &[&str]) -> String {
+    let mut text = String::new();
+    // With one row, the mean over rows is that row again.
+    let checks = || scores.checks.iter().filter(|check| check.row.is_some() || rows.len() > 1);
+    let name = |check: &'a Check| check.row.as_deref().unwrap_or("the mean over all rows");
+    for check in checks().filter(|check| check.invalid) {
+        let row = name(check);
+        if let (Some(difference), Some((low, high))) = (check.difference, check.interval) {
             text += &format!(
-                "INVALID: on {row} scratch is worse than bias_only by {:.4} (95 % interval {low:.4} to {high:.4}): tune it first, no gain over it means anything\n",
-                check.difference.mean
+                "INVALID: on {row} the RMSE of scratch is worse than that of bias_only by {:.4} (95 % interval {low:.4} to {high:.4}): tune it first, \
+                 no gain over it means anything\n",
+                difference.mean
             );
         }
     }
-    if scores.checks.iter().any(|check| check.interval.is_none()) {
-        text += "fewer than two blocks have both scratch and bias_only: which of them is better cannot be told\n";
+    let untold: Vec<&str> = checks().filter(|check| check.interval.is_none()).map(|check| name(check)).collect();
+    if !untold.is_empty() {
+        let on = if untold.len() == checks().count() { String::new() } else { format!("on {}: ", untold.join(", ")) };
+        text += &format!("{on}fewer than two blocks have both scratch and bias_only: which of them is better cannot be told\n");
     }
     text
 }
@@ -83,29 +124,32 @@ fn in_order<'a>(values: impl Iterator<Item = &'a str>, axis: &str, order: &'a Or
     known.chain(rest).collect()
 }
 
-fn spread(spread: &Spread) -> String {
-    match spread.sd {
-        Some(sd) => format!("{:.4} ± {sd:.4}", spread.mean),
-        None => format!("{:.4}", spread.mean),
-    }
+/// One entry for each model of a column: a teacher has an entry in every row, and is one model.
+fn models<'a>(scores: &'a Scores, column: &str) -> Vec<&'a Entry> {
+    let mut seen = BTreeSet::new();
+    scores.entries.iter().filter(|entry| entry.column == column && seen.insert(entry.model)).collect()
 }
 
-fn deep_path(scores: &Scores, column: &str) -> String {
-    let of = || scores.entries.iter().filter(|entry| entry.column == column);
-    let shares: Vec<f64> = of().filter_map(|entry| entry.deep_share).collect();
+fn deep_path(models: &[&Entry]) -> String {
+    let shares: Vec<f64> = models.iter().filter_map(|entry| entry.deep_share).collect();
     if shares.is_empty() {
-        return "-".to_owned();
+        return NONE.to_owned();
     }
-    let collapsed = of().filter(|entry| entry.collapsed == Some(true)).count();
+    let collapsed = models.iter().filter(|entry| entry.collapsed == Some(true)).count();
     let mark = if collapsed > 0 { format!(" !{collapsed}") } else { String::new() };
     format!("{:.3}{mark}", shares.iter().sum::<f64>() / shares.len() as f64)
 }
 
-fn parameters(scores: &Scores, column: &str) -> String {
-    let of: Vec<_> = scores.entries.iter().filter(|entry| entry.column == column).collect();
-    let mean = |sum: u64| sum / of.len().max(1) as u64;
-    let serving = mean(of.iter().map(|entry| entry.serving_parameters).sum());
-    match mean(of.iter().map(|entry| entry.training_parameters).sum()) {
+/// How many of a column's predictions.
+fn share(scores: &Scores, column: &str, count: fn(&Entry) -> usize) -> String {
+    let of = || scores.entries.iter().filter(|entry| entry.column == column);
+    format!("{} of {}", of().map(count).sum::<usize>(), of().map(|entry| entry.rows).sum::<usize>())
+}
+
+fn parameters(models: &[&Entry]) -> String {
+    let mean = |count: fn(&Entry) -> u64| models.iter().map(|entry| count(entry)).sum::<u64>() / models.len().max(1) as u64;
+    let serving = mean(|entry| entry.serving_parameters);
+    match mean(|entry| entry.training_parameters) {
         0 => serving.to_string(),
         training => format!("{serving} + {training}"),
     }
