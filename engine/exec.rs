@@ -311,7 +311,8 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
     fn look_up(&mut self, index: usize, outside: Outside) {
         let instance = &self.plan.instances[index];
         let walk = self.walk();
-        let fingerprint = match walk.fingerprint(instance, |from| self.result(from).map(|record| record.files.digest()), &outside) {
+        let fingerprint = match walk.fingerprint(instance, |from| self.result(from).map(|record| record.files.digest()), &outside)
+        {
             Ok(fingerprint) => fingerprint,
             Err(error) => return self.fail(index, vec![error]),
         };

@@ -162,3 +162,34 @@ impl Cell {
         }
     }
 }
+
+#[cfg(test)]
+pub mod testing {
+    //! Entries for tests of what is made of them.
+
+    use super::*;
+
+    /// An entry at a row, column and block, of 10 ratings, by a model of its own. The column is named after its method.
+    pub fn entry([row, column, block]: [&str; 3], rmse: f64) -> Entry {
+        Entry {
+            row: row.into(),
+            column: column.into(),
+            block: block.into(),
+            model: Digest::of(format!("{row} {column} {block}").as_bytes()),
+            labels: BTreeMap::new(),
+            method: if column == TEACHER { "pretrain" } else { column }.into(),
+            genres: vec![row.into()],
+            rows: 10,
+            users: 5,
+            rmse,
+            mae: rmse / 2.0,
+            user_rmse: rmse,
+            fallbacks: 0,
+            clipped: 0,
+            serving_parameters: 1,
+            training_parameters: 0,
+            deep_share: None,
+            collapsed: None,
+        }
+    }
+}

@@ -175,3 +175,132 @@ fn align(grid: &[Vec<String>], rows: usize) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        artifact::Digest,
+        scores::{Spread, testing::entry},
+    };
+
+    fn spread(mean: f64, n: usize) -> Spread {
+        Spread { mean, sd: (n > 1).then_some(0.01), n }
+    }
+
+    fn cell(row: Option<&str>, column: &str, n: usize) -> Cell {
+        Cell {
+            row: row.map(str::to_owned),
+            column: column.into(),
+            rmse: spread(1.0, n),
+            mae: spread(0.75, n),
+            user_rmse: spread(0.875, n),
+            gap_recovery: (column == "label").then_some(0.5),
+            gap_blocks: if column == "label" { n } else { 0 },
+        }
+    }
+
+    /// Two rows, two blocks, three columns; label lacks one model.
+    fn scores(metrics: &[Metric]) -> Scores {
+        let mut entries = Vec::new();
+        for row in ["Drama", "Western"] {
+            for block in ["1", "2"] {
+                for column in ["label", "scratch", TEACHER] {
+                    if (row, column, block) != ("Western", "label", "2") {
+                        let made = entry([row, column, block], 1.0);
+                        let shared = (column == TEACHER).then(|| Digest::of(block.as_bytes()));
+                        entries.push(Entry {
+                            model: shared.unwrap_or(made.model),
+                            fallbacks: 3,
+                            clipped: usize::from(column == TEACHER),
+                            deep_share: Some(0.25),
+                            collapsed: Some(block == "1"),
+                            serving_parameters: 100,
+                            ..made
+                        });
+                    }
+                }
+            }
+        }
+        let columns = [("label", 1), ("scratch", 2), (TEACHER, 2)];
+        let of = |row, with_hole: bool| columns.map(|(column, n)| cell(row, column, if with_hole { n } else { 2 }));
+        let check = |row: Option<&str>, n: usize| Check {
+            row: row.map(str::to_owned),
+            difference: Some(spread(0.1, n)),
+            interval: (n > 1).then_some((0.05, 0.15)),
+            invalid: n > 1,
+        };
+        Scores {
+            data: "some".into(),
+            part: "test".into(),
+            metrics: metrics.to_vec(),
+            row_axis: "genre".into(),
+            column_axis: "method".into(),
+            notes: Vec::new(),
+            blocks: 2,
+            entries,
+            cells: [of(Some("Drama"), false), of(Some("Western"), true), of(None, true)].concat(),
+            checks: vec![check(Some("Drama"), 2), check(Some("Western"), 1), check(None, 1)],
+        }
+    }
+
+    fn line<'t>(text: &'t str, title: &str) -> &'t str {
+        text.lines()
+            .find(|line| line.starts_with(&format!("{title}  ")))
+            .unwrap_or_else(|| panic!("no line `{title}` in:\n{text}"))
+    }
+
+    #[test]
+    fn what_is_over_fewer_blocks_is_marked() {
+        let text = render("s", &scores(&[Metric::Rmse, Metric::Mae, Metric::GapRecovery]), &Order::new());
+        assert!(!line(&text, "Drama").contains('('), "{text}");
+        let one = "1.0000 (1)  1.0000 ± 0.0100  1.0000 ± 0.0100";
+        assert!(line(&text, "Western").ends_with(one), "{text}");
+        assert!(line(&text, "mean").ends_with(one), "{text}");
+        assert!(line(&text, "MAE").contains("0.7500 (1)"), "{text}");
+        assert!(line(&text, "gap recovery").contains("50 % (1)"), "{text}");
+        assert!(text.contains("incomplete, 1 missing: `(n)` marks what is over n of the 2 blocks only"), "{text}");
+        let mut whole = scores(&[Metric::Rmse]);
+        whole.entries.push(entry(["Western", "label", "2"], 1.0));
+        assert!(!render("s", &whole, &Order::new()).contains("incomplete"));
+    }
+
+    #[test]
+    fn the_metrics_listed_are_those_shown_and_the_first_fills_the_table() {
+        let text = render("s", &scores(&[Metric::Mae, Metric::UserRmse]), &Order::new());
+        assert!(text.starts_with("s: MAE on the test rows, mean ± sd over 2 blocks\n"), "{text}");
+        assert!(line(&text, "Drama").ends_with("0.7500 ± 0.0100  0.7500 ± 0.0100  0.7500 ± 0.0100"), "{text}");
+        assert!(line(&text, "mean").contains("0.7500"), "{text}");
+        assert!(line(&text, "per-user RMSE").contains("0.8750"), "{text}");
+        let titles: Vec<&str> = text.lines().filter_map(|line| line.split("  ").next()).collect();
+        assert!(!titles.contains(&"RMSE") && !titles.contains(&"gap recovery") && !text.contains("1.0000"), "{text}");
+        let text = render("s", &scores(&[Metric::GapRecovery, Metric::Rmse]), &Order::new());
+        assert!(text.starts_with("s: gap recovery on the test rows, over 2 blocks\n"), "{text}");
+        let drama: Vec<&str> = line(&text, "Drama").split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(drama, ["Drama", "50 %", "-", "-"]);
+        assert!(line(&text, "RMSE").contains("1.0000 (1)"), "{text}");
+    }
+
+    #[test]
+    fn predictions_are_counted_by_column_and_models_once() {
+        let text = render("s", &scores(&[Metric::Rmse]), &Order::new());
+        let cells = |title: &str| {
+            let cells = line(&text, title).split("  ").map(str::trim).filter(|cell| !cell.is_empty()).skip(1);
+            cells.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(cells("fallbacks"), ["9 of 30", "12 of 40", "12 of 40"]);
+        assert_eq!(cells("clipped"), ["0 of 30", "0 of 40", "4 of 40"]);
+        // Four students from scratch, two of them collapsed; two teachers, one of them, though it stands in two rows.
+        assert_eq!(cells("deep path"), ["0.250 !2", "0.250 !2", "0.250 !1"]);
+    }
+
+    #[test]
+    fn a_check_that_cannot_be_made_is_told_of_its_row() {
+        let text = render("s", &scores(&[Metric::Mae]), &Order::new());
+        assert!(text.contains("INVALID: on Drama the RMSE of scratch is worse than that of bias_only by 0.1000"), "{text}");
+        assert!(text.contains("on Western, the mean over all rows: fewer than two blocks have both"), "{text}");
+        let mut none = scores(&[Metric::Mae]);
+        none.checks.iter_mut().for_each(|check| (check.interval, check.invalid) = (None, false));
+        assert!(render("s", &none, &Order::new()).contains("\nfewer than two blocks have both"));
+    }
+}

@@ -120,30 +120,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
 
     use super::*;
-    use crate::artifact::Digest;
-
-    fn entry((row, column, block, rmse): (&str, &str, &str, f64)) -> Entry {
-        Entry {
-            row: row.into(),
-            column: column.into(),
-            block: block.into(),
-            model: Digest::of(format!("{row} {column} {block}").as_bytes()),
-            labels: BTreeMap::new(),
-            method: if column == TEACHER { "pretrain" } else { column }.into(),
-            genres: vec![row.into()],
-            rows: 10,
-            users: 5,
-            rmse,
-            mae: rmse / 2.0,
-            user_rmse: rmse,
-            fallbacks: 0,
-            clipped: 0,
-            serving_parameters: 1,
-            training_parameters: 0,
-            deep_share: None,
-            collapsed: None,
-        }
-    }
+    use crate::scores::testing::entry;
 
     /// Two rows and three blocks of three columns and the teacher, less what `hole` says.
     fn with_holes(hole: impl Fn(&str, &str, &str) -> bool) -> Vec<Entry> {
@@ -154,7 +131,7 @@ mod tests {
                     // The luck of a block strikes all, but not alike, so that paired differences have a spread.
                     let own = if column == "scratch" { luck / 10.0 } else { 0.0 };
                     if !hole(row, column, block) {
-                        entries.push(entry((row, column, block, rmse + easy + luck + own)));
+                        entries.push(entry([row, column, block], rmse + easy + luck + own));
                     }
                 }
             }
