@@ -73,7 +73,7 @@ pub struct Entry {
     pub labels: BTreeMap<String, String>,
     /// The method it was trained by; `pretrain` for a teacher.
     pub method: String,
-    /// The genres the model learnt and was scored on; none for all.
+    /// The genres the model learnt; none for all. A student is scored on these, the teacher on its students'.
     pub genres: Vec<String>,
     /// Rows scored.
     pub rows: usize,

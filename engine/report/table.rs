@@ -108,7 +108,7 @@ fn checks<'a>(scores: &'a Scores, rows: &[&str]) -> String {
             );
         }
     }
-    let untold: Vec<&str> = checks().filter(|check| check.interval.is_none()).map(|check| name(check)).collect();
+    let untold: Vec<&str> = checks().filter(|check| check.interval.is_none()).map(name).collect();
     if !untold.is_empty() {
         let on = if untold.len() == checks().count() { String::new() } else { format!("on {}: ", untold.join(", ")) };
         text += &format!("{on}fewer than two blocks have both scratch and bias_only: which of them is better cannot be told\n");

@@ -95,13 +95,21 @@ fn agrees(a: &Input<'_>, b: &Input<'_>) -> bool {
     a.labels.iter().all(|(axis, value)| b.labels.get(axis).is_none_or(|own| own == value))
 }
 
+/// Rows to score.
+struct Selected {
+    /// What they are, in words.
+    filter: Filter,
+    /// Their ids, ascending.
+    rows: Vec<u32>,
+}
+
 /// An entry, and what has to be known of it to hold it against others.
 pub struct Scored<'a> {
     /// The entry.
     pub entry: Entry,
     instance: &'a str,
-    /// The genres of the rows it was scored on; none for all.
-    genres: Vec<String>,
+    /// The rows it was scored on, in words.
+    filter: Filter,
     /// Digest of the ratings and of the rows it was scored on.
     on: Digest,
 }
@@ -116,19 +124,18 @@ impl Placing<'_> {
             "pretrain" => TEACHER.to_owned(),
             method => method.to_owned(),
         });
-        let genres = &opened.config.genres;
-        let rows = self.rows(world, split, genres)?;
+        let selected = self.rows(world, split, &opened.config.genres)?;
         if self.part == Part::Test {
             // Its own, and those of whoever taught it.
-            files::refuse_leak(input, &rows)?;
+            files::refuse_leak(input, &selected.rows)?;
             for teacher in teachers.iter().filter(|teacher| agrees(teacher, input)) {
-                files::refuse_leak(teacher, &rows)?;
+                files::refuse_leak(teacher, &selected.rows)?;
             }
         }
         let block = input.labels.iter().filter(|(axis, _)| *axis != self.row_axis && *axis != self.column_axis);
         let mut block: Vec<String> = block.map(|(axis, value)| format!("{axis}={value}")).collect();
         block.sort();
-        self.scored(world, split, &opened, input, [row, column, block.join(",")], genres, rows)
+        self.scored(world, split, &opened, input, [row, column, block.join(",")], selected)
     }
 
     /// The teachers on the rows of each row and block of the table.
@@ -159,18 +166,20 @@ impl Placing<'_> {
                         student.block
                     ),
                 }
-                let rows = self.rows(world, split, &student.genres)?;
+                let selected = self.rows(world, split, &student.genres)?;
                 let place = [student.row.clone(), TEACHER.to_owned(), student.block.clone()];
-                made.push(self.scored(world, split, &opened, input, place, &student.genres, rows)?);
+                made.push(self.scored(world, split, &opened, input, place, selected)?);
             }
         }
         Ok(made)
     }
 
     /// Of the part, the rows of some genres.
-    fn rows(&self, world: &World<'_>, split: &SplitWorld<'_>, genres: &[String]) -> anyhow::Result<Vec<u32>> {
+    fn rows(&self, world: &World<'_>, split: &SplitWorld<'_>, genres: &[String]) -> anyhow::Result<Selected> {
         let (ratings, _) = &world.ratings[split.ratings];
-        Ok(split.split.within(&Filter::of(genres.to_vec()).rows(ratings)?, self.part))
+        let filter = Filter::of(genres.to_vec());
+        let rows = split.split.within(&filter.rows(ratings)?, self.part);
+        Ok(Selected { filter, rows })
     }
 
     fn scored<'a>(
@@ -180,8 +189,7 @@ impl Placing<'_> {
         opened: &ModelFiles,
         input: &Input<'a>,
         [row, column, block]: [String; 3],
-        genres: &[String],
-        rows: Vec<u32>,
+        Selected { filter, rows }: Selected,
     ) -> anyhow::Result<Scored<'a>> {
         let (ratings, digest) = &world.ratings[split.ratings];
         files::refuse_other_data(&opened.config, input.instance, *digest)?;
@@ -214,7 +222,7 @@ impl Placing<'_> {
             deep_share: opened.monitor["deep_share"].as_f64(),
             collapsed: opened.monitor["collapsed"].as_bool(),
         };
-        Ok(Scored { entry, instance: input.instance, genres: genres.to_vec(), on: Digest::of(&on) })
+        Ok(Scored { entry, instance: input.instance, filter, on: Digest::of(&on) })
     }
 
     /// Brings entries into canonical order, each place of the table taken once, and one set of rows for all columns of a row.
@@ -254,6 +262,6 @@ impl Placing<'_> {
 impl Scored<'_> {
     /// What it was scored on, in words.
     fn subject(&self) -> String {
-        format!("{} of {}", self.entry.rows, Filter::of(self.genres.clone()).title())
+        format!("{} of {}", self.entry.rows, self.filter.title())
     }
 }
