@@ -300,14 +300,19 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         });
     }
 
+    /// The result of an instance that has one by now.
+    fn result(&self, index: usize) -> Option<&Record> {
+        match &self.states[index] {
+            State::Ended(_, _, Some(record)) => Some(record),
+            _ => None,
+        }
+    }
+
     fn look_up(&mut self, index: usize, outside: Outside) {
         let instance = &self.plan.instances[index];
         let walk = self.walk();
-        let result = |from: usize| match &self.states[from] {
-            State::Ended(_, _, Some(record)) => Some(record.files.digest()),
-            _ => None,
-        };
-        let fingerprint = match walk.fingerprint(instance, result, &outside) {
+        let fingerprint = match walk.fingerprint(instance, |from| self.result(from).map(|record| record.files.digest()), &outside)
+        {
             Ok(fingerprint) => fingerprint,
             Err(error) => return self.fail(index, vec![error]),
         };
@@ -355,11 +360,9 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
     fn begin(&mut self, index: usize, queued: Queued) {
         let Queued { fingerprint, reason, outside } = queued;
         let instance = &self.plan.instances[index];
-        let inputs = walk::in_canonical_order(self.plan, instance).into_iter().map(|(port, from)| {
-            let record = |from: usize| match &self.states[from] {
-                State::Ended(_, _, Some(record)) => Some((from, (**record).clone())),
-                _ => None,
-            };
+        let digest = |from: usize| self.result(from).map(|record| record.files.digest());
+        let inputs = walk::in_canonical_order(self.plan, instance, digest).into_iter().map(|(port, from)| {
+            let record = |from: usize| Some((from, self.result(from)?.clone()));
             (port.to_owned(), from.into_iter().filter_map(record).collect())
         });
         let job: Job<'env, S> = Job {

@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::Digest;
+
 /// The file of a scores artifact.
 pub const FILE: &str = "scores.json";
+
+/// The column of the teacher.
+pub const TEACHER: &str = "teacher";
 
 /// An evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +28,8 @@ pub struct Scores {
     pub column_axis: String,
     /// What a reader of the table has to know.
     pub notes: Vec<String>,
+    /// Distinct blocks of all entries. A mean over fewer of them is not comparable with one over all.
+    pub blocks: usize,
     /// One model on one set of rows each.
     pub entries: Vec<Entry>,
     /// Entries of all blocks together.
@@ -60,11 +67,13 @@ pub struct Entry {
     pub column: String,
     /// What methods are paired by: the values of all other axes.
     pub block: String,
+    /// Digest of the model's artifact: a teacher has an entry for each row of the table and is still one model.
+    pub model: Digest,
     /// The model's matrix values.
     pub labels: BTreeMap<String, String>,
     /// The method it was trained by; `pretrain` for a teacher.
     pub method: String,
-    /// The genres the model learnt and was scored on; none for all.
+    /// The genres the model learnt; none for all. A student is scored on these, the teacher on its students'.
     pub genres: Vec<String>,
     /// Rows scored.
     pub rows: usize,
@@ -101,10 +110,11 @@ pub struct Spread {
     pub n: usize,
 }
 
-/// One cell of the table.
+/// One cell of the table, over the blocks that have a model for it. The mean over all rows is taken within each block first,
+/// over the blocks in which the column has every row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// The table's row; null for the mean over all rows, taken within each block.
+    /// The table's row; null for the mean over all rows.
     pub row: Option<String>,
     /// The table's column.
     pub column: String,
@@ -116,17 +126,70 @@ pub struct Cell {
     pub user_rmse: Spread,
     /// How much of the way from scratch to the teacher it went; null where the denominator's interval holds 0.
     pub gap_recovery: Option<f64>,
+    /// Blocks that have scratch, this column and the teacher, which gap recovery is over; 0 where it is not asked for.
+    pub gap_blocks: usize,
 }
 
-/// Scratch against bias-only on the same blocks.
+/// Scratch against bias-only on the blocks that have both; there where the table has both columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// The table's row; null for the mean over all rows.
     pub row: Option<String>,
-    /// RMSE of scratch minus RMSE of bias_only.
-    pub difference: Spread,
-    /// Its paired 95 % t interval; null for one block.
+    /// RMSE of scratch minus RMSE of bias_only; null where no block has both.
+    pub difference: Option<Spread>,
+    /// Its paired 95 % t interval; null for fewer than two blocks.
     pub interval: Option<(f64, f64)>,
     /// The whole interval lies above 0: scratch is worse than biases alone, and no gain over it means anything.
     pub invalid: bool,
+}
+
+impl Cell {
+    /// The mean of a metric, where there is one, and over how many blocks it is.
+    pub fn mean(&self, metric: Metric) -> (Option<f64>, usize) {
+        match self.spread(metric) {
+            Some(spread) => (Some(spread.mean), spread.n),
+            None => (self.gap_recovery, self.gap_blocks),
+        }
+    }
+
+    /// Mean and spread of a metric; none of gap recovery, which is made of means.
+    pub fn spread(&self, metric: Metric) -> Option<&Spread> {
+        match metric {
+            Metric::Rmse => Some(&self.rmse),
+            Metric::Mae => Some(&self.mae),
+            Metric::UserRmse => Some(&self.user_rmse),
+            Metric::GapRecovery => None,
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod testing {
+    //! Entries for tests of what is made of them.
+
+    use super::*;
+
+    /// An entry at a row, column and block, of 10 ratings, by a model of its own. The column is named after its method.
+    pub fn entry([row, column, block]: [&str; 3], rmse: f64) -> Entry {
+        Entry {
+            row: row.into(),
+            column: column.into(),
+            block: block.into(),
+            model: Digest::of(format!("{row} {column} {block}").as_bytes()),
+            labels: BTreeMap::new(),
+            method: if column == TEACHER { "pretrain" } else { column }.into(),
+            genres: vec![row.into()],
+            rows: 10,
+            users: 5,
+            rmse,
+            mae: rmse / 2.0,
+            user_rmse: rmse,
+            fallbacks: 0,
+            clipped: 0,
+            serving_parameters: 1,
+            training_parameters: 0,
+            deep_share: None,
+            collapsed: None,
+        }
+    }
 }

@@ -38,7 +38,12 @@ fn the_document_of_a_run_is_as_documented() {
             assert!(entry[field].is_number(), "{field} of {entry}");
         }
     }
+    // The one teacher stands in the rows of both genres, and can be told to be one.
+    let teacher: Vec<_> = entries.iter().filter(|entry| entry["column"] == "teacher").collect();
+    assert_eq!((&teacher[0]["instance"], &teacher[1]["instance"]), (&"teacher".into(), &"teacher".into()));
+    assert_eq!(teacher[0]["model"], teacher[1]["model"]);
     let talk = entries.iter().find(|entry| entry["column"] == "talk").unwrap();
+    assert_eq!(talk["instance"], "student[genre=Comedy,method=talk]");
     assert!(talk["training_parameters"].as_u64().unwrap() > 0, "modules are training-only parameters: {talk}");
     space.nothing_to_do(&[]);
 }
@@ -160,5 +165,44 @@ fn controls_are_found_by_their_method_whatever_they_are_called() {
         stages.iter().find(|stage| stage["name"] == name).unwrap()["seconds"].as_f64().unwrap()
     };
     assert_eq!(seconds("teacher").to_bits(), of("teacher").to_bits());
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn models_scored_on_different_rows_do_not_stand_in_one_row() {
+    let other = "  other:\n    matrix: { genre: [Drama], method: { scratch: scratch } }\n    distill: { rows: split, where: { genre: Comedy }, \
+        method: \"${matrix.method}\", model: { ncf: { embedding: 4, hidden: [8, 4] } }, stop: { epochs: 1 }, seed: 1 }\n";
+    let manifest = small("bias_only: bias_only")
+        .replace("  scores:\n", &format!("{other}  scores:\n"))
+        .replace("models: student,", "models: [student, other],");
+    let space = Space::with(&manifest);
+    space
+        .run(&["run", "m.yaml"])
+        .code(1)
+        .says("`student[genre=Drama,method=bias_only]` and `other[genre=Drama,method=scratch]` both stand for genre Drama")
+        .says("are scored on different rows")
+        .says("of Comedy")
+        .says("give both the same `where` and the same split, or let `by.rows` name an axis that tells them apart");
+    space.write("m.yaml", &manifest.replace("where: { genre: Comedy }", "where: { genre: Drama }"));
+    space.document(&[]);
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn a_hole_in_the_matrix_is_said_where_it_shows() {
+    let manifest = small("scratch: scratch, bias_only: bias_only")
+        .replace("seed: 1\n", "seed: 1\n  seeds: [1, 2]\n")
+        .replace(
+            "    matrix:\n      genre",
+            "    matrix:\n      seed: \"${seeds}\"\n      exclude: [{ seed: 2, genre: Drama, method: bias_only }]\n      genre",
+        )
+        .replace("      seed: \"${seed}\"\n  scores", "      seed: \"${matrix.seed}\"\n  scores")
+        .replace("metrics: [rmse, mae, gap_recovery]", "metrics: [mae]");
+    let space = Space::with(&manifest);
+    let ran = space.run(&["run", "m.yaml"]).ok().says("scores: MAE on the test rows").says("incomplete, 1 missing");
+    let line = |title: &str| ran.stdout.lines().find(|line| line.starts_with(title)).unwrap().to_owned();
+    assert!(line("Drama").contains(" (1)") && line("mean").contains(" (1)") && !line("Comedy").contains('('), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("gap recovery"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("on Drama, the mean over all rows: fewer than two blocks have both"), "{}", ran.stdout);
     space.nothing_to_do(&[]);
 }

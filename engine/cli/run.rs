@@ -1,6 +1,7 @@
 //! `talkflow run`: brings a manifest's stages up to date, shows the tables, answers with an exit code.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize},
@@ -21,7 +22,7 @@ use crate::{
     scores::{self, Entry, Scores},
     stage::Cancel,
     stages::{StageSpec, dataset::STAND_IN},
-    store::Store,
+    store::{Record, Store},
 };
 
 /// Its arguments.
@@ -112,29 +113,31 @@ fn order(plan: &Plan<StageSpec>) -> table::Order {
     order
 }
 
-/// An evaluation as data, each entry with the seconds its model's training took, which no artifact may hold.
+/// An evaluation as data, each entry with what no artifact may hold: its model's name and the seconds its training took.
 fn document(scores: &Scores, outcome: &Outcome, plan: &Plan<StageSpec>, evaluation: &str) -> Result<Value, Failure> {
     let mut document = serde_json::to_value(scores).map_err(|error| Failure::Failed(error.to_string()))?;
-    let inputs = |port: &str| {
-        let evaluation = plan.instances.iter().find(|instance| instance.name == evaluation);
-        let inputs = evaluation.map_or(&[][..], |instance| &instance.inputs).iter().filter(|input| input.port.0 == port);
-        inputs.flat_map(|input| &input.from).map(|place| &plan.instances[*place]).collect::<Vec<_>>()
-    };
-    let (models, teachers) = (inputs("models"), inputs("teacher"));
-    let seconds = |entry: &Entry| {
-        let same = |instance: &&&Instance<StageSpec>| {
+    let evaluation = plan.instances.iter().find(|instance| instance.name == evaluation);
+    let inputs = evaluation.map_or(&[][..], |instance| &instance.inputs).iter();
+    let from = inputs.filter(|input| ["models", "teacher"].contains(&input.port.0.as_str())).flat_map(|input| &input.from);
+    let instances: Vec<&Instance<StageSpec>> = from.map(|place| &plan.instances[*place]).collect();
+    let steps: HashMap<&str, &Record> =
+        outcome.steps.iter().filter_map(|step| Some((step.name.as_str(), step.record.as_deref()?))).collect();
+    let model = |entry: &Entry| {
+        let same = |instance: &Instance<StageSpec>| {
             instance.labels.len() == entry.labels.len()
                 && instance.labels.iter().all(|(axis, value)| entry.labels.get(axis) == Some(value))
         };
-        // A teacher among the models is one too; else the teacher's column is that of the port.
-        let teacher = entry.method == "pretrain" && !teachers.is_empty();
-        let name = &if teacher { &teachers } else { &models }.iter().find(same)?.name;
-        let step = outcome.steps.iter().find(|step| step.name == *name)?;
-        step.record.as_ref().map(|record| record.provenance.seconds)
+        let mut models = instances.iter().filter(|instance| same(instance)).filter_map(|instance| {
+            let record = steps.get(&*instance.name)?;
+            (record.files.digest() == entry.model).then_some((&instance.name, record))
+        });
+        models.next()
     };
     if let Some(entries) = document["entries"].as_array_mut() {
         for (entry, scored) in entries.iter_mut().zip(&scores.entries) {
-            entry["seconds"] = seconds(scored).into();
+            let model = model(scored);
+            entry["instance"] = model.map(|(name, _)| name.clone()).into();
+            entry["seconds"] = model.map(|(_, record)| record.provenance.seconds).into();
         }
     }
     Ok(document)

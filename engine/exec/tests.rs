@@ -226,6 +226,18 @@ proptest! {
             keys(&two.run(&manifest(&graph, true), 4, false))
         );
     }
+
+    #[test]
+    fn keys_do_not_depend_on_what_stages_are_called(graph in graphs()) {
+        let text = manifest(&graph, false);
+        // Names in the other order of the alphabet, from the last place to the first so that none is taken twice.
+        let renamed = (0..graph.len()).rev().fold(text.clone(), |text, place| {
+            text.replace(&format!("s{place}"), &format!("n{}", graph.len() - place))
+        });
+        let world = World::new();
+        world.run(&text, 1, false);
+        prop_assert_eq!(world.run(&renamed, 1, false).outcome.count(Fate::Cached), graph.len());
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl<S: Stage> Walk<'_, S> {
         for file in &instance.files {
             fingerprint.add(Label::File(file.field.clone()), self.digest(&file.path)?);
         }
-        for (port, from) in in_canonical_order(self.plan, instance) {
+        for (port, from) in in_canonical_order(self.plan, instance, &result) {
             for (place, index) in from.iter().enumerate() {
                 let name = if from.len() == 1 { port.to_owned() } else { format!("{port}.{place}") };
                 if instance.spec.reads_labels() {
@@ -167,12 +167,18 @@ impl<S: Stage> Walk<'_, S> {
     }
 }
 
-/// An instance's inputs by port, each port's in an order that does not depend on how the manifest was written.
-pub fn in_canonical_order<'a, S>(plan: &Plan<S>, instance: &'a Instance<S>) -> Vec<(&'a str, Vec<usize>)> {
+/// An instance's inputs by port, each port's in an order that depends neither on how the manifest was written nor on what its
+/// stages are called: by matrix values, then by what the results hold.
+pub fn in_canonical_order<'a, S>(
+    plan: &Plan<S>,
+    instance: &'a Instance<S>,
+    result: impl Fn(usize) -> Option<Digest>,
+) -> Vec<(&'a str, Vec<usize>)> {
     let mut ports: Vec<(&str, Vec<usize>)> = Vec::new();
     for input in &instance.inputs {
         let mut from = input.from.clone();
-        from.sort_by_cached_key(|index| (labels(&plan.instances[*index]), plan.instances[*index].stage.clone()));
+        // The place last: it tells apart only what no stage can, and puts what is named twice side by side.
+        from.sort_by_cached_key(|index| (labels(&plan.instances[*index]), result(*index), *index));
         from.dedup();
         ports.push((&input.port.0, from));
     }

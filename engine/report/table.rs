@@ -1,9 +1,9 @@
-//! The result table: rows and columns in the manifest's order, RMSE as mean ± sd over blocks, and under it what decides
-//! whether the numbers mean anything.
+//! The result table: rows and columns in the manifest's order, the first metric as mean ± sd over blocks, and under it the others
+//! and what decides whether the numbers mean anything. Computes no statistics.
 
 use std::{collections::BTreeSet, fs};
 
-use crate::scores::{Cell, Metric, Scores, Spread};
+use crate::scores::{Cell, Check, Entry, Metric, Scores, TEACHER};
 
 /// The wanted order of the values of each axis, as the manifest has them.
 pub type Order = Vec<(String, Vec<String>)>;
@@ -17,60 +17,101 @@ pub fn read(path: &std::path::Path) -> Result<Scores, String> {
     serde_json::from_slice(&text).map_err(|error| format!("{} holds no scores: {error}; run with --force", path.display()))
 }
 
-/// The table as people read it.
+/// The table as people read it: the first metric of each row and column, then the others of the mean over rows.
 pub fn render(name: &str, scores: &Scores, order: &Order) -> String {
     let rows = in_order(scores.entries.iter().map(|entry| entry.row.as_str()), &scores.row_axis, order);
     let mut columns = in_order(scores.entries.iter().map(|entry| entry.column.as_str()), &scores.column_axis, order);
     // The teacher is what the students are measured by, not one of them.
-    columns.sort_by_key(|column| *column == "teacher");
-    let blocks: BTreeSet<&str> = scores.entries.iter().map(|entry| entry.block.as_str()).collect();
-    let over = match blocks.len() {
+    columns.sort_by_key(|column| *column == TEACHER);
+    let Some((first, others)) = scores.metrics.split_first() else { return String::new() };
+    let over = match scores.blocks {
         1 => String::new(),
+        n if *first == Metric::GapRecovery => format!(", over {n} blocks"),
         n => format!(", mean ± sd over {n} blocks"),
     };
-    let mut text = format!("{name}: RMSE on the {} rows{over}\n", scores.part);
+    let mut text = format!("{name}: {} on the {} rows{over}\n", title(*first), scores.part);
     text += &format!("data: {}\n", scores.data);
     scores.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
     let mut grid: Vec<Vec<String>> =
         vec![std::iter::once(scores.row_axis.clone()).chain(columns.iter().map(ToString::to_string)).collect()];
-    let cell =
-        |row: Option<&str>, column: &str| scores.cells.iter().find(|cell| cell.row.as_deref() == row && cell.column == column);
-    for row in &rows {
-        let values = columns.iter().map(|column| cell(Some(row), column).map_or("-".into(), |c| spread(&c.rmse)));
-        grid.push(std::iter::once((*row).to_owned()).chain(values).collect());
-    }
-    let mut footer = |title: &str, show: &dyn Fn(&str) -> String| {
+    let mut line = |title: &str, show: &dyn Fn(&str) -> String| {
         grid.push(std::iter::once(title.to_owned()).chain(columns.iter().map(|column| show(column))).collect());
     };
-    let mean = |show: fn(&Cell) -> String| move |column: &str| cell(None, column).map_or("-".into(), show);
+    let cell = |row: Option<&str>, column: &str, metric: Metric| {
+        let cell = scores.cells.iter().find(|cell| cell.row.as_deref() == row && cell.column == column);
+        cell.map_or(NONE.to_owned(), |cell| value(cell, metric, scores.blocks))
+    };
+    for row in &rows {
+        line(row, &|column| cell(Some(row), column, *first));
+    }
     if rows.len() > 1 {
-        footer("mean", &mean(|c| spread(&c.rmse)));
+        line("mean", &|column| cell(None, column, *first));
     }
-    if scores.metrics.contains(&Metric::Mae) {
-        footer("MAE", &mean(|c| spread(&c.mae)));
+    for metric in others {
+        line(title(*metric), &|column| cell(None, column, *metric));
     }
-    if scores.metrics.contains(&Metric::UserRmse) {
-        footer("per-user RMSE", &mean(|c| spread(&c.user_rmse)));
-    }
-    if scores.metrics.contains(&Metric::GapRecovery) {
-        footer("gap recovery", &mean(|c| c.gap_recovery.map_or("-".into(), |gap| format!("{:.0} %", 100.0 * gap))));
-    }
-    footer("deep path", &|column| deep_path(scores, column));
-    footer("parameters", &|column| parameters(scores, column));
+    line("deep path", &|column| deep_path(&models(scores, column)));
+    line("fallbacks", &|column| share(scores, column, |entry| entry.fallbacks));
+    line("clipped", &|column| share(scores, column, |entry| entry.clipped));
+    line("parameters", &|column| parameters(&models(scores, column)));
     text += &align(&grid, rows.len());
     text += "deep path: its share of the prediction's variance; `!n` where it collapsed to a constant in n models\n";
     text += "parameters: serving + training only, mean over models\n";
-    for check in scores.checks.iter().filter(|check| check.invalid) {
-        let row = check.row.as_deref().unwrap_or("the mean over all rows");
-        if let Some((low, high)) = check.interval {
+    let missing = (rows.len() * columns.len() * scores.blocks).saturating_sub(scores.entries.len());
+    if missing > 0 {
+        text += &format!(
+            "incomplete, {missing} missing: `(n)` marks what is over n of the {} blocks only, those where the column has the row, and under the line \
+             every row; it does not compare with what is over others\n",
+            scores.blocks
+        );
+    }
+    text + &checks(scores, &rows)
+}
+
+/// In place of a number that there is none of.
+const NONE: &str = "-";
+
+/// What the table calls a metric.
+fn title(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Rmse => "RMSE",
+        Metric::Mae => "MAE",
+        Metric::UserRmse => "per-user RMSE",
+        Metric::GapRecovery => "gap recovery",
+    }
+}
+
+/// A metric of a cell, marked where it is over fewer blocks than the table has.
+fn value(cell: &Cell, metric: Metric, blocks: usize) -> String {
+    let (Some(mean), n) = cell.mean(metric) else { return NONE.to_owned() };
+    let mark = if n < blocks { format!(" ({n})") } else { String::new() };
+    match cell.spread(metric).map(|spread| spread.sd) {
+        Some(Some(sd)) => format!("{mean:.4} ± {sd:.4}{mark}"),
+        Some(None) => format!("{mean:.4}{mark}"),
+        None => format!("{:.0} %{mark}", 100.0 * mean),
+    }
+}
+
+/// What decides whether the numbers mean anything.
+fn checks<'a>(scores: &'a Scores, rows: &[&str]) -> String {
+    let mut text = String::new();
+    // With one row, the mean over rows is that row again.
+    let checks = || scores.checks.iter().filter(|check| check.row.is_some() || rows.len() > 1);
+    let name = |check: &'a Check| check.row.as_deref().unwrap_or("the mean over all rows");
+    for check in checks().filter(|check| check.invalid) {
+        let row = name(check);
+        if let (Some(difference), Some((low, high))) = (check.difference, check.interval) {
             text += &format!(
-                "INVALID: on {row} scratch is worse than bias_only by {:.4} (95 % interval {low:.4} to {high:.4}): tune it first, no gain over it means anything\n",
-                check.difference.mean
+                "INVALID: on {row} the RMSE of scratch is worse than that of bias_only by {:.4} (95 % interval {low:.4} to {high:.4}): tune it first, \
+                 no gain over it means anything\n",
+                difference.mean
             );
         }
     }
-    if scores.checks.iter().any(|check| check.interval.is_none()) {
-        text += "fewer than two blocks have both scratch and bias_only: which of them is better cannot be told\n";
+    let untold: Vec<&str> = checks().filter(|check| check.interval.is_none()).map(name).collect();
+    if !untold.is_empty() {
+        let on = if untold.len() == checks().count() { String::new() } else { format!("on {}: ", untold.join(", ")) };
+        text += &format!("{on}fewer than two blocks have both scratch and bias_only: which of them is better cannot be told\n");
     }
     text
 }
@@ -83,29 +124,32 @@ fn in_order<'a>(values: impl Iterator<Item = &'a str>, axis: &str, order: &'a Or
     known.chain(rest).collect()
 }
 
-fn spread(spread: &Spread) -> String {
-    match spread.sd {
-        Some(sd) => format!("{:.4} ± {sd:.4}", spread.mean),
-        None => format!("{:.4}", spread.mean),
-    }
+/// One entry for each model of a column: a teacher has an entry in every row, and is one model.
+fn models<'a>(scores: &'a Scores, column: &str) -> Vec<&'a Entry> {
+    let mut seen = BTreeSet::new();
+    scores.entries.iter().filter(|entry| entry.column == column && seen.insert(entry.model)).collect()
 }
 
-fn deep_path(scores: &Scores, column: &str) -> String {
-    let of = || scores.entries.iter().filter(|entry| entry.column == column);
-    let shares: Vec<f64> = of().filter_map(|entry| entry.deep_share).collect();
+fn deep_path(models: &[&Entry]) -> String {
+    let shares: Vec<f64> = models.iter().filter_map(|entry| entry.deep_share).collect();
     if shares.is_empty() {
-        return "-".to_owned();
+        return NONE.to_owned();
     }
-    let collapsed = of().filter(|entry| entry.collapsed == Some(true)).count();
+    let collapsed = models.iter().filter(|entry| entry.collapsed == Some(true)).count();
     let mark = if collapsed > 0 { format!(" !{collapsed}") } else { String::new() };
     format!("{:.3}{mark}", shares.iter().sum::<f64>() / shares.len() as f64)
 }
 
-fn parameters(scores: &Scores, column: &str) -> String {
-    let of: Vec<_> = scores.entries.iter().filter(|entry| entry.column == column).collect();
-    let mean = |sum: u64| sum / of.len().max(1) as u64;
-    let serving = mean(of.iter().map(|entry| entry.serving_parameters).sum());
-    match mean(of.iter().map(|entry| entry.training_parameters).sum()) {
+/// How many of a column's predictions.
+fn share(scores: &Scores, column: &str, count: fn(&Entry) -> usize) -> String {
+    let of = || scores.entries.iter().filter(|entry| entry.column == column);
+    format!("{} of {}", of().map(count).sum::<usize>(), of().map(|entry| entry.rows).sum::<usize>())
+}
+
+fn parameters(models: &[&Entry]) -> String {
+    let mean = |count: fn(&Entry) -> u64| models.iter().map(|entry| count(entry)).sum::<u64>() / models.len().max(1) as u64;
+    let serving = mean(|entry| entry.serving_parameters);
+    match mean(|entry| entry.training_parameters) {
         0 => serving.to_string(),
         training => format!("{serving} + {training}"),
     }
@@ -130,4 +174,133 @@ fn align(grid: &[Vec<String>], rows: usize) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        artifact::Digest,
+        scores::{Spread, testing::entry},
+    };
+
+    fn spread(mean: f64, n: usize) -> Spread {
+        Spread { mean, sd: (n > 1).then_some(0.01), n }
+    }
+
+    fn cell(row: Option<&str>, column: &str, n: usize) -> Cell {
+        Cell {
+            row: row.map(str::to_owned),
+            column: column.into(),
+            rmse: spread(1.0, n),
+            mae: spread(0.75, n),
+            user_rmse: spread(0.875, n),
+            gap_recovery: (column == "label").then_some(0.5),
+            gap_blocks: if column == "label" { n } else { 0 },
+        }
+    }
+
+    /// Two rows, two blocks, three columns; label lacks one model.
+    fn scores(metrics: &[Metric]) -> Scores {
+        let mut entries = Vec::new();
+        for row in ["Drama", "Western"] {
+            for block in ["1", "2"] {
+                for column in ["label", "scratch", TEACHER] {
+                    if (row, column, block) != ("Western", "label", "2") {
+                        let made = entry([row, column, block], 1.0);
+                        let shared = (column == TEACHER).then(|| Digest::of(block.as_bytes()));
+                        entries.push(Entry {
+                            model: shared.unwrap_or(made.model),
+                            fallbacks: 3,
+                            clipped: usize::from(column == TEACHER),
+                            deep_share: Some(0.25),
+                            collapsed: Some(block == "1"),
+                            serving_parameters: 100,
+                            ..made
+                        });
+                    }
+                }
+            }
+        }
+        let columns = [("label", 1), ("scratch", 2), (TEACHER, 2)];
+        let of = |row, with_hole: bool| columns.map(|(column, n)| cell(row, column, if with_hole { n } else { 2 }));
+        let check = |row: Option<&str>, n: usize| Check {
+            row: row.map(str::to_owned),
+            difference: Some(spread(0.1, n)),
+            interval: (n > 1).then_some((0.05, 0.15)),
+            invalid: n > 1,
+        };
+        Scores {
+            data: "some".into(),
+            part: "test".into(),
+            metrics: metrics.to_vec(),
+            row_axis: "genre".into(),
+            column_axis: "method".into(),
+            notes: Vec::new(),
+            blocks: 2,
+            entries,
+            cells: [of(Some("Drama"), false), of(Some("Western"), true), of(None, true)].concat(),
+            checks: vec![check(Some("Drama"), 2), check(Some("Western"), 1), check(None, 1)],
+        }
+    }
+
+    fn line<'t>(text: &'t str, title: &str) -> &'t str {
+        text.lines()
+            .find(|line| line.starts_with(&format!("{title}  ")))
+            .unwrap_or_else(|| panic!("no line `{title}` in:\n{text}"))
+    }
+
+    #[test]
+    fn what_is_over_fewer_blocks_is_marked() {
+        let text = render("s", &scores(&[Metric::Rmse, Metric::Mae, Metric::GapRecovery]), &Order::new());
+        assert!(!line(&text, "Drama").contains('('), "{text}");
+        let one = "1.0000 (1)  1.0000 ± 0.0100  1.0000 ± 0.0100";
+        assert!(line(&text, "Western").ends_with(one), "{text}");
+        assert!(line(&text, "mean").ends_with(one), "{text}");
+        assert!(line(&text, "MAE").contains("0.7500 (1)"), "{text}");
+        assert!(line(&text, "gap recovery").contains("50 % (1)"), "{text}");
+        assert!(text.contains("incomplete, 1 missing: `(n)` marks what is over n of the 2 blocks only"), "{text}");
+        let mut whole = scores(&[Metric::Rmse]);
+        whole.entries.push(entry(["Western", "label", "2"], 1.0));
+        assert!(!render("s", &whole, &Order::new()).contains("incomplete"));
+    }
+
+    #[test]
+    fn the_metrics_listed_are_those_shown_and_the_first_fills_the_table() {
+        let text = render("s", &scores(&[Metric::Mae, Metric::UserRmse]), &Order::new());
+        assert!(text.starts_with("s: MAE on the test rows, mean ± sd over 2 blocks\n"), "{text}");
+        assert!(line(&text, "Drama").ends_with("0.7500 ± 0.0100  0.7500 ± 0.0100  0.7500 ± 0.0100"), "{text}");
+        assert!(line(&text, "mean").contains("0.7500"), "{text}");
+        assert!(line(&text, "per-user RMSE").contains("0.8750"), "{text}");
+        let titles: Vec<&str> = text.lines().filter_map(|line| line.split("  ").next()).collect();
+        assert!(!titles.contains(&"RMSE") && !titles.contains(&"gap recovery") && !text.contains("1.0000"), "{text}");
+        let text = render("s", &scores(&[Metric::GapRecovery, Metric::Rmse]), &Order::new());
+        assert!(text.starts_with("s: gap recovery on the test rows, over 2 blocks\n"), "{text}");
+        let drama: Vec<&str> = line(&text, "Drama").split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(drama, ["Drama", "50 %", "-", "-"]);
+        assert!(line(&text, "RMSE").contains("1.0000 (1)"), "{text}");
+    }
+
+    #[test]
+    fn predictions_are_counted_by_column_and_models_once() {
+        let text = render("s", &scores(&[Metric::Rmse]), &Order::new());
+        let cells = |title: &str| {
+            let cells = line(&text, title).split("  ").map(str::trim).filter(|cell| !cell.is_empty()).skip(1);
+            cells.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(cells("fallbacks"), ["9 of 30", "12 of 40", "12 of 40"]);
+        assert_eq!(cells("clipped"), ["0 of 30", "0 of 40", "4 of 40"]);
+        // Four students from scratch, two of them collapsed; two teachers, one of them, though it stands in two rows.
+        assert_eq!(cells("deep path"), ["0.250 !2", "0.250 !2", "0.250 !1"]);
+    }
+
+    #[test]
+    fn a_check_that_cannot_be_made_is_told_of_its_row() {
+        let text = render("s", &scores(&[Metric::Mae]), &Order::new());
+        assert!(text.contains("INVALID: on Drama the RMSE of scratch is worse than that of bias_only by 0.1000"), "{text}");
+        assert!(text.contains("on Western, the mean over all rows: fewer than two blocks have both"), "{text}");
+        let mut none = scores(&[Metric::Mae]);
+        none.checks.iter_mut().for_each(|check| (check.interval, check.invalid) = (None, false));
+        assert!(render("s", &none, &Order::new()).contains("\nfewer than two blocks have both"));
+    }
 }

@@ -1,0 +1,267 @@
+//! One model on one set of rows each: which split a model belongs to, which rows it is scored on, and its entry. Refuses what
+//! would make entries incomparable. What all entries say together is not known here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::bail;
+use indexmap::IndexMap;
+use talkflow_datasets::{
+    ratings::Ratings,
+    split::{Part, Split},
+};
+use talkflow_distill::metrics;
+
+use crate::{
+    artifact::Digest,
+    scores::{Entry, TEACHER},
+    stage::{Input, StageCx},
+    stages::{
+        files::{self, ModelFiles},
+        settings::Filter,
+    },
+};
+
+/// How entries are placed in the table.
+pub struct Placing<'a> {
+    /// Whose rows are scored.
+    pub part: Part,
+    /// The axis whose values are the table's rows.
+    pub row_axis: &'a str,
+    /// The axis whose values are its columns.
+    pub column_axis: &'a str,
+}
+
+/// One split with its ratings.
+struct SplitWorld<'a> {
+    labels: &'a IndexMap<String, String>,
+    split: Split,
+    /// Place in `World::ratings`.
+    ratings: usize,
+}
+
+/// All ratings and splits of an evaluation.
+pub struct World<'a> {
+    ratings: Vec<(Ratings, Digest)>,
+    splits: Vec<SplitWorld<'a>>,
+}
+
+impl<'a> World<'a> {
+    /// Of the ports `rows` and `ratings`.
+    pub fn open(cx: &'a StageCx<'_>) -> anyhow::Result<Self> {
+        let ratings: Vec<(Ratings, Digest)> = cx
+            .inputs("ratings")
+            .iter()
+            .map(|input| Ok((files::ratings(input)?, input.digest())))
+            .collect::<anyhow::Result<_>>()?;
+        let labels = |port: &str| cx.inputs(port).iter().map(|input| input.labels).collect::<Vec<_>>();
+        let of = labels("ratings");
+        let splits = cx.inputs("rows").iter().map(|input| {
+            let place = joined(input, &of, "ratings")?;
+            Ok(SplitWorld { labels: input.labels, split: files::split(input, &ratings[place].0)?, ratings: place })
+        });
+        Ok(Self { splits: splits.collect::<anyhow::Result<_>>()?, ratings })
+    }
+
+    /// The ratings.
+    pub fn ratings(&self) -> impl Iterator<Item = &Ratings> {
+        self.ratings.iter().map(|(ratings, _)| ratings)
+    }
+
+    /// The split a model belongs to: the one whose matrix values do not contradict the model's.
+    fn split_of(&self, input: &Input<'_>) -> anyhow::Result<&SplitWorld<'a>> {
+        let labels: Vec<_> = self.splits.iter().map(|split| split.labels).collect();
+        Ok(&self.splits[joined(input, &labels, "rows")?])
+    }
+}
+
+/// The one of several whose values on shared axes are those of `input`.
+fn joined(input: &Input<'_>, others: &[&IndexMap<String, String>], port: &str) -> anyhow::Result<usize> {
+    let agrees = |labels: &IndexMap<String, String>| {
+        labels.iter().all(|(axis, value)| input.labels.get(axis).is_none_or(|own| own == value))
+    };
+    let found: Vec<usize> = (0..others.len()).filter(|place| agrees(others[*place])).collect();
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => bail!("none of the instances of `{port}` has the matrix values of `{}`", input.instance),
+        several => bail!(
+            "{} instances of `{port}` fit `{}`: give both the same axis, so that each model has one",
+            several.len(),
+            input.instance
+        ),
+    }
+}
+
+fn agrees(a: &Input<'_>, b: &Input<'_>) -> bool {
+    a.labels.iter().all(|(axis, value)| b.labels.get(axis).is_none_or(|own| own == value))
+}
+
+/// Rows to score.
+struct Selected {
+    /// What they are, in words.
+    filter: Filter,
+    /// Their ids, ascending.
+    rows: Vec<u32>,
+}
+
+/// An entry, and what has to be known of it to hold it against others.
+pub struct Scored<'a> {
+    /// The entry.
+    pub entry: Entry,
+    instance: &'a str,
+    /// The rows it was scored on, in words.
+    filter: Filter,
+    /// Digest of the ratings and of the rows it was scored on.
+    on: Digest,
+}
+
+impl Placing<'_> {
+    /// A model on the rows of its own genres.
+    pub fn score<'a>(&self, world: &World<'_>, teachers: &[Input<'_>], input: &Input<'a>) -> anyhow::Result<Scored<'a>> {
+        let opened = files::model(input)?;
+        let split = world.split_of(input)?;
+        let row = input.labels.get(self.row_axis).cloned().unwrap_or_else(|| opened.config.rows.clone());
+        let column = input.labels.get(self.column_axis).cloned().unwrap_or_else(|| match opened.config.method.as_str() {
+            "pretrain" => TEACHER.to_owned(),
+            method => method.to_owned(),
+        });
+        let selected = self.rows(world, split, &opened.config.genres)?;
+        if self.part == Part::Test {
+            // Its own, and those of whoever taught it.
+            files::refuse_leak(input, &selected.rows)?;
+            for teacher in teachers.iter().filter(|teacher| agrees(teacher, input)) {
+                files::refuse_leak(teacher, &selected.rows)?;
+            }
+        }
+        let block = input.labels.iter().filter(|(axis, _)| *axis != self.row_axis && *axis != self.column_axis);
+        let mut block: Vec<String> = block.map(|(axis, value)| format!("{axis}={value}")).collect();
+        block.sort();
+        self.scored(world, split, &opened, input, [row, column, block.join(",")], selected)
+    }
+
+    /// The teachers on the rows of each row and block of the table.
+    pub fn teachers<'a>(
+        &self,
+        world: &World<'_>,
+        teachers: &[Input<'a>],
+        students: &[Scored<'_>],
+    ) -> anyhow::Result<Vec<Scored<'a>>> {
+        let mut made = Vec::new();
+        let mut seen = BTreeMap::new();
+        for input in teachers {
+            let opened = files::model(input)?;
+            let split = world.split_of(input)?;
+            for student in students.iter().map(|student| &student.entry) {
+                let fits = input.labels.iter().all(|(axis, value)| student.labels.get(axis).is_none_or(|own| own == value));
+                if !fits {
+                    continue;
+                }
+                match seen.insert((student.row.clone(), student.block.clone()), input.instance) {
+                    None => {}
+                    Some(same) if same == input.instance => continue,
+                    Some(other) => bail!(
+                        "both `{other}` and `{}` are teachers of {} {} in block `{}`: select one of them in `teacher`",
+                        input.instance,
+                        self.row_axis,
+                        student.row,
+                        student.block
+                    ),
+                }
+                let selected = self.rows(world, split, &student.genres)?;
+                let place = [student.row.clone(), TEACHER.to_owned(), student.block.clone()];
+                made.push(self.scored(world, split, &opened, input, place, selected)?);
+            }
+        }
+        Ok(made)
+    }
+
+    /// Of the part, the rows of some genres.
+    fn rows(&self, world: &World<'_>, split: &SplitWorld<'_>, genres: &[String]) -> anyhow::Result<Selected> {
+        let (ratings, _) = &world.ratings[split.ratings];
+        let filter = Filter::of(genres.to_vec());
+        let rows = split.split.within(&filter.rows(ratings)?, self.part);
+        Ok(Selected { filter, rows })
+    }
+
+    fn scored<'a>(
+        &self,
+        world: &World<'_>,
+        split: &SplitWorld<'_>,
+        opened: &ModelFiles,
+        input: &Input<'a>,
+        [row, column, block]: [String; 3],
+        Selected { filter, rows }: Selected,
+    ) -> anyhow::Result<Scored<'a>> {
+        let (ratings, digest) = &world.ratings[split.ratings];
+        files::refuse_other_data(&opened.config, input.instance, *digest)?;
+        if rows.is_empty() {
+            bail!("`{}` has no {} rows: its genres are too rare for this split", input.instance, self.part.name());
+        }
+        let ids = rows.iter().flat_map(|row| row.to_le_bytes());
+        let on: Vec<u8> = digest.to_string().into_bytes().into_iter().chain(ids).collect();
+        let examples = files::examples(ratings, rows);
+        let some = |column: &[u32]| column.iter().copied().map(Some).collect::<Vec<_>>();
+        let predicted = opened.model.predict(&some(&examples.user), &some(&examples.item))?;
+        let measured = |value: Option<f64>| value.unwrap_or(f64::NAN);
+        let entry = Entry {
+            row,
+            column,
+            block,
+            model: input.digest(),
+            labels: input.labels.iter().map(|(axis, value)| (axis.clone(), value.clone())).collect(),
+            genres: opened.config.genres.clone(),
+            method: opened.config.method.clone(),
+            rows: examples.len(),
+            users: examples.user.iter().collect::<BTreeSet<_>>().len(),
+            rmse: measured(metrics::rmse(&predicted.ratings, &examples.rating)),
+            mae: measured(metrics::mae(&predicted.ratings, &examples.rating)),
+            user_rmse: measured(metrics::per_user_rmse(&examples.user, &predicted.ratings, &examples.rating)),
+            fallbacks: predicted.fallbacks(),
+            clipped: predicted.clipped,
+            serving_parameters: opened.config.serving_parameters,
+            training_parameters: opened.config.training_parameters,
+            deep_share: opened.monitor["deep_share"].as_f64(),
+            collapsed: opened.monitor["collapsed"].as_bool(),
+        };
+        Ok(Scored { entry, instance: input.instance, filter, on: Digest::of(&on) })
+    }
+
+    /// Brings entries into canonical order, each place of the table taken once, and one set of rows for all columns of a row.
+    pub fn in_order(&self, mut scored: Vec<Scored<'_>>) -> anyhow::Result<Vec<Entry>> {
+        let line = |scored: &Scored<'_>| (scored.entry.row.clone(), scored.entry.block.clone());
+        scored.sort_by_cached_key(|scored| (line(scored), scored.entry.column.clone()));
+        for two in scored.windows(2).filter(|two| line(&two[0]) == line(&two[1])) {
+            let [a, b] = two else { continue };
+            let Entry { row, column, block, .. } = &a.entry;
+            let block = if block.is_empty() { String::new() } else { format!(" in block `{block}`") };
+            let (rows, columns) = (self.row_axis, self.column_axis);
+            if *column == b.entry.column {
+                bail!(
+                    "`{}` and `{}` both stand for {rows} {row}, {columns} {column}{block}: give them an axis that tells them apart, \
+                     or name another axis in `by`",
+                    a.instance,
+                    b.instance
+                );
+            }
+            if a.on != b.on {
+                bail!(
+                    "`{}` and `{}` both stand for {rows} {row}{block} and are scored on different rows ({}; {}), so their errors do \
+                     not compare: give both the same `where` and the same split, or let `by.rows` name an axis that tells them apart",
+                    a.instance,
+                    b.instance,
+                    a.subject(),
+                    b.subject()
+                );
+            }
+        }
+        let mut entries: Vec<Entry> = scored.into_iter().map(|scored| scored.entry).collect();
+        entries.sort_by(|a, b| (&a.row, &a.column, &a.block).cmp(&(&b.row, &b.column, &b.block)));
+        Ok(entries)
+    }
+}
+
+impl Scored<'_> {
+    /// What it was scored on, in words.
+    fn subject(&self) -> String {
+        format!("{} of {}", self.entry.rows, self.filter.title())
+    }
+}
