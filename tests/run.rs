@@ -104,15 +104,6 @@ fn a_stand_in_is_said_loudly_wherever_it_is_used() {
 }
 
 #[test]
-fn a_tap_that_is_not_cached_is_named_with_what_to_do() {
-    let space = Space::with(&small("label: label").replace("taps: [low, high, output]", "taps: [low]"));
-    space
-        .run(&["run", "m.yaml"])
-        .code(1)
-        .says("needs the teacher's `output`, and `features` has not cached it: add `output` to its `taps`");
-}
-
-#[test]
 fn a_students_test_row_that_its_teacher_learnt_is_refused() {
     // The student's split is another one than the teacher's.
     let manifest = small("label: label")
