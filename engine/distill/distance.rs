@@ -1,10 +1,13 @@
 //! Distances between two batches of states, with their gradients.
 //!
-//! A distance is a number, computed on the host in double precision, together with its gradients with regard to both sides; which of
+//! A distance is a number, summed on the host in double precision, together with its gradients with regard to both sides; which of
 //! them is wanted, and what it is multiplied by, the caller says. Batches are row-major, (rows, columns), rows being examples.
 //! The room knows no graph and no models.
 
+use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
+
+use crate::ops::kernels;
 
 /// How far apart two batches of states are. Each is 0 for equal batches (where no dimension is dead), and none depends on the
 /// number of rows or columns by itself.
@@ -53,14 +56,6 @@ const LAYERNORM_EPS: f64 = 1e-5;
 /// Rows shorter than this have no direction: they count as orthogonal, without gradient.
 const COSINE_EPS: f64 = 1e-8;
 
-/// A distance's value and its gradients, those multiplied by the scale asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct Compared {
-    pub(crate) value: f64,
-    pub(crate) gradient_a: Vec<f32>,
-    pub(crate) gradient_b: Vec<f32>,
-}
-
 /// For each dimension, 1 / (variance * live dimensions), or 0 where it is dead: what `mse_frozen_std` weighs squares with.
 /// None where every dimension is dead.
 pub(crate) fn frozen_weights(variances: &[f32]) -> Option<Vec<f32>> {
@@ -78,150 +73,160 @@ fn live(variances: &[f64]) -> Vec<bool> {
     variances.iter().map(|&variance| variance > DEAD * mean && variance > 0.0).collect()
 }
 
-/// Compares `a` with `b`, both (rows, `cols`). `frozen` are the [`frozen_weights`] that `mse_frozen_std` needs.
-pub(crate) fn compare(distance: Distance, a: &[f32], b: &[f32], cols: usize, frozen: Option<&[f32]>, scale: f64) -> Compared {
+/// The distance of `a` from `b`, both (rows, `cols`). Its gradients with regard to either, multiplied by `scale`, are written into those of
+/// `gradients` that are there. `frozen` are the [`frozen_weights`] that `mse_frozen_std` needs.
+pub(crate) fn compare(
+    distance: Distance,
+    (a, b): (&[f32], &[f32]),
+    cols: usize,
+    frozen: Option<&[f32]>,
+    scale: f64,
+    gradients: [Option<&mut [f32]>; 2],
+) -> f64 {
     debug_assert_eq!(a.len(), b.len());
     match distance {
-        Distance::Mse => {
-            let weights = vec![1.0 / cols as f32; cols];
-            squared(a, b, cols, &weights, scale)
-        }
-        Distance::MseFrozenStd => squared(a, b, cols, frozen.unwrap_or(&[]), scale),
-        Distance::Corr => corr(a, b, cols, scale),
-        Distance::Cosine => cosine(a, b, cols, scale),
-        Distance::LayernormMse => layernorm(a, b, cols, scale),
+        Distance::Mse => squared(a, b, &vec![1.0 / cols as f32; cols], scale, gradients),
+        Distance::MseFrozenStd => squared(a, b, frozen.unwrap_or(&[]), scale, gradients),
+        Distance::Corr => corr(a, b, cols, scale, gradients),
+        Distance::Cosine => cosine(a, b, cols, scale, gradients),
+        Distance::LayernormMse => layernorm(a, b, cols, scale, gradients),
     }
 }
 
 /// mean over rows of sum_j w_j (a_j - b_j)^2
-fn squared(a: &[f32], b: &[f32], cols: usize, weights: &[f32], scale: f64) -> Compared {
-    let rows = (a.len() / cols) as f64;
+fn squared(a: &[f32], b: &[f32], weights: &[f32], scale: f64, [to_a, to_b]: [Option<&mut [f32]>; 2]) -> f64 {
+    let rows = (a.len() / weights.len()) as f64;
     let factor = (2.0 * scale / rows) as f32;
-    let mut value = 0.0;
-    let mut gradient_a = Vec::with_capacity(a.len());
-    for (a, b) in a.chunks_exact(cols).zip(b.chunks_exact(cols)) {
-        let mut row = 0.0;
-        for ((a, b), w) in a.iter().zip(b).zip(weights) {
-            let difference = a - b;
-            row += f64::from(w * difference * difference);
-            gradient_a.push(factor * w * difference);
+    let sum = match (to_a, to_b) {
+        (Some(to_a), Some(to_b)) => {
+            let sum = kernels::squares_with_gradient(a, b, weights, factor, to_a);
+            kernels::negate(to_b, to_a);
+            sum
         }
-        value += row;
-    }
-    let gradient_b = gradient_a.iter().map(|g| -g).collect();
-    Compared { value: value / rows, gradient_a, gradient_b }
+        (Some(to_a), None) => kernels::squares_with_gradient(a, b, weights, factor, to_a),
+        (None, Some(to_b)) => kernels::squares_with_gradient(b, a, weights, factor, to_b),
+        (None, None) => kernels::weighted_squares(a, b, weights),
+    };
+    sum / rows
 }
 
 /// With a' and b' centred over the batch and |.| the norm of a column, r = a' b' / (|a'| |b'|), and
 /// d(1 - r)/da = r a' / |a'|^2 - b' / (|a'| |b'|); centring adds nothing, since both terms sum to 0 already.
-fn corr(a: &[f32], b: &[f32], cols: usize, scale: f64) -> Compared {
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+avx512f+avx512vl"))]
+fn corr(a: &[f32], b: &[f32], cols: usize, scale: f64, gradients: [Option<&mut [f32]>; 2]) -> f64 {
     let rows = a.len() / cols;
-    let means = |x: &[f32]| {
-        let mut means = vec![0.0f64; cols];
-        for row in x.chunks_exact(cols) {
-            for (mean, &x) in means.iter_mut().zip(row) {
-                *mean += f64::from(x);
+    let mut means = [vec![0.0f64; cols], vec![0.0f64; cols]];
+    for (means, values) in means.iter_mut().zip([a, b]) {
+        for row in values.chunks_exact(cols) {
+            for (mean, &value) in means.iter_mut().zip(row) {
+                *mean += f64::from(value);
             }
         }
         means.iter_mut().for_each(|mean| *mean /= rows as f64);
-        means
-    };
-    let (mean_a, mean_b) = (means(a), means(b));
+    }
+    let [mean_a, mean_b] = means;
     let mut squares_a = vec![0.0f64; cols];
     let mut squares_b = vec![0.0f64; cols];
     let mut products = vec![0.0f64; cols];
     for (a, b) in a.chunks_exact(cols).zip(b.chunks_exact(cols)) {
-        for j in 0..cols {
-            let a = f64::from(a[j]) - mean_a[j];
-            let b = f64::from(b[j]) - mean_b[j];
-            squares_a[j] += a * a;
-            squares_b[j] += b * b;
-            products[j] += a * b;
+        let sums = squares_a.iter_mut().zip(&mut squares_b).zip(&mut products);
+        let pairs = a.iter().zip(&mean_a).zip(b.iter().zip(&mean_b));
+        for (((aa, bb), ab), ((&a, mean_a), (&b, mean_b))) in sums.zip(pairs) {
+            let (a, b) = (f64::from(a) - mean_a, f64::from(b) - mean_b);
+            *aa += a * a;
+            *bb += b * b;
+            *ab += a * b;
         }
     }
     let live: Vec<bool> = live(&squares_a).into_iter().zip(live(&squares_b)).map(|(a, b)| a && b).collect();
     let count = live.iter().filter(|&&live| live).count();
     if count == 0 {
         // Nothing varies on one side or the other: as far from correlated as can be, and no direction to go.
-        return Compared { value: 1.0, gradient_a: vec![0.0; a.len()], gradient_b: vec![0.0; b.len()] };
+        gradients.into_iter().flatten().for_each(|gradient| gradient.fill(0.0));
+        return 1.0;
     }
     let mut value = 0.0;
     // d/da = own_a a' - cross b', d/db = own_b b' - cross a'
-    let mut own_a = vec![0.0f64; cols];
-    let mut own_b = vec![0.0f64; cols];
+    let mut own = [vec![0.0f64; cols], vec![0.0f64; cols]];
     let mut cross = vec![0.0f64; cols];
     for j in (0..cols).filter(|&j| live[j]) {
         let norms = (squares_a[j] * squares_b[j]).sqrt();
         let r = products[j] / norms;
         value += 1.0 - r;
         let factor = scale / count as f64;
-        own_a[j] = factor * r / squares_a[j];
-        own_b[j] = factor * r / squares_b[j];
+        own[0][j] = factor * r / squares_a[j];
+        own[1][j] = factor * r / squares_b[j];
         cross[j] = factor / norms;
     }
-    let mut gradient_a = Vec::with_capacity(a.len());
-    let mut gradient_b = Vec::with_capacity(b.len());
-    for (a, b) in a.chunks_exact(cols).zip(b.chunks_exact(cols)) {
-        for j in 0..cols {
-            let a = f64::from(a[j]) - mean_a[j];
-            let b = f64::from(b[j]) - mean_b[j];
-            gradient_a.push((own_a[j] * a - cross[j] * b) as f32);
-            gradient_b.push((own_b[j] * b - cross[j] * a) as f32);
+    let sides = [(a, &mean_a, b, &mean_b), (b, &mean_b, a, &mean_a)];
+    for ((gradient, own), (x, mean_x, y, mean_y)) in gradients.into_iter().zip(&own).zip(sides) {
+        let Some(gradient) = gradient else { continue };
+        // In single precision from here on, like the gradient itself: own x' - cross y' = own x - cross y - (own mean_x - cross mean_y).
+        let own: Vec<f32> = own.iter().map(|&own| own as f32).collect();
+        let crossed: Vec<f32> = cross.iter().map(|&cross| cross as f32).collect();
+        let (mean_x, mean_y): (Vec<f32>, Vec<f32>) = mean_x.iter().zip(mean_y).map(|(&x, &y)| (x as f32, y as f32)).unzip();
+        let batch = gradient.chunks_exact_mut(cols).zip(x.chunks_exact(cols)).zip(y.chunks_exact(cols));
+        for ((gradient, x), y) in batch {
+            let factors = own.iter().zip(&crossed).zip(mean_x.iter().zip(&mean_y));
+            for (((g, x), y), ((own, cross), (mean_x, mean_y))) in gradient.iter_mut().zip(x).zip(y).zip(factors) {
+                *g = own * (x - mean_x) - cross * (y - mean_y);
+            }
         }
     }
-    Compared { value: value / count as f64, gradient_a, gradient_b }
+    value / count as f64
 }
 
 /// With c = a b / (|a| |b|): d(1 - c)/da = c a / |a|^2 - b / (|a| |b|).
-fn cosine(a: &[f32], b: &[f32], cols: usize, scale: f64) -> Compared {
+fn cosine(a: &[f32], b: &[f32], cols: usize, scale: f64, mut gradients: [Option<&mut [f32]>; 2]) -> f64 {
     let rows = (a.len() / cols) as f64;
     let factor = scale / rows;
-    let mut compared = Compared { value: 0.0, gradient_a: Vec::with_capacity(a.len()), gradient_b: Vec::with_capacity(b.len()) };
-    for (a, b) in a.chunks_exact(cols).zip(b.chunks_exact(cols)) {
-        let dot = |x: &[f32], y: &[f32]| -> f64 { x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum() };
+    let dot = |x: &[f32], y: &[f32]| -> f64 { x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum() };
+    let mut value = 0.0;
+    for (row, (a, b)) in a.chunks_exact(cols).zip(b.chunks_exact(cols)).enumerate() {
         let (aa, bb, ab) = (dot(a, a), dot(b, b), dot(a, b));
         let norms = (aa * bb).sqrt();
         let directed = aa.sqrt() > COSINE_EPS && bb.sqrt() > COSINE_EPS;
         let c = if directed { ab / norms } else { 0.0 };
-        compared.value += 1.0 - c;
-        for (&a, &b) in a.iter().zip(b) {
-            let (a, b) = (f64::from(a), f64::from(b));
-            let (ga, gb) = if directed { (c * a / aa - b / norms, c * b / bb - a / norms) } else { (0.0, 0.0) };
-            compared.gradient_a.push((factor * ga) as f32);
-            compared.gradient_b.push((factor * gb) as f32);
+        value += 1.0 - c;
+        for (gradient, (x, y, xx)) in gradients.iter_mut().zip([(a, b, aa), (b, a, bb)]) {
+            let Some(gradient) = gradient else { continue };
+            let gradient = &mut gradient[row * cols..(row + 1) * cols];
+            for ((g, &x), &y) in gradient.iter_mut().zip(x).zip(y) {
+                *g = if directed { (factor * (c * f64::from(x) / xx - f64::from(y) / norms)) as f32 } else { 0.0 };
+            }
         }
     }
-    compared.value /= rows;
-    compared
+    value / rows
 }
 
 /// With x = (a - mean) / sigma and g the gradient with regard to x: d/da = (g - mean(g) - x mean(g x)) / sigma.
-fn layernorm(a: &[f32], b: &[f32], cols: usize, scale: f64) -> Compared {
+fn layernorm(a: &[f32], b: &[f32], cols: usize, scale: f64, mut gradients: [Option<&mut [f32]>; 2]) -> f64 {
     let n = cols as f64;
     let rows = (a.len() / cols) as f64;
-    let mut compared = Compared { value: 0.0, gradient_a: Vec::with_capacity(a.len()), gradient_b: Vec::with_capacity(b.len()) };
     let normalise = |x: &[f32]| {
         let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
         let centred: Vec<f64> = x.iter().map(|&x| f64::from(x) - mean).collect();
         let sigma = (centred.iter().map(|x| x * x).sum::<f64>() / n + LAYERNORM_EPS).sqrt();
         (centred.into_iter().map(|x| x / sigma).collect::<Vec<f64>>(), sigma)
     };
-    for (a, b) in a.chunks_exact(cols).zip(b.chunks_exact(cols)) {
+    let factor = 2.0 * scale / (n * rows);
+    let mut value = 0.0;
+    for (row, (a, b)) in a.chunks_exact(cols).zip(b.chunks_exact(cols)).enumerate() {
         let (x, sigma_x) = normalise(a);
         let (y, sigma_y) = normalise(b);
         let difference: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x - y).collect();
-        compared.value += difference.iter().map(|d| d * d).sum::<f64>() / n;
-        let factor = 2.0 * scale / (n * rows);
-        let back = |sign: f64, x: &[f64], sigma: f64, out: &mut Vec<f32>| {
+        value += difference.iter().map(|d| d * d).sum::<f64>() / n;
+        for (gradient, (sign, x, sigma)) in gradients.iter_mut().zip([(1.0, &x, sigma_x), (-1.0, &y, sigma_y)]) {
+            let Some(gradient) = gradient else { continue };
             let mean_g = difference.iter().map(|d| sign * factor * d).sum::<f64>() / n;
             let mean_gx = difference.iter().zip(x).map(|(d, x)| sign * factor * d * x).sum::<f64>() / n;
-            out.extend(difference.iter().zip(x).map(|(d, x)| ((sign * factor * d - mean_g - x * mean_gx) / sigma) as f32));
-        };
-        back(1.0, &x, sigma_x, &mut compared.gradient_a);
-        back(-1.0, &y, sigma_y, &mut compared.gradient_b);
+            let gradient = &mut gradient[row * cols..(row + 1) * cols];
+            for ((g, d), x) in gradient.iter_mut().zip(&difference).zip(x) {
+                *g = ((sign * factor * d - mean_g - x * mean_gx) / sigma) as f32;
+            }
+        }
     }
-    compared.value /= rows;
-    compared
+    value / rows
 }
 
 #[cfg(test)]
@@ -229,6 +234,25 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
     use super::*;
     use crate::random::{Rng, Role};
+
+    struct Compared {
+        value: f64,
+        gradient_a: Vec<f32>,
+        gradient_b: Vec<f32>,
+    }
+
+    /// With both gradients; those asked for one by one are the same.
+    fn compare(distance: Distance, a: &[f32], b: &[f32], cols: usize, frozen: Option<&[f32]>, scale: f64) -> Compared {
+        let nan = || vec![f32::NAN; a.len()];
+        let (mut gradient_a, mut gradient_b, mut alone_a, mut alone_b) = (nan(), nan(), nan(), nan());
+        let compare = |gradients| super::compare(distance, (a, b), cols, frozen, scale, gradients);
+        let value = compare([Some(&mut gradient_a), Some(&mut gradient_b)]);
+        assert_eq!(compare([Some(&mut alone_a), None]), value);
+        assert_eq!(compare([None, Some(&mut alone_b)]), value);
+        assert_eq!(compare([None, None]), value);
+        assert_eq!((&alone_a, &alone_b), (&gradient_a, &gradient_b));
+        Compared { value, gradient_a, gradient_b }
+    }
 
     fn batch(name: &str, len: usize) -> Vec<f32> {
         let mut rng = Rng::stream(1, Role::Init, name, 0);

@@ -1,88 +1,97 @@
 //! One forward and backward pass over a batch: operations in the order they are called, and dfdx's tape behind them.
 //!
-//! A [`Graph`] is made for a batch and used up by [`Graph::backward`]. Only the dense layer differs between devices; what is small beside
-//! it (adding the bias terms, joining states, products of embeddings, losses) is computed on the host and its gradient put
+//! A [`Graph`] is made for a batch and used up by [`Graph::backward`]. Only dense layers differ between devices; what is small beside
+//! them (adding the bias terms, joining states, products of embeddings, losses) is computed on the host and its gradient put
 //! into the tape, the same way for each device. The room knows no models.
 
 use dfdx::tensor::{Gradients, OwnedTape, PutTape, Tape};
 use dfdx::tensor_ops::Backward;
 
-use crate::ops::{Activation, Dense, Layer, Mat, Ops, Var, to_host};
+use crate::ops::{Buffer, Link, Ops, Pool, Var};
 
 /// Operations on matrices of one device, recorded where gradients are wanted.
 pub(crate) struct Graph<D: Ops> {
     device: D,
+    pool: Pool,
     tape: Option<OwnedTape<f32, D>>,
 }
 
 impl<D: Ops> Graph<D> {
     /// A graph that records the way back.
-    pub(crate) fn training(device: &D) -> Self {
-        Graph { device: device.clone(), tape: Some(OwnedTape::default()) }
+    pub(crate) fn training(device: &D, pool: &Pool) -> Self {
+        Graph { device: device.clone(), pool: pool.clone(), tape: Some(OwnedTape::default()) }
     }
 
     /// A graph that only computes.
-    pub(crate) fn inference(device: &D) -> Self {
-        Graph { device: device.clone(), tape: None }
+    pub(crate) fn inference(device: &D, pool: &Pool) -> Self {
+        Graph { device: device.clone(), pool: pool.clone(), tape: None }
+    }
+
+    /// Where the batch's memory comes from.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// A matrix from the host, row-major, without gradient.
-    pub(crate) fn constant(&self, host: Vec<f32>, rows: usize, cols: usize) -> Result<Var<D>, D::Err> {
-        Ok(Var { value: self.device.try_tensor_from_vec(host, (rows, cols))?, wanted: false })
+    pub(crate) fn constant(&self, values: Buffer, rows: usize, cols: usize) -> Result<Var<D>, D::Err> {
+        Ok(Var { value: self.device.matrix(values, rows, cols)?, wanted: false })
     }
 
     /// A matrix from the host, row-major, whose gradient is wanted.
-    pub(crate) fn leaf(&self, host: Vec<f32>, rows: usize, cols: usize) -> Result<Var<D>, D::Err> {
-        let mut leaf = self.constant(host, rows, cols)?;
+    pub(crate) fn leaf(&self, values: Buffer, rows: usize, cols: usize) -> Result<Var<D>, D::Err> {
+        let mut leaf = self.constant(values, rows, cols)?;
         leaf.wanted = true;
         Ok(leaf)
     }
 
-    /// `activation((x * mask) weight + bias)`: (batch, in) to (batch, out).
-    pub(crate) fn dense(
-        &mut self,
-        x: &Var<D>,
-        layer: &Layer<D>,
-        activation: Activation,
-        mask: Option<Vec<f32>>,
-    ) -> Result<Var<D>, D::Err> {
-        let dense = Dense { x: x.clone(), layer: layer.clone(), activation, mask };
-        let wanted = self.tape.is_some() && dense.wanted();
-        let value = self.device.dense(self.tape.as_mut(), dense)?;
-        Ok(Var { value, wanted })
+    /// A batch through dense layers, one after the other: what each of them made, first to last.
+    pub(crate) fn run(&mut self, x: &Var<D>, links: Vec<Link<D>>) -> Result<Vec<Var<D>>, D::Err> {
+        self.device.run(&self.pool, self.tape.as_mut(), x, links)
     }
 
     /// Columns of `a` followed by those of `b`.
     pub(crate) fn join(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>, D::Err> {
-        let (wide_a, wide_b) = (a.cols(), b.cols());
-        let mut host = Vec::with_capacity(a.rows() * (wide_a + wide_b));
-        for (row_a, row_b) in to_host(&a.value).chunks_exact(wide_a).zip(to_host(&b.value).chunks_exact(wide_b)) {
-            host.extend_from_slice(row_a);
-            host.extend_from_slice(row_b);
+        let (rows, wide_a, wide_b) = (a.rows(), a.cols(), b.cols());
+        let mut joined = self.pool.take(rows * (wide_a + wide_b));
+        let sources = a.host();
+        let others = b.host();
+        let parts = sources.chunks_exact(wide_a).zip(others.chunks_exact(wide_b));
+        for (row, (a, b)) in joined.chunks_exact_mut(wide_a + wide_b).zip(parts) {
+            row[..wide_a].copy_from_slice(a);
+            row[wide_a..].copy_from_slice(b);
         }
-        self.host_op([a, b], host, wide_a + wide_b, move |g, wanted| {
-            let columns =
-                |from: usize, to: usize| g.chunks_exact(wide_a + wide_b).flat_map(|row| row[from..to].iter().copied()).collect();
+        self.host_op([a, b], joined, wide_a + wide_b, move |pool, g, wanted| {
+            let columns = |from: usize, to: usize| {
+                let rows = g.chunks_exact(wide_a + wide_b);
+                pool.collect(rows.len() * (to - from), rows.flat_map(|row| row[from..to].iter().copied()))
+            };
             [wanted[0].then(|| columns(0, wide_a)), wanted[1].then(|| columns(wide_a, wide_a + wide_b))]
         })
     }
 
     /// `a + b`, of one shape.
     pub(crate) fn add(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>, D::Err> {
-        let mut host = to_host(&a.value);
-        for (sum, b) in host.iter_mut().zip(to_host(&b.value)) {
-            *sum += b;
-        }
-        self.host_op([a, b], host, a.cols(), |g, wanted| [wanted[0].then(|| g.clone()), wanted[1].then(|| g.clone())])
+        let sum = {
+            let (a, b) = (a.host(), b.host());
+            self.pool.collect(a.len(), a.iter().zip(b.iter()).map(|(a, b)| a + b))
+        };
+        self.host_op([a, b], sum, a.cols(), |pool, g, wanted| {
+            [wanted[0].then(|| pool.copy(&g)), wanted[1].then(|| pool.copy(&g))]
+        })
     }
 
     /// The left half of the columns times the right half, entry by entry: (batch, 2 e) to (batch, e).
     pub(crate) fn product_of_halves(&mut self, x: &Var<D>) -> Result<Var<D>, D::Err> {
         let half = x.cols() / 2;
-        let input = to_host(&x.value);
-        let host = input.chunks_exact(2 * half).flat_map(|row| (0..half).map(move |j| row[j] * row[half + j])).collect();
-        self.host_op([x], host, half, move |g, _| {
-            let mut gradient = vec![0.0; input.len()];
+        let product = {
+            let x = x.host();
+            let rows = x.chunks_exact(2 * half);
+            self.pool.collect(rows.len() * half, rows.flat_map(|row| (0..half).map(move |j| row[j] * row[half + j])))
+        };
+        let source = x.clone();
+        self.host_op([x], product, half, move |pool, g, _| {
+            let input = source.host();
+            let mut gradient = pool.take(input.len());
             for ((out, row), g) in gradient.chunks_exact_mut(2 * half).zip(input.chunks_exact(2 * half)).zip(g.chunks_exact(half))
             {
                 for j in 0..half {
@@ -97,8 +106,10 @@ impl<D: Ops> Graph<D> {
     /// The sum of each row: (batch, n) to (batch, 1).
     pub(crate) fn row_sums(&mut self, x: &Var<D>) -> Result<Var<D>, D::Err> {
         let cols = x.cols();
-        let host = to_host(&x.value).chunks_exact(cols).map(|row| row.iter().sum()).collect();
-        self.host_op([x], host, 1, move |g, _| [Some(g.iter().flat_map(|&g| std::iter::repeat_n(g, cols)).collect())])
+        let sums = self.pool.collect(x.rows(), x.host().chunks_exact(cols).map(|row| row.iter().sum()));
+        self.host_op([x], sums, 1, move |pool, g, _| {
+            [Some(pool.collect(g.len() * cols, g.iter().flat_map(|&g| std::iter::repeat_n(g, cols))))]
+        })
     }
 
     /// Puts an operation computed on the host into the graph. `backward` gets the result's gradient, and says what to add
@@ -106,21 +117,21 @@ impl<D: Ops> Graph<D> {
     fn host_op<const N: usize>(
         &mut self,
         inputs: [&Var<D>; N],
-        host: Vec<f32>,
+        values: Buffer,
         cols: usize,
-        backward: impl FnOnce(Vec<f32>, [bool; N]) -> [Option<Vec<f32>>; N] + 'static,
+        backward: impl FnOnce(&Pool, Buffer, [bool; N]) -> [Option<Buffer>; N] + 'static,
     ) -> Result<Var<D>, D::Err> {
         let rows = inputs[0].rows();
-        let value: Mat<D> = self.device.try_tensor_from_vec(host, (rows, cols))?;
+        let value = self.device.matrix(values, rows, cols)?;
         let wanted = inputs.map(|input| input.wanted);
         let recorded = wanted.contains(&true);
         if let Some(tape) = self.tape.as_mut().filter(|_| recorded) {
             let of = inputs.map(|input| input.value.clone());
-            let device = self.device.clone();
+            let (device, pool) = (self.device.clone(), self.pool.clone());
             let out = value.clone();
             tape.add_backward_op(move |gradients| {
-                let g = device.take_gradient(gradients, &out)?;
-                for ((of, wanted), gradient) in of.iter().zip(wanted).zip(backward(g, wanted)) {
+                let Some(g) = device.take_gradient(gradients, &out, &pool)? else { return Ok(()) };
+                for ((of, wanted), gradient) in of.iter().zip(wanted).zip(backward(&pool, g, wanted)) {
                     if let Some(gradient) = gradient.filter(|_| wanted) {
                         device.accumulate(gradients, of, gradient)?;
                     }
@@ -132,7 +143,7 @@ impl<D: Ops> Graph<D> {
     }
 
     /// Ends a path: says that the loss has this gradient with regard to `of`.
-    pub(crate) fn seed(&mut self, of: &Var<D>, gradient: Vec<f32>) {
+    pub(crate) fn seed(&mut self, of: &Var<D>, gradient: Buffer) {
         if let Some(tape) = self.tape.as_mut().filter(|_| of.wanted) {
             let device = self.device.clone();
             let of = of.value.clone();
@@ -160,7 +171,7 @@ mod tests {
     /// differences are exact but for rounding.
     #[test]
     fn host_operations_have_the_gradients_of_finite_differences() {
-        let device = Cpu::default();
+        let (device, pool) = (Cpu::default(), Pool::default());
         let operations: [(&str, Build); 4] = [
             ("join", |graph, a, b| graph.join(a, b).unwrap()),
             ("add", |graph, a, b| graph.add(a, b).unwrap()),
@@ -170,21 +181,21 @@ mod tests {
         let (a, b): (Vec<f32>, Vec<f32>) = (0..8).map(|i| (i as f32 * 0.5 - 1.0, 2.0 - i as f32)).unzip();
         for (name, operation) in operations {
             let value = |a: &[f32], b: &[f32]| {
-                let mut graph = Graph::inference(&device);
-                let (a, b) = (graph.leaf(a.to_vec(), 2, 4).unwrap(), graph.leaf(b.to_vec(), 2, 4).unwrap());
+                let mut graph = Graph::inference(&device, &pool);
+                let (a, b) = (graph.leaf(pool.copy(a), 2, 4).unwrap(), graph.leaf(pool.copy(b), 2, 4).unwrap());
                 let out = operation(&mut graph, &a, &b);
                 assert!(!out.wanted, "inference records nothing");
-                to_host(&out.value)
+                out.host().to_vec()
             };
             let seed: Vec<f32> = (0..value(&a, &b).len()).map(|i| 1.0 + i as f32).collect();
             let loss = |a: &[f32], b: &[f32]| value(a, b).iter().zip(&seed).map(|(y, s)| y * s).sum::<f32>();
-            let mut graph = Graph::training(&device);
-            let leaves = [graph.leaf(a.clone(), 2, 4).unwrap(), graph.leaf(b.clone(), 2, 4).unwrap()];
+            let mut graph = Graph::training(&device, &pool);
+            let leaves = [graph.leaf(pool.copy(&a), 2, 4).unwrap(), graph.leaf(pool.copy(&b), 2, 4).unwrap()];
             let out = operation(&mut graph, &leaves[0], &leaves[1]);
-            graph.seed(&out, seed.clone());
+            graph.seed(&out, pool.copy(&seed));
             let mut gradients = graph.backward().unwrap();
             for (side, leaf) in leaves.iter().enumerate() {
-                let found = device.take_gradient(&mut gradients, &leaf.value).unwrap();
+                let found = device.take_gradient(&mut gradients, &leaf.value, &pool).unwrap();
                 for index in 0..8 {
                     let at = |step: f32| {
                         let mut sides = [a.clone(), b.clone()];
@@ -200,16 +211,16 @@ mod tests {
 
     #[test]
     fn no_gradient_flows_through_what_is_stopped() {
-        let device = Cpu::default();
-        let mut graph = Graph::training(&device);
-        let leaf = graph.leaf(vec![1.0, 2.0], 1, 2).unwrap();
+        let (device, pool) = (Cpu::default(), Pool::default());
+        let mut graph = Graph::training(&device, &pool);
+        let leaf = graph.leaf(pool.copy(&[1.0, 2.0]), 1, 2).unwrap();
         let sum = graph.add(&leaf, &leaf.stopped()).unwrap();
         assert!(sum.wanted);
-        graph.seed(&sum, vec![1.0, 1.0]);
-        graph.seed(&sum.stopped(), vec![9.0, 9.0]);
+        graph.seed(&sum, pool.copy(&[1.0, 1.0]));
+        graph.seed(&sum.stopped(), pool.copy(&[9.0, 9.0]));
         let stopped = graph.add(&leaf.stopped(), &leaf.stopped()).unwrap();
         assert!(!stopped.wanted);
         let mut gradients = graph.backward().unwrap();
-        assert_eq!(device.take_gradient(&mut gradients, &leaf.value).unwrap(), [1.0, 1.0]);
+        assert_eq!(device.take_gradient(&mut gradients, &leaf.value, &pool).unwrap().unwrap()[..], [1.0, 1.0]);
     }
 }

@@ -10,7 +10,6 @@ use crate::data::Scale;
 use crate::error::ModelError;
 use crate::models::ModelSpec;
 use crate::models::student::Student;
-use crate::ops::to_host;
 use crate::tensors::Tensors;
 
 /// The format written.
@@ -203,8 +202,8 @@ impl RatingModel {
         let pairs: Vec<(u32, u32)> = users.iter().copied().zip(items.iter().copied()).collect();
         for chunk in pairs.chunks(CHUNK) {
             if let Some(deep) = self.student.states(chunk.iter().copied()).map_err(device)? {
-                taps.low.extend(to_host(&deep.low.value));
-                taps.high.extend(to_host(&deep.high.value));
+                taps.low.extend_from_slice(&deep.low.host());
+                taps.high.extend_from_slice(&deep.high.host());
             }
         }
         Ok(taps)

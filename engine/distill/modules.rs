@@ -3,7 +3,7 @@
 //! The room knows no protocols: it is told widths and names.
 
 use crate::graph::Graph;
-use crate::ops::{Activation, Ops, Var};
+use crate::ops::{Activation, Link, Ops, Var};
 use crate::params::{LayerId, Params};
 use crate::random::Role;
 
@@ -54,9 +54,21 @@ impl Mlp {
         })
     }
 
+    /// The two layers, in a run: (batch, inputs) to (batch, outputs).
+    pub(crate) fn links<D: Ops>(&self, modules: &Params<D>) -> [Link<D>; 2] {
+        [modules.layer(self.first).then(Activation::Relu), modules.layer(self.second).then(self.end)]
+    }
+
     /// (batch, inputs) to (batch, outputs).
     pub(crate) fn apply<D: Ops>(&self, graph: &mut Graph<D>, modules: &Params<D>, x: &Var<D>) -> Result<Var<D>, D::Err> {
-        let hidden = graph.dense(x, &modules.layer(self.first), Activation::Relu, None)?;
-        graph.dense(&hidden, &modules.layer(self.second), self.end, None)
+        graph.run(x, self.links(modules).into()).map(last)
     }
+}
+
+/// What the last layer of a run made.
+///
+/// # Panics
+/// If there was none.
+pub(crate) fn last<D: Ops>(mut states: Vec<Var<D>>) -> Var<D> {
+    states.pop().unwrap_or_else(|| unreachable!("a run has a layer"))
 }

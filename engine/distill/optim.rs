@@ -4,6 +4,7 @@
 //! are host-resident anyway), so one set of loops serves dense layers and single rows of tables, and a checkpoint is
 //! a plain copy. The room knows no models.
 
+use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
 use crate::error::SpecError;
@@ -206,26 +207,31 @@ pub(crate) enum Update {
 impl Update {
     /// Moves `weights` against `gradients`; all slices of one length, or empty where the optimiser keeps no such moment.
     pub(crate) fn apply(&self, weights: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
-        match *self {
-            Update::Adam { shrink, scale, beta1, beta2, step, root, eps } => {
-                for (((w, &g), m), v) in weights.iter_mut().zip(gradients).zip(first).zip(second) {
-                    let g = g * scale;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
-                    *w = shrink * *w - step * *m / (v.sqrt() * root + eps);
-                }
+        apply(*self, weights, gradients, first, second);
+    }
+}
+
+/// See [`Update::apply`].
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+avx512f+avx512vl"))]
+fn apply(update: Update, weights: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
+    match update {
+        Update::Adam { shrink, scale, beta1, beta2, step, root, eps } => {
+            for (((w, &g), m), v) in weights.iter_mut().zip(gradients).zip(first).zip(second) {
+                let g = g * scale;
+                *m = beta1 * *m + (1.0 - beta1) * g;
+                *v = beta2 * *v + (1.0 - beta2) * g * g;
+                *w = shrink * *w - step * *m / (v.sqrt() * root + eps);
             }
-            Update::Sgd { shrink, scale, momentum, rate } => {
-                if first.is_empty() {
-                    for (w, &g) in weights.iter_mut().zip(gradients) {
-                        *w = shrink * *w - rate * scale * g;
-                    }
-                } else {
-                    for ((w, &g), v) in weights.iter_mut().zip(gradients).zip(first) {
-                        *v = momentum * *v + scale * g;
-                        *w = shrink * *w - rate * *v;
-                    }
-                }
+        }
+        Update::Sgd { shrink, scale, rate, .. } if first.is_empty() => {
+            for (w, &g) in weights.iter_mut().zip(gradients) {
+                *w = shrink * *w - rate * scale * g;
+            }
+        }
+        Update::Sgd { shrink, scale, momentum, rate } => {
+            for ((w, &g), v) in weights.iter_mut().zip(gradients).zip(first) {
+                *v = momentum * *v + scale * g;
+                *w = shrink * *w - rate * *v;
             }
         }
     }

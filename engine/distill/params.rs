@@ -3,11 +3,17 @@
 //! A [`Params`] holds the layers of one owner (a student, or the modules of a method). Names are the tensors' names in files, and
 //! name the random stream of the initial weights too. The room knows no models.
 
-use dfdx::tensor::Gradients;
+use std::sync::Arc;
 
-use crate::ops::{Layer, Mat, Ops, Var};
-use crate::optim::{Group, Moments, Optimizer, Rule, squares};
+use dfdx::tensor::Gradients;
+use rayon::prelude::*;
+
+use crate::ops::{Buffer, Layer, Ops, Pool, Var};
+use crate::optim::{Group, Moments, Optimizer, Rule, Update, squares};
 use crate::random::{Rng, Role};
+
+/// Weights that are moved together.
+const CHUNK: usize = 1 << 13;
 
 /// One tensor of weights.
 #[derive(Clone, Debug)]
@@ -18,9 +24,9 @@ pub(crate) struct Param<D: Ops> {
     pub(crate) host: Vec<f32>,
     pub(crate) moments: Moments,
     group: Group,
-    device: Mat<D>,
-    /// This step's gradient, between [`Params::collect`] and [`Params::update`].
-    gradient: Vec<f32>,
+    device: D::Mat,
+    /// This step's gradient, between [`Params::collect`] and [`Params::update`]; none is zeros.
+    gradient: Option<Arc<Buffer>>,
 }
 
 /// A layer of a [`Params`].
@@ -31,6 +37,7 @@ pub(crate) struct LayerId(usize);
 #[derive(Clone, Debug)]
 pub(crate) struct Params<D: Ops> {
     device: D,
+    pool: Pool,
     params: Vec<Param<D>>,
     /// Updates made so far.
     pub(crate) count: u64,
@@ -38,7 +45,7 @@ pub(crate) struct Params<D: Ops> {
 
 impl<D: Ops> Params<D> {
     pub(crate) fn new(device: &D) -> Self {
-        Params { device: device.clone(), params: Vec::new(), count: 0 }
+        Params { device: device.clone(), pool: Pool::default(), params: Vec::new(), count: 0 }
     }
 
     /// Adds a layer with fresh weights: uniform within `gain * sqrt(3 / in)`, so of standard deviation `gain / sqrt(in)`; bias 0.
@@ -72,8 +79,8 @@ impl<D: Ops> Params<D> {
     }
 
     fn push(&mut self, name: String, group: Group, rows: usize, cols: usize, host: Vec<f32>) -> Result<(), D::Err> {
-        let device = self.device.try_tensor_from_vec(host.clone(), (rows, cols))?;
-        self.params.push(Param { name, rows, cols, host, moments: Moments::default(), group, device, gradient: Vec::new() });
+        let device = self.device.matrix(self.pool.copy(&host), rows, cols)?;
+        self.params.push(Param { name, rows, cols, host, moments: Moments::default(), group, device, gradient: None });
         Ok(())
     }
 
@@ -117,30 +124,53 @@ impl<D: Ops> Params<D> {
     /// Takes this step's gradients to the host.
     pub(crate) fn collect(&mut self, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err> {
         for param in &mut self.params {
-            param.gradient = self.device.take_gradient(gradients, &param.device)?;
+            param.gradient = self.device.take_gradient(gradients, &param.device, &self.pool)?.map(Arc::new);
         }
         Ok(())
     }
 
     /// The sum of the squares of all gradients collected.
     pub(crate) fn squares(&self) -> f64 {
-        self.params.iter().map(|param| squares(&param.gradient)).sum()
+        self.params.iter().filter_map(|param| param.gradient.as_ref()).map(|gradient| squares(gradient)).sum()
     }
 
     /// The gradients collected, by name.
     #[cfg(test)]
-    pub(crate) fn gradients(&self) -> impl Iterator<Item = (&str, &[f32])> {
-        self.params.iter().map(|param| (param.name.as_str(), param.gradient.as_slice()))
+    pub(crate) fn gradients(&self) -> impl Iterator<Item = (&str, Vec<f32>)> {
+        let gradient = |param: &Param<D>| param.gradient.as_ref().map_or_else(|| vec![0.0; param.host.len()], |g| g.to_vec());
+        self.params.iter().map(move |param| (param.name.as_str(), gradient(param)))
     }
 
     /// Moves the weights against the gradients collected.
     pub(crate) fn update(&mut self, rule: &Rule<'_>) {
         self.count += 1;
-        for param in &mut self.params {
+        let pool = &self.pool;
+        let zeros = |param: &mut Param<D>| {
+            let len = param.host.len();
+            param.gradient.take().unwrap_or_else(|| Arc::new(pool.zeros(len)))
+        };
+        let gradients: Vec<Arc<Buffer>> = self.params.iter_mut().map(zeros).collect();
+        let mut chunks = Vec::new();
+        for (param, gradient) in self.params.iter_mut().zip(&gradients) {
             let update = rule.at(self.count, rule.shrink(param.group) as f32);
             let Moments { first, second } = &mut param.moments;
-            update.apply(&mut param.host, &param.gradient, first, second);
-            param.device.copy_from(&param.host);
+            let (mut first, mut second) = (first.chunks_mut(CHUNK), second.chunks_mut(CHUNK));
+            for (weights, gradient) in param.host.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)) {
+                let moments = (first.next().unwrap_or_default(), second.next().unwrap_or_default());
+                chunks.push((update, weights, gradient, moments));
+            }
+        }
+        let apply = |(update, weights, gradient, (first, second)): (Update, &mut [f32], &[f32], (&mut [f32], &mut [f32]))| {
+            update.apply(weights, gradient, first, second);
+        };
+        // Sharing out a few chunks costs more than it gains.
+        if chunks.len() < 8 {
+            chunks.into_iter().for_each(apply);
+        } else {
+            chunks.into_par_iter().for_each(apply);
+        }
+        for param in &mut self.params {
+            self.device.overwrite(&mut param.device, &param.host, &self.pool);
         }
     }
 
@@ -148,7 +178,7 @@ impl<D: Ops> Params<D> {
     pub(crate) fn overwrite<E>(&mut self, mut read: impl FnMut(&mut Param<D>) -> Result<(), E>) -> Result<(), E> {
         for param in &mut self.params {
             read(param)?;
-            param.device.copy_from(&param.host);
+            self.device.overwrite(&mut param.device, &param.host, &self.pool);
         }
         Ok(())
     }

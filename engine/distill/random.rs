@@ -127,13 +127,12 @@ impl Rng {
         }
     }
 
-    /// A mask for inverted dropout: each entry 0 with probability `rate`, else `1 / (1 - rate)`.
+    /// Fills a mask for inverted dropout: each entry 0 with probability `rate`, else `1 / (1 - rate)`.
     ///
     /// `rate` is rounded to 1/65536: one draw serves four entries.
-    pub(crate) fn dropout_mask(&mut self, rate: f32, len: usize) -> Vec<f32> {
+    pub(crate) fn dropout_mask(&mut self, rate: f32, mask: &mut [f32]) {
         let threshold = (rate * 65536.0).round() as u64;
         let kept = 1.0 / (1.0 - rate);
-        let mut mask = vec![0.0; len];
         for four in mask.chunks_mut(4) {
             let mut bits = self.next_u64();
             for factor in four {
@@ -141,7 +140,6 @@ impl Rng {
                 bits >>= 16;
             }
         }
-        mask
     }
 }
 
@@ -189,7 +187,8 @@ mod tests {
 
     #[test]
     fn dropout_keeps_the_mean() {
-        let mask = Rng::stream(1, Role::Dropout, "x", 0).dropout_mask(0.25, 100_001);
+        let mut mask = vec![0.0; 100_001];
+        Rng::stream(1, Role::Dropout, "x", 0).dropout_mask(0.25, &mut mask);
         assert_eq!(mask.len(), 100_001);
         let mean = mask.iter().map(|&m| f64::from(m)).sum::<f64>() / mask.len() as f64;
         assert!((mean - 1.0).abs() < 0.01, "{mean}");

@@ -39,6 +39,11 @@ pub(crate) struct RowGradients {
 }
 
 impl RowGradients {
+    /// How many numbers the rows have.
+    pub(crate) fn len(&self) -> usize {
+        self.sums.len()
+    }
+
     /// The sum of squares over all touched rows.
     pub(crate) fn squares(&self) -> f64 {
         squares(&self.sums)
@@ -90,6 +95,13 @@ impl Table {
     pub(crate) fn current(&mut self, row: u32) -> &[f32] {
         self.catch_up(row as usize);
         self.row(row)
+    }
+
+    /// Applies all missed decay to some rows.
+    pub(crate) fn catch_up_rows(&mut self, rows: &[u32]) {
+        if !self.applied.is_empty() {
+            rows.iter().for_each(|&row| self.catch_up(row as usize));
+        }
     }
 
     fn catch_up(&mut self, row: usize) {

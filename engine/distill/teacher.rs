@@ -7,10 +7,12 @@
 use std::collections::HashMap;
 use std::io::{Read, Seek};
 
+use rayon::prelude::*;
+
 use crate::error::{ModelError, TrainError};
 use crate::graph::Graph;
 use crate::models::ModelSpec;
-use crate::ops::{Layer, Ops, Var};
+use crate::ops::{Layer, Ops, Pool, Var};
 use crate::tensors::Tensors;
 
 /// A teacher's cached states: one row of `width` numbers for each entry of [`TeacherView::row`], with their statistics.
@@ -140,19 +142,22 @@ impl TeacherUpper {
     }
 
     /// The layers on a device, wanting no gradient: what they are applied to gets its own through them.
-    pub(crate) fn on_device<D: Ops>(&self, device: &D) -> Result<Vec<Layer<D>>, D::Err> {
-        let graph = Graph::inference(device);
+    pub(crate) fn on_device<D: Ops>(&self, device: &D, pool: &Pool) -> Result<Vec<Layer<D>>, D::Err> {
+        let graph = Graph::inference(device, pool);
         self.layers
             .iter()
             .map(|layer| {
                 Ok(Layer {
-                    weight: graph.constant(layer.weight.clone(), layer.inputs, layer.outputs)?,
-                    bias: graph.constant(layer.bias.clone(), 1, layer.outputs)?,
+                    weight: graph.constant(pool.copy(&layer.weight), layer.inputs, layer.outputs)?,
+                    bias: graph.constant(pool.copy(&layer.bias), 1, layer.outputs)?,
                 })
             })
             .collect()
     }
 }
+
+/// Rows of a batch that are gathered together.
+const ROWS_A_TASK: usize = 128;
 
 /// Cached features, lined up with the training examples.
 #[derive(Clone, Debug)]
@@ -227,11 +232,13 @@ impl<'a> Aligned<'a> {
             states
                 .as_ref()
                 .map(|states| {
-                    let mut values = Vec::with_capacity(examples.len() * states.width);
-                    for &example in examples {
+                    let mut values = graph.pool().take(examples.len() * states.width);
+                    let copy = |(row, &example): (&mut [f32], &u32)| {
                         let from = self.places[example as usize] * states.width;
-                        values.extend_from_slice(&states.values[from..from + states.width]);
-                    }
+                        row.copy_from_slice(&states.values[from..from + states.width]);
+                    };
+                    let rows = values.par_chunks_exact_mut(states.width).zip(examples);
+                    rows.with_min_len(ROWS_A_TASK).for_each(copy);
                     graph.constant(values, examples.len(), states.width)
                 })
                 .transpose()

@@ -24,7 +24,7 @@ use crate::models::ModelSpec;
 use crate::models::student::{Dropout, Student, TableGradients};
 use crate::monitor::Monitor;
 use crate::objective::{EpochSums, Term};
-use crate::ops::Ops;
+use crate::ops::{Ops, Pool};
 use crate::optim::clip_scale;
 use crate::params::Params;
 use crate::teacher::{Aligned, TeacherBatch, TeacherView};
@@ -119,6 +119,8 @@ struct Session<'a, D: Ops> {
     learner: Box<dyn Learner<D>>,
     terms: Vec<Term>,
     tables: TableGradients,
+    /// The memory of one step's matrices, for the next.
+    pool: Pool,
     state: State<D>,
 }
 
@@ -162,6 +164,7 @@ impl<'a, D: Ops> Session<'a, D> {
             learner,
             terms,
             tables: TableGradients::default(),
+            pool: Pool::default(),
             state: State {
                 student,
                 modules,
@@ -231,7 +234,7 @@ impl<'a, D: Ops> Session<'a, D> {
             seed: self.config.seed,
             step: (*epoch * steps + *step) as u64,
         };
-        let mut graph = Graph::training(&self.device);
+        let mut graph = Graph::training(&self.device, &self.pool);
         let forward = student.forward(&mut graph, &users, &items, &dropout).map_err(failed)?;
         let teacher = match &self.teacher {
             Some(teacher) => teacher.batch(&graph, examples).map_err(failed)?,

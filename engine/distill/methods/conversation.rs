@@ -6,12 +6,12 @@
 use super::talk::{InteractInto, Protocol, QuestionPath, Talk, Tap};
 use super::{Learner, Step, missing};
 use crate::device::failed;
-use crate::distance::{Distance, frozen_weights};
+use crate::distance::{Distance, compare, frozen_weights};
 use crate::error::TrainError;
 use crate::models::{ModelSpec, ncf};
 use crate::modules::{Mlp, Shape};
 use crate::objective::Term;
-use crate::ops::{Activation, Layer, Ops, Var, to_host};
+use crate::ops::{Activation, Layer, Link, Ops, Pool, Var};
 use crate::params::Params;
 use crate::teacher::TeacherView;
 
@@ -74,7 +74,7 @@ impl Talk {
             let inputs = student_inputs.ok_or_else(|| missing("student states"))?;
             built.student_encoder = Some(module("student_encoder", inputs, m, Activation::None)?);
             built.teacher_decoder = Some(module("teacher_decoder", m, low.width, Activation::Relu)?);
-            built.upper = upper.on_device(device).map_err(failed::<D>)?;
+            built.upper = upper.on_device(device, &Pool::default()).map_err(failed::<D>)?;
             built.frozen_low = frozen_weights(low.variance);
             if built.frozen_low.is_none() && self.distances.state == Distance::MseFrozenStd {
                 return Err(TrainError::Teacher {
@@ -167,27 +167,33 @@ impl<D: Ops> Built<D> {
                     let (rows, m) = (speaker.low.rows(), self.settings.message_dim);
                     let last = match said.last() {
                         Some(last) => last.answer.clone(),
-                        None => step.graph.constant(vec![0.0; rows * m], rows, m)?,
+                        None => step.graph.constant(step.graph.pool().zeros(rows * m), rows, m)?,
                     };
                     step.graph.join(&speaker.low, &last)?
                 }
             };
-            let graph = &mut *step.graph;
-            let question = student_encoder.apply(graph, modules, &heard)?;
-            let decoded = teacher_decoder.apply(graph, modules, &question)?;
-            let mut interpreted = decoded.clone();
-            for layer in &self.upper {
-                interpreted = graph.dense(&interpreted, layer, Activation::Relu, None)?;
-            }
-            let answer = teacher_encoder.apply(graph, modules, &interpreted)?;
-            let reply = student_decoder.apply(graph, modules, &answer)?;
+            // One run all the way round: question, what the teacher decodes, its layers, its answer, what the student understands.
+            let rows = heard.rows();
+            let mut links: Vec<Link<D>> = Vec::new();
+            let mut end = |part: &mut dyn Iterator<Item = Link<D>>| {
+                links.extend(part);
+                links.len() - 1
+            };
+            let question = end(&mut student_encoder.links(modules).into_iter());
+            let decoded = end(&mut teacher_decoder.links(modules).into_iter());
+            end(&mut self.upper.iter().map(|layer| layer.clone().then(Activation::Relu)));
+            let answer = end(&mut teacher_encoder.links(modules).into_iter());
+            end(&mut student_decoder.links(modules).into_iter());
             let understood = match protocol.decodes() {
-                Tap::High => reply,
+                Tap::High => end(&mut std::iter::empty()),
                 Tap::Low => {
                     let place = format!("reply.{round}");
-                    ncf::up(graph, &reply, &speaker.upper, &step.dropout, &place)?
+                    end(&mut ncf::up(step.graph.pool(), rows, &speaker.upper, &step.dropout, &place).into_iter())
                 }
             };
+            let states = step.graph.run(&heard, links)?;
+            let [question, decoded, answer, understood] =
+                [question, decoded, answer, understood].map(|place| states[place].clone());
             said.push(Round { question, decoded, answer, understood });
         }
         Ok(said)
@@ -253,9 +259,8 @@ impl<D: Ops> Built<D> {
                 self.frozen_low.as_deref(),
             );
         }
-        let (decoded, own) = (to_host(&first.decoded.value), to_host(&teacher_low.value));
-        let squares = decoded.iter().zip(&own).map(|(&a, &t)| f64::from(a - t).powi(2));
-        step.decoded = crate::metrics::mean(squares);
+        let (decoded, own) = (first.decoded.host(), teacher_low.host());
+        step.decoded = Some(compare(Distance::Mse, (&decoded, &own), teacher_low.cols(), None, 1.0, [None, None]));
         Ok(())
     }
 }

@@ -9,9 +9,9 @@ use super::{Learner, Step, TeacherNeeds, check_corr, check_states};
 use crate::distance::{Distance, frozen_weights};
 use crate::error::{SpecError, TrainError};
 use crate::models::ModelSpec;
-use crate::modules::{Mlp, Shape};
+use crate::modules::{Mlp, Shape, last};
 use crate::objective::Term;
-use crate::ops::{Activation, Layer, Ops};
+use crate::ops::{Activation, Ops};
 use crate::optim::{at_least_one, not_negative, positive};
 use crate::params::{LayerId, Params};
 use crate::random::Role;
@@ -109,8 +109,8 @@ impl<D: Ops> Learner<D> for Built {
         };
         let projected = match &self.projector {
             Projector::Linear(id) => {
-                let layer: Layer<D> = step.modules.layer(*id);
-                step.graph.dense(&deep.high, &layer, Activation::None, None)?
+                let links = vec![step.modules.layer(*id).then(Activation::None)];
+                last(step.graph.run(&deep.high, links)?)
             }
             Projector::Deep(mlp) => mlp.apply(step.graph, step.modules, &deep.high)?,
         };

@@ -27,7 +27,7 @@ use crate::graph::Graph;
 use crate::models::ModelSpec;
 use crate::models::student::{Dropout, Forward, Student};
 use crate::objective::{Part, Term};
-use crate::ops::{Ops, Var, to_host};
+use crate::ops::{Ops, Var};
 use crate::params::Params;
 use crate::teacher::{TeacherBatch, TeacherView};
 
@@ -202,9 +202,10 @@ impl<D: Ops> Step<'_, D> {
     /// mean over rows of (yhat - target)^2, whose gradient is 2 (yhat - target) / rows.
     fn squared_error(&mut self, term: Term, weight: f64, target: &[f32]) {
         let output = &self.forward.output;
-        let compared = compare(Distance::Mse, &to_host(&output.value), target, 1, None, weight);
-        self.graph.seed(output, compared.gradient_a);
-        self.add(term, weight, compared.value);
+        let mut gradient = self.graph.pool().take(target.len());
+        let value = compare(Distance::Mse, (&output.host(), target), 1, None, weight, [Some(&mut gradient), None]);
+        self.graph.seed(output, gradient);
+        self.add(term, weight, value);
     }
 
     /// Adds the distance of two batches of states, with gradients to those that want one.
@@ -216,11 +217,16 @@ impl<D: Ops> Step<'_, D> {
         (a, b): (&Var<D>, &Var<D>),
         frozen: Option<&[f32]>,
     ) {
-        let (host_a, host_b) = (to_host(&a.value), to_host(&b.value));
-        let compared = compare(distance, &host_a, &host_b, a.cols(), frozen, weight);
-        self.graph.seed(a, compared.gradient_a);
-        self.graph.seed(b, compared.gradient_b);
-        self.add(term, weight, compared.value);
+        let pool = self.graph.pool();
+        let mut gradients = [a, b].map(|side| side.wanted.then(|| pool.take(side.rows() * side.cols())));
+        let into = gradients.each_mut().map(|gradient| gradient.as_deref_mut());
+        let value = compare(distance, (&a.host(), &b.host()), a.cols(), frozen, weight, into);
+        for (side, gradient) in [a, b].into_iter().zip(gradients) {
+            if let Some(gradient) = gradient {
+                self.graph.seed(side, gradient);
+            }
+        }
+        self.add(term, weight, value);
     }
 
     fn add(&mut self, term: Term, weight: f64, value: f64) {

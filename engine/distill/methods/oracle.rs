@@ -16,6 +16,7 @@ use crate::data::Examples;
 use crate::data::Scale;
 use crate::model::RatingModel;
 use crate::models::{Mf, Ncf, Wide};
+use crate::ops::Pool;
 use crate::random::{Rng, Role};
 use crate::teacher::{Aligned, States, TeacherUpper, variances};
 
@@ -123,7 +124,8 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
             Ok::<_, std::convert::Infallible>(())
         })
         .unwrap();
-    let mut graph = Graph::training(&device);
+    let pool = Pool::default();
+    let mut graph = Graph::training(&device, &pool);
     let (users, items) = (&bench.examples.user, &bench.examples.item);
     let forward = student.forward(&mut graph, users, items, &Dropout::NONE).unwrap();
     let order: Vec<u32> = (0..ROWS as u32).collect();
@@ -145,9 +147,15 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
     let mut gradients = graph.backward().unwrap();
     let mut found = Found { parts, gradients: BTreeMap::new(), weights: Weights64::new() };
     let mut leaf = |name: &str, var: &Var<Cpu>| {
-        let values = to_host(&var.value).into_iter().map(f64::from).collect();
+        let values = var.host().iter().copied().map(f64::from).collect();
         found.weights.insert(name.to_owned(), (var.cols(), values));
-        found.gradients.insert(name.to_owned(), device.take_gradient(&mut gradients, &var.value).unwrap());
+        found.gradients.insert(
+            name.to_owned(),
+            device
+                .take_gradient(&mut gradients, &var.value, &pool)
+                .unwrap()
+                .map_or_else(|| vec![0.0; var.rows() * var.cols()], |g| g.to_vec()),
+        );
     };
     leaf("wide", &forward.wide);
     if let Some(embeddings) = &forward.embeddings {
@@ -157,7 +165,7 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
     modules.collect(&mut gradients).unwrap();
     for params in [&student.params, &modules] {
         for (name, gradient) in params.gradients() {
-            found.gradients.insert(name.to_owned(), gradient.to_vec());
+            found.gradients.insert(name.to_owned(), gradient);
         }
         for param in params.iter() {
             let values = param.host.iter().map(|&v| f64::from(v)).collect();
@@ -299,9 +307,9 @@ fn up64(bench: &Bench, weights: &Weights64, low: &States64) -> States64 {
 fn teacher_up64(bench: &Bench, low: &States64) -> States64 {
     let mut weights = Weights64::new();
     let mut state = low.clone();
-    for (index, layer) in bench.upper.on_device(&Cpu::default()).unwrap().iter().enumerate() {
+    for (index, layer) in bench.upper.on_device(&Cpu::default(), &Pool::default()).unwrap().iter().enumerate() {
         for (part, var) in [("weight", &layer.weight), ("bias", &layer.bias)] {
-            let values = to_host(&var.value).into_iter().map(f64::from).collect();
+            let values = var.host().iter().copied().map(f64::from).collect();
             weights.insert(format!("{index}.{part}"), (var.cols(), values));
         }
         state = dense64(&state, &weights, &index.to_string(), true);

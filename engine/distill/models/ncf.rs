@@ -9,7 +9,7 @@ use super::Wide;
 use crate::error::SpecError;
 use crate::graph::Graph;
 use crate::models::student::{Deep, Dropout};
-use crate::ops::{Activation, Layer, Ops, Var};
+use crate::ops::{Activation, Layer, Link, Ops, Pool, Var};
 use crate::optim::{at_least_one, below_one, positive};
 
 /// Settings of an `ncf` model.
@@ -51,20 +51,13 @@ impl Ncf {
     }
 }
 
-/// The hidden layers above the low state, applied to a low state of whatever origin. `place` names the dropout streams.
-pub(crate) fn up<D: Ops>(
-    graph: &mut Graph<D>,
-    low: &Var<D>,
-    upper: &[Layer<D>],
-    dropout: &Dropout,
-    place: &str,
-) -> Result<Var<D>, D::Err> {
-    let mut state = low.clone();
-    for (index, layer) in upper.iter().enumerate() {
-        let mask = dropout.mask(&format!("{place}.{}", index + 1), &state);
-        state = graph.dense(&state, layer, Activation::Relu, mask)?;
-    }
-    Ok(state)
+/// The hidden layers above the low state, in a run on `rows` low states of whatever origin. `place` names the dropout streams.
+pub(crate) fn up<D: Ops>(pool: &Pool, rows: usize, upper: &[Layer<D>], dropout: &Dropout, place: &str) -> Vec<Link<D>> {
+    let link = |(index, layer): (usize, &Layer<D>)| {
+        let mask = dropout.mask(pool, &format!("{place}.{}", index + 1), rows * layer.weight.rows());
+        Link { mask, ..layer.clone().then(Activation::Relu) }
+    };
+    upper.iter().enumerate().map(link).collect()
 }
 
 /// The deep path on a batch of joined embeddings (batch, 2 e).
@@ -76,11 +69,13 @@ pub(crate) fn deep<D: Ops>(
     dropout: &Dropout,
 ) -> Result<Deep<D>, D::Err> {
     let (first, upper) = hidden.split_at(1);
-    let low = graph.dense(embeddings, &first[0], Activation::Relu, None)?;
-    let high = up(graph, &low, upper, dropout, "layers")?;
-    let mask = dropout.mask("head", &high);
-    let output = graph.dense(&high, head, Activation::None, mask)?;
-    Ok(Deep { low, high, output })
+    let rows = embeddings.rows();
+    let mut links = vec![first[0].clone().then(Activation::Relu)];
+    links.extend(up(graph.pool(), rows, upper, dropout, "layers"));
+    let mask = dropout.mask(graph.pool(), "head", rows * head.weight.rows());
+    links.push(Link { mask, ..head.clone().then(Activation::None) });
+    let states = graph.run(embeddings, links)?;
+    Ok(Deep { low: states[0].clone(), high: states[hidden.len() - 1].clone(), output: states[hidden.len()].clone() })
 }
 
 #[cfg(test)]
@@ -89,35 +84,36 @@ mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
-    use crate::ops::to_host;
 
     /// Weights chosen so that each layer hands its input on: the states are the input, and what the head sums shows which masks were
     /// applied on the way. Dropout acts on the input of the second layer and of the head, the states keep clear of their own.
     #[test]
     fn dropout_acts_on_the_input_of_every_layer_but_the_first() {
-        let graph = Graph::inference(&Cpu::default());
-        let constant = |values: &[f32], rows, cols| graph.constant(values.to_vec(), rows, cols).unwrap();
+        let pool = Pool::default();
+        let graph = Graph::inference(&Cpu::default(), &pool);
+        let constant = |values: &[f32], rows, cols| graph.constant(pool.copy(values), rows, cols).unwrap();
         let identity = || Layer { weight: constant(&[1.0, 0.0, 0.0, 1.0], 2, 2), bias: constant(&[0.0, 0.0], 1, 2) };
         let head = Layer { weight: constant(&[1.0, 1.0], 2, 1), bias: constant(&[0.0], 1, 1) };
         let input: Vec<f32> = (1..=40).map(|value| value as f32).collect();
         let x = constant(&input, 20, 2);
         let dropout = Dropout { rate: 0.5, seed: 3, step: 4 };
         let run = |dropout: &Dropout| {
-            let mut graph = Graph::inference(&Cpu::default());
+            let mut graph = Graph::inference(&Cpu::default(), &pool);
             deep(&mut graph, &x, &[identity(), identity()], &head, dropout).unwrap()
         };
         let dropped = run(&dropout);
-        let (first, second) = (dropout.mask("layers.1", &x).unwrap(), dropout.mask("head", &x).unwrap());
+        let mask = |dropout: &Dropout, place: &str| dropout.mask(&pool, place, input.len()).unwrap().to_vec();
+        let (first, second) = (mask(&dropout, "layers.1"), mask(&dropout, "head"));
         assert_ne!(first, second);
         let high: Vec<f32> = input.iter().zip(&first).map(|(value, mask)| value * mask).collect();
         let output: Vec<f32> = high.chunks(2).zip(second.chunks(2)).map(|(h, m)| h[0] * m[0] + h[1] * m[1]).collect();
-        assert_eq!(to_host(&dropped.low.value), input);
-        assert_eq!(to_host(&dropped.high.value), high);
-        assert_eq!(to_host(&dropped.output.value), output);
+        assert_eq!(dropped.low.host(), input);
+        assert_eq!(dropped.high.host(), high);
+        assert_eq!(dropped.output.host(), output);
         // Without dropout everything passes.
         let sums: Vec<f32> = input.chunks(2).map(|row| row[0] + row[1]).collect();
-        assert_eq!(to_host(&run(&Dropout::NONE).output.value), sums);
+        assert_eq!(run(&Dropout::NONE).output.host(), sums);
         // Another step, another mask.
-        assert_ne!(Dropout { step: 5, ..dropout }.mask("head", &x), Some(second));
+        assert_ne!(mask(&Dropout { step: 5, ..dropout }, "head"), second);
     }
 }

@@ -4,10 +4,14 @@
 //! marked, and a row with one of them is predicted by the mean and the bias terms that remain, without the deep path (whose embedding
 //! would be noise). The room knows no methods and no optimiser's schedule.
 
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
 use crate::error::ModelError;
 use crate::graph::Graph;
 use crate::models::{ModelSpec, mf, ncf};
-use crate::ops::{Layer, Ops, Var, to_host};
+use crate::ops::{Buffer, Layer, Ops, Pool, Var};
 use crate::optim::{Group, Optimizer, Rule};
 use crate::params::{LayerId, Params};
 use crate::random::{Rng, Role};
@@ -29,10 +33,13 @@ impl Dropout {
     /// No dropout: evaluation.
     pub(crate) const NONE: Dropout = Dropout { rate: 0.0, seed: 0, step: 0 };
 
-    /// The mask for a state at `place` in the network, in this step.
-    pub(crate) fn mask<D: Ops>(&self, place: &str, state: &Var<D>) -> Option<Vec<f32>> {
-        (self.rate > 0.0)
-            .then(|| Rng::stream(self.seed, Role::Dropout, place, self.step).dropout_mask(self.rate, state.rows() * state.cols()))
+    /// The mask for a state of `len` numbers at `place` in the network, in this step.
+    pub(crate) fn mask(&self, pool: &Pool, place: &str, len: usize) -> Option<Arc<Buffer>> {
+        (self.rate > 0.0).then(|| {
+            let mut mask = pool.take(len);
+            Rng::stream(self.seed, Role::Dropout, place, self.step).dropout_mask(self.rate, &mut mask);
+            Arc::new(mask)
+        })
     }
 }
 
@@ -92,6 +99,7 @@ pub(crate) struct Student<D: Ops> {
     pub(crate) seen_users: Vec<u8>,
     pub(crate) seen_items: Vec<u8>,
     device: D,
+    pool: Pool,
 }
 
 /// Predictions of some rows, as a model makes them.
@@ -160,6 +168,7 @@ impl<D: Ops> Student<D> {
             seen_users,
             seen_items,
             device: device.clone(),
+            pool: Pool::default(),
         })
     }
 
@@ -206,6 +215,7 @@ impl<D: Ops> Student<D> {
             seen_users: tensors.get::<u8>("user.seen", &[users])?.to_vec(),
             seen_items: tensors.get::<u8>("item.seen", &[items])?.to_vec(),
             device: device.clone(),
+            pool: Pool::default(),
         })
     }
 
@@ -288,20 +298,18 @@ impl<D: Ops> Student<D> {
         dropout: &Dropout,
     ) -> Result<Forward<D>, D::Err> {
         let batch = users.len();
-        let mut wide = Vec::with_capacity(batch);
-        for (&user, &item) in users.iter().zip(items) {
-            wide.push(self.mean + self.user_bias.current(user)[0] + self.item_bias.current(item)[0]);
-        }
-        let wide = graph.leaf(wide, batch, 1)?;
+        let mean = self.mean;
+        let (user_bias, item_bias) = (&mut self.user_bias, &mut self.item_bias);
+        let pairs = users.iter().zip(items);
+        let wide = pairs.map(|(&user, &item)| mean + user_bias.current(user)[0] + item_bias.current(item)[0]);
+        let wide = graph.leaf(graph.pool().collect(batch, wide), batch, 1)?;
         let Some((user_table, item_table)) = &mut self.embeddings else {
             return Ok(Forward { embeddings: None, output: wide.clone(), wide, deep: None });
         };
+        user_table.catch_up_rows(users);
+        item_table.catch_up_rows(items);
         let width = user_table.width;
-        let mut joined = Vec::with_capacity(batch * 2 * width);
-        for (&user, &item) in users.iter().zip(items) {
-            joined.extend_from_slice(user_table.current(user));
-            joined.extend_from_slice(item_table.current(item));
-        }
+        let joined = joined(graph.pool(), (user_table, item_table), users.iter().copied().zip(items.iter().copied()));
         let embeddings = graph.leaf(joined, batch, 2 * width)?;
         let deep = self.deep(graph, &embeddings, dropout)?;
         let output = match &deep {
@@ -319,14 +327,22 @@ impl<D: Ops> Student<D> {
         (users, items): (&[u32], &[u32]),
         tables: &mut TableGradients,
     ) -> Result<(), D::Err> {
-        let wide = self.device.take_gradient(gradients, &forward.wide.value)?;
+        let pool = &self.pool;
+        let mut take = |of: &Var<D>| {
+            let zeros = || pool.zeros(of.rows() * of.cols());
+            self.device.take_gradient(gradients, &of.value, pool).map(|gradient| gradient.unwrap_or_else(zeros))
+        };
+        let wide = take(&forward.wide)?;
         self.user_bias.collect(&mut tables.user_bias, users, &wide, 1, 0);
         self.item_bias.collect(&mut tables.item_bias, items, &wide, 1, 0);
         if let (Some((user, item)), Some(leaf)) = (&self.embeddings, &forward.embeddings) {
-            let joined = self.device.take_gradient(gradients, &leaf.value)?;
+            let joined = take(leaf)?;
             let width = user.width;
-            user.collect(&mut tables.user, users, &joined, 2 * width, 0);
-            item.collect(&mut tables.item, items, &joined, 2 * width, width);
+            both(
+                joined.len(),
+                || user.collect(&mut tables.user, users, &joined, 2 * width, 0),
+                || item.collect(&mut tables.item, items, &joined, 2 * width, width),
+            );
         }
         self.params.collect(gradients)
     }
@@ -336,8 +352,7 @@ impl<D: Ops> Student<D> {
         self.user_bias.update(rule, &tables.user_bias);
         self.item_bias.update(rule, &tables.item_bias);
         if let Some((user, item)) = &mut self.embeddings {
-            user.update(rule, &tables.user);
-            item.update(rule, &tables.item);
+            both(tables.user.len() + tables.item.len(), || user.update(rule, &tables.user), || item.update(rule, &tables.item));
         }
         self.params.update(rule);
     }
@@ -368,8 +383,8 @@ impl<D: Ops> Student<D> {
         for chunk in covered.chunks(CHUNK) {
             let pairs = chunk.iter().map(|&(_, user, item)| (user, item));
             let Some(deep) = self.states(pairs)? else { break };
-            for (&(row, _, _), value) in chunk.iter().zip(to_host(&deep.output.value)) {
-                raw.deep[row] = value;
+            for (&(row, _, _), value) in chunk.iter().zip(deep.output.host().iter()) {
+                raw.deep[row] = *value;
                 raw.ratings[row] += value;
             }
         }
@@ -382,15 +397,41 @@ impl<D: Ops> Student<D> {
             return Ok(None);
         };
         let (batch, width) = (pairs.len(), user_table.width);
-        let mut joined = Vec::with_capacity(batch * 2 * width);
-        for (user, item) in pairs {
-            joined.extend_from_slice(user_table.row(user));
-            joined.extend_from_slice(item_table.row(item));
-        }
-        let mut graph = Graph::inference(&self.device);
-        let embeddings = graph.constant(joined, batch, 2 * width)?;
+        let mut graph = Graph::inference(&self.device, &self.pool);
+        let embeddings = graph.constant(joined(&self.pool, (user_table, item_table), pairs), batch, 2 * width)?;
         self.deep(&mut graph, &embeddings, &Dropout::NONE)
     }
+}
+
+/// Numbers from which on work on both tables is shared between two threads.
+const WORTH_SHARING: usize = 1 << 15;
+
+/// Does two things, side by side if they are about many numbers.
+fn both(numbers: usize, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    if numbers < WORTH_SHARING {
+        a();
+        b();
+    } else {
+        rayon::join(a, b);
+    }
+}
+
+/// The embeddings of pairs of a user and an item, side by side: (pairs, 2 e).
+fn joined(pool: &Pool, (users, items): (&Table, &Table), pairs: impl ExactSizeIterator<Item = (u32, u32)>) -> Buffer {
+    let width = users.width;
+    let mut joined = pool.take(pairs.len() * 2 * width);
+    let copy = |(row, (user, item)): (&mut [f32], (u32, u32))| {
+        let (left, right) = row.split_at_mut(width);
+        left.copy_from_slice(users.row(user));
+        right.copy_from_slice(items.row(item));
+    };
+    if joined.len() < WORTH_SHARING {
+        joined.chunks_exact_mut(2 * width).zip(pairs).for_each(copy);
+    } else {
+        let pairs: Vec<(u32, u32)> = pairs.collect();
+        joined.par_chunks_exact_mut(2 * width).zip(pairs).with_min_len(64).for_each(copy);
+    }
+    joined
 }
 
 /// Means of the residuals by index, each damped towards 0 by `damping` rows of residual 0; the means are taken off the residuals.

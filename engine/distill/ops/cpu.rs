@@ -1,104 +1,309 @@
-//! Kernels for dfdx's `Cpu`: plain loops around gemm.
+//! The processor: runs of dense layers around gemm, on plain numbers.
 //!
-//! dfdx 0.13 lets nobody borrow a CPU tensor's numbers, only copy them; its gradients can be borrowed. So inputs are copied
-//! once an operation (and kept for the way back), while gradients are added in place. Sums run in a fixed order whatever
-//! the number of threads: gemm shares out rows and columns, never the inner dimension.
+//! A run goes through all its layers for one block of rows before the next block, so that what a layer writes is still in the cache when the next
+//! one reads it; blocks are shared out over the rayon pool that training is called in. The way back is two passes: gradients
+//! of states by blocks of rows, then gradients of weights by blocks of their rows, each summed over the whole batch at once. Blocks are
+//! cut by shapes alone and no sum crosses threads, so any number of threads gives the same bits.
+//!
+//! dfdx 0.13 lets nobody borrow a tensor's numbers, only copy them, so matrices are our own here, each with a slot for its gradient; dfdx's
+//! tape keeps the order of the way back.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dfdx::tensor::{Cpu, CpuError, Gradients, OwnedTape, Tape};
+use rayon::prelude::*;
 
-use super::{Activation, Dense, Mat, Ops, dims, to_host};
+use super::kernels;
+use super::pool::{Buffer, Pool};
+use super::{Activation, Link, Ops, Var};
+
+/// Rows of a batch that go through a run together.
+const ROWS: usize = 128;
+/// Rows of a weight whose gradient is computed together.
+const WEIGHT_ROWS: usize = 128;
+/// Multiplications below which sharing work out costs more than it gains.
+const WORTH_SHARING: usize = 1 << 21;
+
+/// A matrix in memory, row-major, and its gradient once there is one. Clones are the same matrix.
+#[derive(Clone, Debug)]
+pub(crate) struct HostMat {
+    rows: usize,
+    cols: usize,
+    values: Arc<Buffer>,
+    gradient: Arc<Mutex<Option<Buffer>>>,
+}
+
+impl HostMat {
+    fn new(values: Buffer, rows: usize, cols: usize) -> Self {
+        HostMat { rows, cols, values: Arc::new(values), gradient: Arc::default() }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Buffer>> {
+        self.gradient.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<Buffer> {
+        self.slot().take()
+    }
+
+    /// Adds to the gradient.
+    fn give(&self, addend: Buffer) {
+        let mut slot = self.slot();
+        match &mut *slot {
+            Some(gradient) => kernels::add(gradient, &addend),
+            None => *slot = Some(addend),
+        }
+    }
+}
+
+/// A gradient to add to: what is there already, or memory that the first addend overwrites.
+struct Target {
+    buffer: Buffer,
+    fresh: bool,
+}
+
+impl Target {
+    fn of(there: Option<Buffer>, pool: &Pool, len: usize) -> Self {
+        let fresh = there.is_none();
+        Target { buffer: there.unwrap_or_else(|| pool.take(len)), fresh }
+    }
+}
 
 impl Ops for Cpu {
     const NAME: &'static str = "cpu";
+    type Mat = HostMat;
 
-    fn dense(&self, tape: Option<&mut OwnedTape<f32, Self>>, dense: Dense<Self>) -> Result<Mat<Self>, CpuError> {
-        let wanted = dense.wanted();
-        let Dense { x, layer, activation, mask } = dense;
-        let (batch, inputs) = dims(&x.value);
-        let (_, outputs) = dims(&layer.weight.value);
-        let mut input = to_host(&x.value);
-        if let Some(mask) = &mask {
-            multiply(&mut input, mask);
+    fn matrix(&self, values: Buffer, rows: usize, cols: usize) -> Result<HostMat, CpuError> {
+        if values.len() == rows * cols { Ok(HostMat::new(values, rows, cols)) } else { Err(CpuError::WrongNumElements) }
+    }
+
+    fn dims(matrix: &HostMat) -> (usize, usize) {
+        (matrix.rows, matrix.cols)
+    }
+
+    fn host(matrix: &HostMat) -> Cow<'_, [f32]> {
+        Cow::Borrowed(&matrix.values)
+    }
+
+    fn overwrite(&self, matrix: &mut HostMat, values: &[f32], pool: &Pool) {
+        match Arc::get_mut(&mut matrix.values) {
+            Some(own) => own.copy_from_slice(values),
+            // Somebody still holds the old numbers.
+            None => matrix.values = Arc::new(pool.copy(values)),
         }
-        let weight = to_host(&layer.weight.value);
-        let bias = to_host(&layer.bias.value);
-        let mut out = Vec::with_capacity(batch * outputs);
-        for _ in 0..batch {
-            out.extend_from_slice(&bias);
-        }
-        multiply_add(&mut out, Operand::new(&input, batch, inputs), Operand::new(&weight, inputs, outputs));
-        if activation == Activation::Relu {
-            for value in &mut out {
-                *value = value.max(0.0);
-            }
-        }
-        // The tensors themselves need not stay for the way back, only their names: the copies do.
-        let y: Mat<Cpu> = dfdx::tensor::TensorFromVec::try_tensor_from_vec(self, out, (batch, outputs))?;
+    }
+
+    fn run(
+        &self,
+        pool: &Pool,
+        tape: Option<&mut OwnedTape<f32, Self>>,
+        x: &Var<Self>,
+        links: Vec<Link<Self>>,
+    ) -> Result<Vec<Var<Self>>, CpuError> {
+        let batch = x.value.rows;
+        let mut outputs: Vec<Buffer> = links.iter().map(|link| pool.take(batch * link.outputs())).collect();
+        let masked_len = |link: &Link<Self>| link.mask.as_ref().map_or(0, |mask| mask.len());
+        let mut masked: Vec<Buffer> = links.iter().map(|link| pool.take(masked_len(link))).collect();
+        forward(&x.value.values, batch, &links, &mut outputs, &mut masked);
+        let mut wanted = x.wanted;
+        let recording = tape.is_some();
+        let states: Vec<Var<Self>> = (links.iter().zip(outputs))
+            .map(|(link, values)| {
+                wanted |= link.layer.weight.wanted || link.layer.bias.wanted;
+                Var { value: HostMat::new(values, batch, link.outputs()), wanted: recording && wanted }
+            })
+            .collect();
         if let Some(tape) = tape.filter(|_| wanted) {
-            let y = y.clone();
-            tape.add_backward_op(move |gradients| {
-                let mut g = take(gradients, &y)?;
-                if activation == Activation::Relu {
-                    for (g, y) in g.iter_mut().zip(to_host(&y)) {
-                        *g = if y > 0.0 { *g } else { 0.0 };
-                    }
-                }
-                if layer.bias.wanted {
-                    let sums = gradients.get_or_alloc_mut(&layer.bias.value)?;
-                    for row in g.chunks_exact(outputs) {
-                        add(sums, row);
-                    }
-                }
-                if layer.weight.wanted {
-                    let gradient = gradients.get_or_alloc_mut(&layer.weight.value)?;
-                    multiply_add(gradient, Operand::new(&input, batch, inputs).transposed(), Operand::new(&g, batch, outputs));
-                }
-                if x.wanted {
-                    let gradient = gradients.get_or_alloc_mut(&x.value)?;
-                    let g = Operand::new(&g, batch, outputs);
-                    let weight = Operand::new(&weight, inputs, outputs).transposed();
-                    match &mask {
-                        None => multiply_add(gradient, g, weight),
-                        Some(mask) => {
-                            // `input` has done its work, so its memory takes the product.
-                            let mut product = input;
-                            product.fill(0.0);
-                            multiply_add(&mut product, g, weight);
-                            multiply(&mut product, mask);
-                            add(gradient, &product);
-                        }
-                    }
-                }
+            let back = Back { pool: pool.clone(), x: x.clone(), links, states: states.clone(), masked };
+            tape.add_backward_op(move |_| {
+                back.run();
                 Ok(())
             });
         }
-        Ok(y)
+        Ok(states)
     }
 
-    fn accumulate(&self, gradients: &mut Gradients<f32, Self>, of: &Mat<Self>, host: Vec<f32>) -> Result<(), CpuError> {
-        add(gradients.get_or_alloc_mut(of)?, &host);
+    fn accumulate(&self, _: &mut Gradients<f32, Self>, of: &HostMat, addend: Buffer) -> Result<(), CpuError> {
+        of.give(addend);
         Ok(())
     }
 
-    fn take_gradient(&self, gradients: &mut Gradients<f32, Self>, of: &Mat<Self>) -> Result<Vec<f32>, CpuError> {
-        take(gradients, of)
+    fn take_gradient(&self, _: &mut Gradients<f32, Self>, of: &HostMat, _: &Pool) -> Result<Option<Buffer>, CpuError> {
+        Ok(of.take())
     }
 }
 
-fn take(gradients: &mut Gradients<f32, Cpu>, of: &Mat<Cpu>) -> Result<Vec<f32>, CpuError> {
-    let storage: &mut Vec<f32> = gradients.get_or_alloc_mut(of)?;
-    Ok(std::mem::take(storage))
+/// Cuts matrices into blocks of [`ROWS`] rows: for each block, its part of every matrix. An empty matrix has empty parts.
+fn blocks<'a>(matrices: impl IntoIterator<Item = (&'a mut [f32], usize)>, count: usize) -> Vec<Vec<&'a mut [f32]>> {
+    let mut parts: Vec<_> = matrices.into_iter().map(|(values, cols)| values.chunks_mut(ROWS * cols)).collect();
+    (0..count).map(|_| parts.iter_mut().map(|part| part.next().unwrap_or_default()).collect()).collect()
 }
 
-fn add(to: &mut [f32], from: &[f32]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to += from;
+/// Calls `work` for each task, on as many threads as there are if there is enough to do.
+fn share<T: Send>(tasks: Vec<T>, multiplications: usize, work: impl Fn(T) + Sync + Send) {
+    if multiplications < WORTH_SHARING || tasks.len() < 2 {
+        tasks.into_iter().for_each(work);
+    } else {
+        tasks.into_par_iter().with_max_len(1).for_each(work);
     }
 }
 
-fn multiply(values: &mut [f32], factors: &[f32]) {
-    for (value, factor) in values.iter_mut().zip(factors) {
-        *value *= factor;
+fn multiplications(links: &[Link<Cpu>], batch: usize) -> usize {
+    links.iter().map(|link| batch * link.inputs() * link.outputs()).sum()
+}
+
+/// The numbers of some rows of a row-major matrix.
+fn rows_of(values: &[f32], cols: usize, from: usize, rows: usize) -> &[f32] {
+    &values[from * cols..(from + rows) * cols]
+}
+
+/// Fills `outputs`, and for each link with a mask its place in `masked`: the input after dropout, which the way back needs again.
+fn forward(x: &[f32], batch: usize, links: &[Link<Cpu>], outputs: &mut [Buffer], masked: &mut [Buffer]) {
+    let count = batch.div_ceil(ROWS);
+    let outputs = blocks(outputs.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.outputs())), count);
+    let masked = blocks(masked.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.inputs())), count);
+    let tasks: Vec<_> = outputs.into_iter().zip(masked).enumerate().collect();
+    share(tasks, multiplications(links, batch), |(block, (mut outputs, mut masked))| {
+        let from = block * ROWS;
+        let rows = ROWS.min(batch - from);
+        for (place, link) in links.iter().enumerate() {
+            let inputs = link.inputs();
+            let (before, out) = outputs.split_at_mut(place);
+            let mut input: &[f32] = before.last().map_or_else(|| rows_of(x, inputs, from, rows), |before| before);
+            if let Some(mask) = &link.mask {
+                kernels::product(masked[place], input, rows_of(mask, inputs, from, rows));
+                input = masked[place];
+            }
+            let weight = Operand::new(&link.layer.weight.value.values, inputs, link.outputs());
+            multiply(out[0], true, Operand::new(input, rows, inputs), weight);
+            kernels::finish_rows(out[0], &link.layer.bias.value.values, link.activation == Activation::Relu);
+        }
+    });
+}
+
+/// All that the way back through a run needs.
+struct Back {
+    pool: Pool,
+    x: Var<Cpu>,
+    links: Vec<Link<Cpu>>,
+    /// What each link made.
+    states: Vec<Var<Cpu>>,
+    /// What each link with a mask read.
+    masked: Vec<Buffer>,
+}
+
+impl Back {
+    /// What a link reads, before its mask.
+    fn source(&self, place: usize) -> &Var<Cpu> {
+        if place == 0 { &self.x } else { &self.states[place - 1] }
+    }
+
+    fn run(self) {
+        let batch = self.x.value.rows;
+        // Nothing reaches links above the last state that somebody has used.
+        let taken: Vec<Option<Buffer>> = self.states.iter().map(|state| state.value.take()).collect();
+        let Some(last) = taken.iter().rposition(Option::is_some) else { return };
+        // And nothing leads on below the first link whose output wants a gradient.
+        let Some(first) = self.states.iter().position(|state| state.wanted).filter(|first| *first <= last) else { return };
+        let target = |there, matrix: &HostMat| Target::of(there, &self.pool, batch * matrix.cols);
+        let mut states: Vec<Target> = (self.states.iter().zip(taken).take(last + 1).skip(first))
+            .map(|(state, there)| target(there, &state.value))
+            .collect();
+        let source = self.source(first);
+        let mut end = source.wanted.then(|| target(source.value.take(), &source.value));
+        self.states_back(first, &mut states, end.as_mut());
+        self.weights_back(first, &states);
+        if let Some(end) = end {
+            source.value.give(end.buffer);
+        }
+    }
+
+    /// Gradients of the states from `first` on, and of what the first link reads where there is an `end` for it.
+    fn states_back(&self, first: usize, states: &mut [Target], end: Option<&mut Target>) {
+        let batch = self.x.value.rows;
+        let count = batch.div_ceil(ROWS);
+        let links = &self.links[first..first + states.len()];
+        // Whether the gradient from above overwrites; of the last state there is nothing above.
+        let mut fresh: Vec<bool> = states.iter().map(|state| state.fresh).collect();
+        fresh.insert(0, end.as_ref().is_some_and(|end| end.fresh));
+        let states = states.iter_mut().zip(links).map(|(state, link)| (&mut *state.buffer, link.outputs()));
+        let end = end.map(|end| (&mut *end.buffer, links[0].inputs()));
+        let leads_on = end.is_some();
+        let matrices: Vec<_> = end.into_iter().chain(states).collect();
+        let tasks: Vec<_> = blocks(matrices, count).into_iter().enumerate().collect();
+        share(tasks, multiplications(links, batch), |(block, mut gradients)| {
+            let from = block * ROWS;
+            let rows = ROWS.min(batch - from);
+            // `gradients` begins with that of the first link's input, if it is wanted.
+            let shift = usize::from(leads_on);
+            for (place, link) in links.iter().enumerate().rev() {
+                let (below, above) = gradients.split_at_mut(place + shift);
+                let g = &mut *above[0];
+                if link.activation == Activation::Relu {
+                    kernels::gate(g, rows_of(&self.states[first + place].value.values, link.outputs(), from, rows));
+                }
+                let Some(below) = below.last_mut() else { break };
+                let inputs = link.inputs();
+                let g = Operand::new(g, rows, link.outputs());
+                let weight = Operand::new(&link.layer.weight.value.values, inputs, link.outputs()).transposed();
+                match &link.mask {
+                    None => multiply(below, fresh[place], g, weight),
+                    Some(mask) => {
+                        let mask = rows_of(mask, inputs, from, rows);
+                        let mut product = self.pool.take(rows * inputs);
+                        multiply(&mut product, true, g, weight);
+                        if fresh[place] {
+                            kernels::product(below, &product, mask);
+                        } else {
+                            kernels::add_product(below, &product, mask);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Gradients of weights and biases.
+    fn weights_back(&self, first: usize, states: &[Target]) {
+        let batch = self.x.value.rows;
+        let links = &self.links[first..first + states.len()];
+        let mut targets: Vec<(usize, Target, &HostMat)> = Vec::new();
+        for (place, link) in links.iter().enumerate() {
+            for part in [&link.layer.weight, &link.layer.bias] {
+                if part.wanted {
+                    let target = Target::of(part.value.take(), &self.pool, part.value.rows * part.value.cols);
+                    targets.push((place, target, &part.value));
+                }
+            }
+        }
+        let mut tasks = Vec::new();
+        for (place, target, matrix) in &mut targets {
+            let (link, gradient) = (&links[*place], &*states[*place].buffer);
+            let is_bias = std::ptr::eq(*matrix, &link.layer.bias.value);
+            let rows_a_task = if is_bias { 1 } else { WEIGHT_ROWS };
+            let fresh = target.fresh;
+            for (chunk, part) in target.buffer.chunks_mut(rows_a_task * link.outputs()).enumerate() {
+                tasks.push((first + *place, is_bias, chunk * rows_a_task, fresh, gradient, part));
+            }
+        }
+        share(tasks, multiplications(links, batch), |(place, is_bias, from, fresh, gradient, part)| {
+            let link = &self.links[place];
+            let outputs = link.outputs();
+            if is_bias {
+                if fresh {
+                    part.fill(0.0);
+                }
+                kernels::add_rows(part, gradient);
+                return;
+            }
+            let input: &[f32] = if link.mask.is_some() { &self.masked[place] } else { &self.source(place).value.values };
+            let input = Operand::new(input, batch, link.inputs()).columns(from, part.len() / outputs);
+            multiply(part, fresh, input.transposed(), Operand::new(gradient, batch, outputs));
+        });
+        for (_, target, matrix) in targets {
+            matrix.give(target.buffer);
+        }
     }
 }
 
@@ -119,17 +324,30 @@ impl<'a> Operand<'a> {
         Operand { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
+    /// Some columns of a row-major matrix.
+    fn columns(self, from: usize, count: usize) -> Self {
+        assert!(from + count <= self.cols && self.col_stride == 1, "columns lie inside of the matrix");
+        Operand { data: &self.data[from.min(self.data.len())..], cols: count, ..self }
+    }
+
     fn transposed(self) -> Self {
-        Operand { data: self.data, rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride }
+        Operand { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// Whether every entry lies inside of the data.
+    fn fits(&self) -> bool {
+        let last = |count: usize, stride: usize| count.saturating_sub(1) * stride;
+        self.rows * self.cols == 0 || last(self.rows, self.row_stride) + last(self.cols, self.col_stride) < self.data.len()
     }
 }
 
-/// `out += a b`, with `out` row-major.
-fn multiply_add(out: &mut [f32], a: Operand<'_>, b: Operand<'_>) {
+/// `out = a b` where `fresh`, else `out += a b`; `out` is row-major. On the calling thread.
+fn multiply(out: &mut [f32], fresh: bool, a: Operand<'_>, b: Operand<'_>) {
     assert_eq!(a.cols, b.rows, "inner dimensions agree");
     assert_eq!(out.len(), a.rows * b.cols, "the result has a.rows * b.cols entries");
-    // SAFETY: the assertions above and in `Operand::new` bound every index that gemm forms from these sizes and
-    // strides; `out` is borrowed mutably and so overlaps neither operand.
+    assert!(a.fits() && b.fits(), "operands lie inside of their data");
+    // SAFETY: the assertions above bound every index that gemm forms from these sizes and strides; `out` is borrowed mutably
+    // and so overlaps neither operand.
     unsafe {
         gemm::gemm(
             a.rows,
@@ -138,7 +356,7 @@ fn multiply_add(out: &mut [f32], a: Operand<'_>, b: Operand<'_>) {
             out.as_mut_ptr(),
             1,
             b.cols as isize,
-            true,
+            !fresh,
             a.data.as_ptr(),
             a.col_stride as isize,
             a.row_stride as isize,
@@ -150,7 +368,7 @@ fn multiply_add(out: &mut [f32], a: Operand<'_>, b: Operand<'_>) {
             false,
             false,
             false,
-            gemm::Parallelism::Rayon(rayon::current_num_threads()),
+            gemm::Parallelism::None,
         );
     }
 }

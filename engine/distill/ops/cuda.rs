@@ -1,9 +1,67 @@
-//! dfdx's `Cuda`, with dfdx's own kernels throughout: the defaults of [`Ops`](super::Ops).
+//! dfdx's `Cuda`, with dfdx's own kernels throughout: a run is its layers one by one, as `generic` has them.
 
-use dfdx::tensor::Cuda;
+use std::borrow::Cow;
 
-use super::Ops;
+use dfdx::shapes::HasShape;
+use dfdx::tensor::{Cuda, Gradients, OwnedTape, TensorFromVec};
+
+use super::generic::{self, Dense, Matrix};
+use super::{Buffer, Link, Ops, Pool, Var};
+
+type Failed = <Cuda as dfdx::tensor::HasErr>::Err;
 
 impl Ops for Cuda {
     const NAME: &'static str = "cuda";
+    type Mat = Matrix<Cuda>;
+
+    fn matrix(&self, values: Buffer, rows: usize, cols: usize) -> Result<Self::Mat, Failed> {
+        self.try_tensor_from_vec(values.to_vec(), (rows, cols))
+    }
+
+    fn dims(matrix: &Self::Mat) -> (usize, usize) {
+        *matrix.shape()
+    }
+
+    fn host(matrix: &Self::Mat) -> Cow<'_, [f32]> {
+        Cow::Owned(generic::to_host(matrix))
+    }
+
+    fn overwrite(&self, matrix: &mut Self::Mat, values: &[f32], _: &Pool) {
+        matrix.copy_from(values);
+    }
+
+    fn run(
+        &self,
+        _: &Pool,
+        mut tape: Option<&mut OwnedTape<f32, Self>>,
+        x: &Var<Self>,
+        links: Vec<Link<Self>>,
+    ) -> Result<Vec<Var<Self>>, Failed> {
+        let mut states: Vec<Var<Self>> = Vec::with_capacity(links.len());
+        for link in links {
+            let x = states.last().unwrap_or(x);
+            let wanted = [x.wanted, link.layer.weight.wanted, link.layer.bias.wanted];
+            let dense = Dense {
+                x: x.value.clone(),
+                weight: link.layer.weight.value,
+                bias: link.layer.bias.value,
+                activation: link.activation,
+                mask: link.mask.map(|mask| mask.to_vec()),
+                wanted,
+            };
+            let wanted = tape.is_some() && wanted.contains(&true);
+            let value = generic::dense(self, tape.as_deref_mut(), dense)?;
+            states.push(Var { value, wanted });
+        }
+        Ok(states)
+    }
+
+    fn accumulate(&self, gradients: &mut Gradients<f32, Self>, of: &Self::Mat, addend: Buffer) -> Result<(), Failed> {
+        let addend = self.try_tensor_from_vec(addend.to_vec(), Self::dims(of))?;
+        generic::accumulate(gradients, of, addend)
+    }
+
+    fn take_gradient(&self, gradients: &mut Gradients<f32, Self>, of: &Self::Mat, pool: &Pool) -> Result<Option<Buffer>, Failed> {
+        Ok(Some(pool.copy(&generic::gradient(gradients, of)?)))
+    }
 }

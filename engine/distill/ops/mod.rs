@@ -1,34 +1,33 @@
 //! The operations that differ between devices, and nothing else: [`Ops`] is implemented by dfdx's `Cpu` and `Cuda`.
 //!
-//! Values are dfdx tensors, gradients live in dfdx's `Gradients`, and the order of the backward pass is dfdx's tape. What is
-//! ours is the dense layer (bias, activation and dropout in one operation, and gradients only for the operands that
-//! need one: a frozen layer computes its input's gradient and nothing else) and the way host numbers come in and out.
-//! Everything here has a default in terms of dfdx's own kernels (`generic`); `cpu` replaces it by plain loops and gemm.
-//! This is the place for faster kernels. The room knows no models and no losses.
+//! The order of the way back is dfdx's tape on either device. On CUDA values are dfdx tensors, gradients lie in dfdx's `Gradients`, and every
+//! operation is dfdx's own kernels (`generic`). On the processor (`cpu`) matrices are plain numbers from a [`Pool`], and dense
+//! layers are ours: one operation runs a batch through any number of them, and computes gradients only for the operands that
+//! want one, so a frozen layer computes its input's and nothing else. The room knows no models and no losses.
 
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(any(test, feature = "cuda"))]
 pub(crate) mod generic;
+pub(crate) mod kernels;
+mod pool;
 
-use dfdx::shapes::HasShape;
-use dfdx::tensor::{Gradients, OwnedTape, Tensor};
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use dfdx::tensor::{Gradients, OwnedTape};
 use dfdx::tensor_ops::Device;
 
-/// A matrix on device `D`: (rows, columns), row-major.
-pub(crate) type Mat<D> = Tensor<(usize, usize), f32, D>;
-
-/// (rows, columns) of a matrix.
-pub(crate) fn dims<D: Ops>(matrix: &Mat<D>) -> (usize, usize) {
-    *matrix.shape()
-}
+pub(crate) use pool::{Buffer, Pool};
 
 /// A matrix, and whether its gradient is wanted.
 ///
 /// Stopping a gradient is a matter of this flag: an operation neither computes nor stores what is not wanted.
 #[derive(Clone, Debug)]
 pub(crate) struct Var<D: Ops> {
-    pub(crate) value: Mat<D>,
+    pub(crate) value: D::Mat,
     pub(crate) wanted: bool,
 }
 
@@ -39,11 +38,16 @@ impl<D: Ops> Var<D> {
     }
 
     pub(crate) fn rows(&self) -> usize {
-        dims(&self.value).0
+        D::dims(&self.value).0
     }
 
     pub(crate) fn cols(&self) -> usize {
-        dims(&self.value).1
+        D::dims(&self.value).1
+    }
+
+    /// The numbers, row-major; copied where they are not in the host's memory.
+    pub(crate) fn host(&self) -> Cow<'_, [f32]> {
+        D::host(&self.value)
     }
 }
 
@@ -58,6 +62,11 @@ impl<D: Ops> Layer<D> {
     /// The same layer, whose weights receive no gradient. Its input still does.
     pub(crate) fn frozen(&self) -> Self {
         Layer { weight: self.weight.stopped(), bias: self.bias.stopped() }
+    }
+
+    /// The layer in a run.
+    pub(crate) fn then(self, activation: Activation) -> Link<D> {
+        Link { layer: self, activation, mask: None }
     }
 }
 
@@ -78,21 +87,22 @@ impl Activation {
     }
 }
 
-/// One dense layer applied to a batch: `activation((x * mask) weight + bias)`.
+/// One dense layer of a run: `activation((x * mask) weight + bias)`.
 #[derive(Clone, Debug)]
-pub(crate) struct Dense<D: Ops> {
-    /// (batch, in)
-    pub(crate) x: Var<D>,
+pub(crate) struct Link<D: Ops> {
     pub(crate) layer: Layer<D>,
     pub(crate) activation: Activation,
     /// Inverted dropout on the input: (batch * in) factors.
-    pub(crate) mask: Option<Vec<f32>>,
+    pub(crate) mask: Option<Arc<Buffer>>,
 }
 
-impl<D: Ops> Dense<D> {
-    /// Whether any operand wants a gradient.
-    pub(crate) fn wanted(&self) -> bool {
-        self.x.wanted || self.layer.weight.wanted || self.layer.bias.wanted
+impl<D: Ops> Link<D> {
+    pub(crate) fn inputs(&self) -> usize {
+        self.layer.weight.rows()
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.layer.weight.cols()
     }
 }
 
@@ -101,37 +111,49 @@ pub(crate) trait Ops: Device<f32> {
     /// The kind's name in errors.
     const NAME: &'static str;
 
-    /// Computes a dense layer; where a tape is given and a gradient wanted, records how to go back.
-    fn dense(&self, tape: Option<&mut OwnedTape<f32, Self>>, dense: Dense<Self>) -> Result<Mat<Self>, Self::Err> {
-        generic::dense(self, tape, dense)
-    }
+    /// A matrix, row-major. Clones are the same matrix, with one gradient.
+    type Mat: Clone + Debug + Send + Sync + 'static;
 
-    /// Adds `host` to the gradient of `of`.
-    fn accumulate(&self, gradients: &mut Gradients<f32, Self>, of: &Mat<Self>, host: Vec<f32>) -> Result<(), Self::Err> {
-        let addend = self.try_tensor_from_vec(host, dims(of))?;
-        generic::accumulate(gradients, of, addend)
-    }
+    /// A matrix of `values`.
+    fn matrix(&self, values: Buffer, rows: usize, cols: usize) -> Result<Self::Mat, Self::Err>;
 
-    /// Takes the gradient of `of` to the host; zeros where nothing reached it.
+    /// (rows, columns)
+    fn dims(matrix: &Self::Mat) -> (usize, usize);
+
+    /// The numbers of a matrix, row-major.
+    fn host(matrix: &Self::Mat) -> Cow<'_, [f32]>;
+
+    /// Gives a matrix other numbers.
+    fn overwrite(&self, matrix: &mut Self::Mat, values: &[f32], pool: &Pool);
+
+    /// Puts a batch through dense layers, one after the other, and returns what each of them made; where a tape is given and gradients
+    /// are wanted, records how to go back. Each result may be used further on, whatever follows it in the run.
+    fn run(
+        &self,
+        pool: &Pool,
+        tape: Option<&mut OwnedTape<f32, Self>>,
+        x: &Var<Self>,
+        links: Vec<Link<Self>>,
+    ) -> Result<Vec<Var<Self>>, Self::Err>;
+
+    /// Adds to the gradient of `of`.
+    fn accumulate(&self, gradients: &mut Gradients<f32, Self>, of: &Self::Mat, addend: Buffer) -> Result<(), Self::Err>;
+
+    /// Takes the gradient of `of` to the host; none where nothing reached it.
     ///
     /// What is left behind is unspecified: each gradient is taken once, by the operation that made `of`.
-    fn take_gradient(&self, gradients: &mut Gradients<f32, Self>, of: &Mat<Self>) -> Result<Vec<f32>, Self::Err> {
-        generic::take_gradient(gradients, of)
-    }
-}
-
-/// Copies a matrix to the host, row-major.
-pub(crate) fn to_host<D: Ops>(matrix: &Mat<D>) -> Vec<f32> {
-    let (rows, cols) = dims(matrix);
-    let mut host = vec![0.0; rows * cols];
-    matrix.copy_into(&mut host);
-    host
+    fn take_gradient(
+        &self,
+        gradients: &mut Gradients<f32, Self>,
+        of: &Self::Mat,
+        pool: &Pool,
+    ) -> Result<Option<Buffer>, Self::Err>;
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
-    use dfdx::tensor::{Cpu, PutTape, TensorFromVec, ZerosTensor};
+    use dfdx::tensor::{Cpu, PutTape, Tape, TensorFromVec, ZerosTensor};
     use dfdx::tensor_ops::Backward;
 
     use super::*;
@@ -139,6 +161,7 @@ mod tests {
 
     const BATCH: usize = 7;
     const IN: usize = 5;
+    const MIDDLE: usize = 4;
     const OUT: usize = 3;
 
     fn numbers(name: &str, len: usize) -> Vec<f32> {
@@ -146,96 +169,218 @@ mod tests {
         (0..len).map(|_| rng.symmetric(1.0)).collect()
     }
 
-    fn var(name: &str, shape: (usize, usize), wanted: bool) -> Var<Cpu> {
-        let device = Cpu::default();
-        Var { value: device.tensor_from_vec(numbers(name, shape.0 * shape.1), shape), wanted }
+    /// Two layers: 5 to 4 with ReLU, 4 to 3 with or without; what wants a gradient, and where there is dropout.
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        /// x, first weight, first bias, second weight, second bias.
+        wanted: [bool; 5],
+        end: Activation,
+        dropout: bool,
+        /// Whether the loss reads the first layer's result, and the second's.
+        read: [bool; 2],
+        batch: usize,
     }
 
-    fn dense(wanted: [bool; 3], activation: Activation, dropout: bool) -> Dense<Cpu> {
-        Dense {
-            x: var("x", (BATCH, IN), wanted[0]),
-            layer: Layer { weight: var("w", (IN, OUT), wanted[1]), bias: var("b", (1, OUT), wanted[2]) },
-            activation,
-            mask: dropout.then(|| Rng::stream(1, Role::Dropout, "x", 0).dropout_mask(0.4, BATCH * IN)),
+    const NAMES: [&str; 5] = ["x", "w0", "b0", "w1", "b1"];
+
+    impl Case {
+        fn shapes(self) -> [(usize, usize); 5] {
+            [(self.batch, IN), (IN, MIDDLE), (1, MIDDLE), (MIDDLE, OUT), (1, OUT)]
+        }
+
+        fn operands(self) -> [Vec<f32>; 5] {
+            let mut shapes = self.shapes().into_iter();
+            NAMES.map(|name| shapes.next().map_or_else(Vec::new, |(rows, cols)| numbers(name, rows * cols)))
+        }
+
+        fn mask(self) -> Option<Vec<f32>> {
+            self.dropout.then(|| {
+                let mut mask = vec![0.0; self.batch * MIDDLE];
+                Rng::stream(1, Role::Dropout, "x", 0).dropout_mask(0.4, &mut mask);
+                mask
+            })
+        }
+
+        /// What the loss is made of: sum(seed * result) over the results it reads.
+        fn seeds(self) -> [Option<Vec<f32>>; 2] {
+            [("seed0", MIDDLE), ("seed1", OUT)]
+                .map(|(name, cols)| Some(numbers(name, self.batch * cols)).filter(|_| self.reads(name)))
+        }
+
+        fn reads(self, seed: &str) -> bool {
+            self.read[usize::from(seed == "seed1")]
         }
     }
 
-    type Kernel = fn(&Cpu, Option<&mut OwnedTape<f32, Cpu>>, Dense<Cpu>) -> Result<Mat<Cpu>, dfdx::tensor::CpuError>;
+    /// Both results, and the gradients of all operands where they are wanted, in our kernels.
+    fn ours(case: Case) -> ([Vec<f32>; 2], [Vec<f32>; 5]) {
+        let (device, pool) = (Cpu::default(), Pool::default());
+        let mut tape = OwnedTape::default();
+        let mut operands = case.operands().into_iter().zip(case.shapes()).zip(case.wanted);
+        let vars: [Var<Cpu>; 5] = std::array::from_fn(|_| {
+            let ((values, (rows, cols)), wanted) = operands.next().unwrap();
+            Var { value: device.matrix(pool.copy(&values), rows, cols).unwrap(), wanted }
+        });
+        let layer = |at: usize| Layer { weight: vars[at].clone(), bias: vars[at + 1].clone() };
+        let mask = case.mask().map(|mask| Arc::new(pool.copy(&mask)));
+        let links = vec![layer(1).then(Activation::Relu), Link { mask, ..layer(3).then(case.end) }];
+        let states = device.run(&pool, Some(&mut tape), &vars[0], links).unwrap();
+        for (state, seed) in states.iter().zip(case.seeds()) {
+            if let Some(seed) = seed.filter(|_| state.wanted) {
+                let (of, seed) = (state.value.clone(), pool.copy(&seed));
+                tape.add_backward_op(move |gradients| Cpu::default().accumulate(gradients, &of, seed));
+            }
+        }
+        let mut gradients = device.zeros_like(&()).put_tape(tape).backward();
+        let gradients = vars.each_ref().map(|var| {
+            let gradient = device.take_gradient(&mut gradients, &var.value, &pool).unwrap();
+            gradient.map_or_else(|| vec![0.0; var.rows() * var.cols()], |gradient| gradient.to_vec())
+        });
+        ([states[0].host().to_vec(), states[1].host().to_vec()], gradients)
+    }
 
-    /// The result, and the gradients of x, weight and bias where the loss is sum(seed * result), through either kernel.
-    fn run(kernel: Kernel, dense: &Dense<Cpu>, generic_seed: bool) -> (Vec<f32>, [Vec<f32>; 3]) {
+    /// The same in dfdx's own.
+    fn theirs(case: Case) -> ([Vec<f32>; 2], [Vec<f32>; 5]) {
         let device = Cpu::default();
         let mut tape = OwnedTape::default();
-        let y = kernel(&device, Some(&mut tape), dense.clone()).unwrap();
-        let seed = numbers("seed", BATCH * OUT);
-        let of = y.clone();
-        dfdx::tensor::Tape::add_backward_op(&mut tape, move |gradients| {
-            let device = Cpu::default();
-            if generic_seed {
-                generic::accumulate(gradients, &of, device.try_tensor_from_vec(seed, (BATCH, OUT))?)
-            } else {
-                device.accumulate(gradients, &of, seed)
-            }
+        let mut operands = case.operands().into_iter().zip(case.shapes());
+        let tensors: [generic::Matrix<Cpu>; 5] = std::array::from_fn(|_| {
+            let (values, shape) = operands.next().unwrap();
+            device.tensor_from_vec(values, shape)
         });
+        let [x, w0, b0, w1, b1] = tensors.clone();
+        let [x_wanted, w0_wanted, b0_wanted, w1_wanted, b1_wanted] = case.wanted;
+        let first = generic::Dense {
+            x,
+            weight: w0,
+            bias: b0,
+            activation: Activation::Relu,
+            mask: None,
+            wanted: [x_wanted, w0_wanted, b0_wanted],
+        };
+        let middle = generic::dense(&device, Some(&mut tape), first).unwrap();
+        let second = generic::Dense {
+            x: middle.clone(),
+            weight: w1,
+            bias: b1,
+            activation: case.end,
+            mask: case.mask(),
+            wanted: [x_wanted || w0_wanted || b0_wanted, w1_wanted, b1_wanted],
+        };
+        let end = generic::dense(&device, Some(&mut tape), second).unwrap();
+        for (state, seed) in [&middle, &end].into_iter().zip(case.seeds()) {
+            if let Some(seed) = seed {
+                let (of, cols) = (state.clone(), seed.len() / case.batch);
+                tape.add_backward_op(move |gradients| {
+                    let seed = Cpu::default().tensor_from_vec(seed, (case.batch, cols));
+                    generic::accumulate(gradients, &of, seed)
+                });
+            }
+        }
         let mut gradients = device.zeros_like(&()).put_tape(tape).backward();
-        let operands = [&dense.x, &dense.layer.weight, &dense.layer.bias];
-        let taken = operands.map(|var| device.take_gradient(&mut gradients, &var.value).unwrap());
-        (to_host(&y), taken)
+        let gradients = tensors.each_ref().map(|tensor| generic::gradient(&mut gradients, tensor).unwrap());
+        ([generic::to_host(&middle), generic::to_host(&end)], gradients)
     }
 
     fn close(a: &[f32], b: &[f32]) -> bool {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5)
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4 * (1.0 + b.abs()))
     }
 
-    /// The kernels of the CPU against dfdx's own, for every choice of operands, activation and dropout.
+    /// The kernels of the processor against dfdx's own, for every choice of operands, activation, dropout and reader; and for a batch of
+    /// more than one block.
     #[test]
     fn cpu_kernels_agree_with_dfdx() {
-        for choice in 0..32u32 {
+        for choice in 0..512u32 {
             let bit = |index: u32| choice & (1 << index) != 0;
-            let activation = if bit(3) { Activation::Relu } else { Activation::None };
-            let dense = dense([bit(0), bit(1), bit(2)], activation, bit(4));
-            let fused = run(<Cpu as Ops>::dense, &dense, false);
-            let plain = run(generic::dense, &dense, true);
-            assert!(close(&fused.0, &plain.0), "{choice}: values");
-            for operand in 0..3 {
-                assert!(close(&fused.1[operand], &plain.1[operand]), "{choice}: gradient {operand}");
-                // What is not wanted is not computed: a frozen layer passes a gradient on and gets none.
-                let nothing = fused.1[operand].iter().all(|&g| g == 0.0);
-                assert_eq!(nothing, !bit(operand as u32), "{choice}: gradient {operand}");
+            let case = Case {
+                wanted: [bit(0), bit(1), bit(2), bit(3), bit(4)],
+                end: if bit(5) { Activation::Relu } else { Activation::None },
+                dropout: bit(6),
+                read: [bit(7), bit(8)],
+                batch: if choice % 37 == 36 { 300 } else { BATCH },
+            };
+            let (our_states, our_gradients) = ours(case);
+            let (their_states, mut their_gradients) = theirs(case);
+            for (ours, theirs) in our_states.iter().zip(&their_states) {
+                assert!(close(ours, theirs), "{case:?}: states");
+            }
+            for (at, name) in NAMES.iter().enumerate() {
+                // What is not wanted is not computed: a frozen layer passes a gradient on and gets none. dfdx's own tape keeps what
+                // reaches a leaf that nobody asked for.
+                if !case.wanted[at] {
+                    their_gradients[at].fill(0.0);
+                }
+                assert!(close(&our_gradients[at], &their_gradients[at]), "{case:?}: gradient of {name}");
             }
         }
     }
 
-    /// y = relu((x * mask) w + b) and its derivatives by finite differences in double precision.
+    /// The same numbers for any number of threads, where there is enough to share.
     #[test]
-    fn dense_layers_follow_their_definition() {
-        let dense = dense([true; 3], Activation::Relu, true);
-        let (y, gradients) = run(<Cpu as Ops>::dense, &dense, false);
-        let mask: Vec<f64> = dense.mask.clone().unwrap().iter().map(|&m| f64::from(m)).collect();
-        let seed = numbers("seed", BATCH * OUT);
-        let forward = |operands: &[Vec<f64>; 3]| {
-            let [x, w, b] = operands;
-            let mut y = vec![0.0; BATCH * OUT];
-            for (i, y) in y.iter_mut().enumerate() {
-                let (row, column) = (i / OUT, i % OUT);
-                let terms = (0..IN).map(|k| x[row * IN + k] * mask[row * IN + k] * w[k * OUT + column]);
-                *y = (terms.sum::<f64>() + b[column]).max(0.0);
-            }
-            y
+    fn threads_change_no_bit() {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let (device, pool) = (Cpu::default(), Pool::default());
+                let mut tape = OwnedTape::default();
+                let var = |name: &str, rows: usize, cols: usize| Var::<Cpu> {
+                    value: device.matrix(pool.copy(&numbers(name, rows * cols)), rows, cols).unwrap(),
+                    wanted: true,
+                };
+                let x = var("x", 700, 160);
+                let layers: Vec<_> = [(160, 300), (300, 40)]
+                    .map(|(inputs, outputs)| Layer { weight: var("w", inputs, outputs), bias: var("b", 1, outputs) })
+                    .into();
+                let links = layers.iter().map(|layer| layer.clone().then(Activation::Relu)).collect();
+                let states = device.run(&pool, Some(&mut tape), &x, links).unwrap();
+                let (of, seed) = (states[1].value.clone(), pool.copy(&numbers("seed", 700 * 40)));
+                tape.add_backward_op(move |gradients| Cpu::default().accumulate(gradients, &of, seed));
+                let mut gradients = device.zeros_like(&()).put_tape(tape).backward();
+                let vars = [&x, &layers[0].weight, &layers[0].bias, &layers[1].weight, &layers[1].bias];
+                let mut found = vec![states[1].host().to_vec()];
+                for var in vars {
+                    found.push(device.take_gradient(&mut gradients, &var.value, &pool).unwrap().unwrap().to_vec());
+                }
+                found
+            })
         };
-        let operands = ["x", "w", "b"].map(|name| {
-            let len = match name {
-                "x" => BATCH * IN,
-                "w" => IN * OUT,
-                _ => OUT,
+        let one = run(1);
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(3));
+    }
+
+    /// y = relu(relu(x w0 + b0) * mask w1 + b1) and its derivatives by finite differences in double precision.
+    #[test]
+    fn runs_follow_their_definition() {
+        let case = Case { wanted: [true; 5], end: Activation::Relu, dropout: true, read: [true, true], batch: BATCH };
+        let (states, gradients) = ours(case);
+        let double = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
+        let mask = double(&case.mask().unwrap());
+        let seeds = case.seeds().map(|seed| double(&seed.unwrap()));
+        let layer = |x: &[f64], w: &[f64], b: &[f64]| -> Vec<f64> {
+            let (outputs, inputs) = (b.len(), w.len() / b.len());
+            let entry = |row: usize, column: usize| {
+                let terms = (0..inputs).map(|k| x[row * inputs + k] * w[k * outputs + column]);
+                (terms.sum::<f64>() + b[column]).max(0.0)
             };
-            numbers(name, len).iter().map(|&n| f64::from(n)).collect::<Vec<f64>>()
-        });
-        let expected: Vec<f32> = forward(&operands).iter().map(|&y| y as f32).collect();
-        assert!(close(&y, &expected));
-        let loss =
-            |operands: &[Vec<f64>; 3]| -> f64 { forward(operands).iter().zip(&seed).map(|(y, &s)| y * f64::from(s)).sum() };
-        for operand in 0..3 {
+            (0..BATCH * outputs).map(|i| entry(i / outputs, i % outputs)).collect()
+        };
+        let forward = |operands: &[Vec<f64>; 5]| {
+            let [x, w0, b0, w1, b1] = operands;
+            let middle = layer(x, w0, b0);
+            let masked: Vec<f64> = middle.iter().zip(&mask).map(|(value, mask)| value * mask).collect();
+            let end = layer(&masked, w1, b1);
+            [middle, end]
+        };
+        let operands = case.operands().map(|operand| double(&operand));
+        for (state, expected) in states.iter().zip(forward(&operands)) {
+            assert!(close(state, &expected.iter().map(|&value| value as f32).collect::<Vec<f32>>()));
+        }
+        let loss = |operands: &[Vec<f64>; 5]| -> f64 {
+            let terms = forward(operands).into_iter().zip(&seeds);
+            terms.map(|(state, seed)| state.iter().zip(seed).map(|(y, s)| y * s).sum::<f64>()).sum()
+        };
+        for operand in 0..5 {
             for index in 0..operands[operand].len() {
                 let at = |step: f64| {
                     let mut moved = operands.clone();
@@ -248,18 +393,21 @@ mod tests {
         }
     }
 
+    /// A matrix read by several operations sums what reaches it.
     #[test]
-    fn gradients_add_up_through_either_accumulate() {
-        let device = Cpu::default();
-        let of = var("x", (2, 2), true).value;
+    fn gradients_add_up() {
+        let (device, pool) = (Cpu::default(), Pool::default());
+        let of = device.matrix(pool.zeros(4), 2, 2).unwrap();
         let mut gradients = Gradients::leaky();
-        device.accumulate(&mut gradients, &of, vec![1.0, 2.0, 3.0, 4.0]).unwrap();
-        generic::accumulate(&mut gradients, &of, device.tensor_from_vec(vec![0.5; 4], (2, 2))).unwrap();
-        assert_eq!(generic::take_gradient(&mut gradients, &of).unwrap(), [1.5, 2.5, 3.5, 4.5]);
-        assert_eq!(device.take_gradient(&mut gradients, &of).unwrap(), [1.5, 2.5, 3.5, 4.5]);
+        device.accumulate(&mut gradients, &of, pool.copy(&[1.0, 2.0, 3.0, 4.0])).unwrap();
+        device.accumulate(&mut gradients, &of, pool.copy(&[0.5; 4])).unwrap();
+        assert_eq!(device.take_gradient(&mut gradients, &of, &pool).unwrap().unwrap()[..], [1.5, 2.5, 3.5, 4.5]);
         // What nothing has reached has no gradient.
-        let other = var("x", (2, 2), true).value;
-        assert_eq!(generic::take_gradient(&mut gradients, &other).unwrap(), [0.0; 4]);
-        assert_eq!(device.take_gradient(&mut Gradients::leaky(), &other).unwrap(), [0.0; 4]);
+        assert!(device.take_gradient(&mut gradients, &of, &pool).unwrap().is_none());
+        let of = device.tensor_from_vec(vec![0.0; 4], (2, 2));
+        for addend in [[1.0, 2.0, 3.0, 4.0], [0.5; 4]] {
+            generic::accumulate(&mut gradients, &of, device.tensor_from_vec(addend.to_vec(), (2, 2))).unwrap();
+        }
+        assert_eq!(generic::gradient(&mut gradients, &of).unwrap(), [1.5, 2.5, 3.5, 4.5]);
     }
 }

@@ -1,0 +1,238 @@
+//! Times training itself, through the same `train` that a pipeline calls: benches (a), (b), (c) and (f) of `benches/README.md`. One line of
+//! JSON a measurement, as the peers print them.
+//!
+//! A step is timed from one question for cancelling to the next, so everything that happens in a step counts; what ends an epoch does not.
+//! Users, items and ratings are uniform from a seed.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a bench prints what it measures, and has nobody to return an error to"
+)]
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use talkflow_distill::{
+    DeviceKind, Examples, Method, ModelSpec, Ncf, RatingModel, Scale, States, Talk, Taps, TaskData, TeacherUpper, TeacherView,
+    TrainConfig, TrainIo, train, variances,
+};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+    /// Threads.
+    #[arg(long, value_delimiter = ',', default_value = "1,2", global = true)]
+    threads: Vec<usize>,
+    /// Seconds a measurement.
+    #[arg(long, default_value_t = 2.0, global = true)]
+    seconds: f64,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// A training step of `ncf` (embedding 64, hidden 256-128-64).
+    Step {
+        #[arg(long, default_value_t = 610)]
+        users: u32,
+        #[arg(long, default_value_t = 9724)]
+        items: u32,
+        #[arg(long, value_delimiter = ',', default_value = "256,1024,4096")]
+        batch: Vec<usize>,
+    },
+    /// The step of a student (embedding 64, hidden 64-32) in a talk with a teacher (hidden 256-128-64).
+    Talk {
+        #[arg(long, value_delimiter = ',', default_value = "256,1024,4096")]
+        batch: Vec<usize>,
+        #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+        rounds: Vec<usize>,
+    },
+    /// Several students from scratch at once, one on each thread (embedding 16, hidden 32-16, batch 64, 20 epochs).
+    Students {
+        #[arg(long, default_value_t = 64)]
+        students: u64,
+        #[arg(long, default_value_t = 8000)]
+        rows: u32,
+    },
+}
+
+const SCALE: Scale = Scale { min: 0.5, max: 5.0 };
+
+/// Rows of random users, items and half stars (splitmix64, so that nothing of what is measured makes them).
+fn examples(rows: u32, users: u32, items: u32, seed: u64) -> Examples {
+    let mut state = seed;
+    let mut below = |n: u32| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % u64::from(n)) as u32
+    };
+    let mut examples = Examples::default();
+    for row in 0..rows {
+        examples.row.push(row);
+        examples.user.push(below(users));
+        examples.item.push(below(items));
+        examples.rating.push((1 + below(10)) as f32 / 2.0);
+    }
+    examples
+}
+
+fn ncf(embedding: usize, hidden: &[usize]) -> ModelSpec {
+    ModelSpec::Ncf(Ncf { embedding, hidden: hidden.to_vec(), ..Ncf::default() })
+}
+
+/// Watches the steps: when each began, and when there were enough.
+struct Watch {
+    until: Instant,
+    began: RefCell<Vec<Instant>>,
+    /// Steps that begin an epoch, after which time has passed with other things.
+    epochs: Vec<usize>,
+}
+
+impl TrainIo for Watch {
+    fn epoch(&mut self, _: &talkflow_distill::Progress<'_>) {
+        self.epochs.push(self.began.borrow().len());
+    }
+
+    fn cancelled(&self) -> bool {
+        let now = Instant::now();
+        self.began.borrow_mut().push(now);
+        now >= self.until
+    }
+}
+
+/// Seconds of a step: the median over steps after the first twenty.
+fn step_seconds(
+    config: &TrainConfig,
+    data: &TaskData<'_>,
+    teacher: Option<TeacherView<'_>>,
+    threads: usize,
+    seconds: f64,
+) -> f64 {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be made");
+    pool.install(|| {
+        let until = Instant::now() + Duration::from_secs_f64(seconds);
+        let mut watch = Watch { until, began: RefCell::default(), epochs: Vec::new() };
+        train(config, data, teacher, DeviceKind::Cpu, &mut watch)
+            .expect_err("a training that is watched ends by being cancelled");
+        let began = watch.began.into_inner();
+        let within = (21..began.len()).filter(|step| !watch.epochs.contains(step));
+        let mut times: Vec<f64> = within.map(|step| (began[step] - began[step - 1]).as_secs_f64()).collect();
+        times.sort_by(f64::total_cmp);
+        *times.get(times.len() / 2).expect("there is time for more than twenty steps")
+    })
+}
+
+fn endless(model: ModelSpec, method: Method, batch: usize) -> TrainConfig {
+    TrainConfig { model, method, batch, epochs: 1 << 20, patience: None, ..TrainConfig::default() }
+}
+
+fn main() {
+    // `cargo bench` adds `--bench`, which is not for us.
+    let arguments = Arguments::parse_from(std::env::args().filter(|argument| argument != "--bench"));
+    match &arguments.bench {
+        Bench::Step { users, items, batch } => {
+            let rows = examples(100_000, *users, *items, 1);
+            let validation = examples(1, *users, *items, 2);
+            let data =
+                TaskData { train: &rows, validation: &validation, users: *users as usize, items: *items as usize, scale: SCALE };
+            for &threads in &arguments.threads {
+                for &batch in batch {
+                    let config = endless(ncf(64, &[256, 128, 64]), Method::Scratch, batch);
+                    let seconds = step_seconds(&config, &data, None, threads, arguments.seconds);
+                    println!(
+                        r#"{{"bench": "step", "variant": "talkflow", "threads": {threads}, "batch": {batch}, "users": {users}, "items": {items}, "samples_per_second": {:.0}}}"#,
+                        batch as f64 / seconds
+                    );
+                }
+            }
+        }
+        Bench::Talk { batch, rounds } => talk(&arguments, batch, rounds),
+        Bench::Students { students, rows } => many(&arguments, *students, *rows),
+    }
+}
+
+fn talk(arguments: &Arguments, batches: &[usize], rounds: &[usize]) {
+    let (users, items) = (610, 9724);
+    let rows = examples(50_000, users, items, 1);
+    let validation = examples(1, users, items, 2);
+    let data = TaskData { train: &rows, validation: &validation, users: users as usize, items: items as usize, scale: SCALE };
+    let config = TrainConfig { model: ncf(64, &[256, 128, 64]), epochs: 1, ..TrainConfig::default() };
+    let teacher: RatingModel = train(&config, &data, None, DeviceKind::Cpu, &mut ()).expect("a teacher can be trained").model;
+    let weights = teacher.to_safetensors().expect("a model can be written");
+    let upper = TeacherUpper::load(std::io::Cursor::new(weights), &teacher.config()).expect("a model can be read");
+    let Taps { low, low_width, .. } = teacher.taps(&rows.user, &rows.item).expect("a model can be applied");
+    let variance = variances(&low, low_width);
+    let view = TeacherView {
+        row: &rows.row,
+        low: Some(States { width: low_width, values: &low, variance: &variance }),
+        upper: Some(&upper),
+        ..TeacherView::default()
+    };
+    for &threads in &arguments.threads {
+        for &rounds in rounds {
+            for &batch in batches {
+                let method = Method::Talk(Talk { rounds, message_dim: 16, ..Talk::default() });
+                let config = endless(ncf(64, &[64, 32]), method, batch);
+                let seconds = step_seconds(&config, &data, Some(view), threads, arguments.seconds);
+                println!(
+                    r#"{{"bench": "talk", "variant": "talkflow", "threads": {threads}, "batch": {batch}, "rounds": {rounds}, "samples_per_second": {:.0}}}"#,
+                    batch as f64 / seconds
+                );
+            }
+        }
+    }
+}
+
+fn many(arguments: &Arguments, students: u64, rows: u32) {
+    let (users, items) = (943, 1682);
+    let (rows_of, validation) = (examples(rows, users, items, 1), examples(rows / 8, users, items, 2));
+    let data = TaskData { train: &rows_of, validation: &validation, users: users as usize, items: items as usize, scale: SCALE };
+    let model = ModelSpec::Ncf(Ncf {
+        embedding: 16,
+        hidden: vec![32, 16],
+        dropout: 0.3,
+        embedding_sd: 0.03,
+        wide: talkflow_distill::Wide { damping: Some(5.0) },
+    });
+    let optimizer = talkflow_distill::Optimizer::Adam(talkflow_distill::Adam {
+        decay: talkflow_distill::Decay { embeddings: 1.0, ..talkflow_distill::Decay::default() },
+        ..talkflow_distill::Adam::default()
+    });
+    for &threads in &arguments.threads {
+        let (begin, next) = (Instant::now(), AtomicU64::new(0));
+        let work = || {
+            // Each with a pool of its own, as stages have.
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("threads can be made");
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= students {
+                    return;
+                }
+                let config = TrainConfig {
+                    model: model.clone(),
+                    optimizer: optimizer.clone(),
+                    batch: 64,
+                    epochs: 20,
+                    patience: None,
+                    seed,
+                    ..TrainConfig::default()
+                };
+                pool.install(|| train(&config, &data, None, DeviceKind::Cpu, &mut ())).expect("a student can be trained");
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(work);
+            }
+        });
+        let seconds = begin.elapsed().as_secs_f64();
+        println!(
+            r#"{{"bench": "students", "variant": "talkflow", "threads": {threads}, "students": {students}, "rows": {rows}, "students_per_minute": {:.1}}}"#,
+            60.0 * students as f64 / seconds
+        );
+    }
+}
