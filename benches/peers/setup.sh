@@ -5,12 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")"
 python=${PYTHON:-python3}
 stamp=.venv/made-of
-wanted=$(cat requirements.txt cuda_stand_ins.py | sha256sum | cut -d' ' -f1)
+wanted=$(cat requirements.txt cuda_stand_ins.py setup.sh | sha256sum | cut -d' ' -f1)
 if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
     echo "benches/peers/.venv is up to date" >&2
     exit 0
 fi
-"$python" -m venv .venv
+"$python" -m venv --clear .venv
 # --no-deps: requirements.txt is complete without torch's CUDA libraries.
 .venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
 .venv/bin/python cuda_stand_ins.py
