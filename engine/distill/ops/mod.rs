@@ -8,6 +8,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod gemm;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod generic;
 pub(crate) mod kernels;
