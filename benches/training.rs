@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use talkflow_distill::{
-    DeviceKind, Examples, Method, ModelSpec, Ncf, RatingModel, Scale, States, Talk, Taps, TaskData, TeacherUpper, TeacherView,
-    TrainConfig, TrainIo, train, variances,
+    Adam, Decay, DeviceKind, Examples, Method, ModelSpec, Ncf, Optimizer, RatingModel, Scale, States, Talk, Taps, TaskData,
+    TeacherUpper, TeacherView, TrainConfig, TrainIo, Wide, train, variances,
 };
 
 #[derive(Parser)]
@@ -58,6 +58,9 @@ enum Bench {
         batch: usize,
         #[arg(long, default_value_t = 0)]
         rounds: usize,
+        /// A student as in `students`, with dropout and decay.
+        #[arg(long)]
+        small: bool,
     },
     /// Several students from scratch at once, one on each thread (embedding 16, hidden 32-16, batch 64, 20 epochs).
     Students {
@@ -212,7 +215,8 @@ impl World {
         let within = (21..began.len()).filter(|step| !watch.epochs.contains(step));
         let mut times: Vec<f64> = within.map(|step| (began[step] - began[step - 1]).as_secs_f64()).collect();
         times.sort_by(f64::total_cmp);
-        let at = |part: usize| config.batch as f64 / times.get(times.len() / part).expect("there is time for more than twenty steps");
+        let at =
+            |part: usize| config.batch as f64 / times.get(times.len() / part).expect("there is time for more than twenty steps");
         Rate { median: at(2), best_tenth: at(10) }
     }
 }
@@ -245,33 +249,37 @@ fn main() {
                 }
             }
         }
-        Bench::Count { steps, batch, rounds } => {
+        Bench::Count { steps, batch, rounds, small } => {
             let mut world = World::new(4096, 610, 9724);
             if *rounds > 0 {
                 world = world.with_teacher();
             }
             let never = Instant::now() + Duration::from_secs(3600);
-            world.train(&world.config(*batch, *rounds), 1, *steps, never);
+            let config = if *small { student(1) } else { world.config(*batch, *rounds) };
+            world.train(&TrainConfig { batch: *batch, epochs: 1 << 20, ..config }, 1, *steps, never);
         }
         Bench::Students { students, rows } => many(&arguments, *students, *rows),
     }
+}
+
+/// The student from scratch of `manifests/movielens_sparse.yaml`, for 20 epochs.
+fn student(seed: u64) -> TrainConfig {
+    let model = ModelSpec::Ncf(Ncf {
+        embedding: 16,
+        hidden: vec![32, 16],
+        dropout: 0.3,
+        embedding_sd: 0.03,
+        wide: Wide { damping: Some(5.0) },
+    });
+    let decay = Decay { embeddings: 1.0, ..Decay::default() };
+    let optimizer = Optimizer::Adam(Adam { decay, ..Adam::default() });
+    TrainConfig { model, optimizer, batch: 64, epochs: 20, patience: None, seed, ..TrainConfig::default() }
 }
 
 fn many(arguments: &Arguments, students: u64, rows: u32) {
     let (users, items) = (943, 1682);
     let (rows_of, validation) = (examples(rows, users, items, 1), examples(rows / 8, users, items, 2));
     let data = TaskData { train: &rows_of, validation: &validation, users: users as usize, items: items as usize, scale: SCALE };
-    let model = ModelSpec::Ncf(Ncf {
-        embedding: 16,
-        hidden: vec![32, 16],
-        dropout: 0.3,
-        embedding_sd: 0.03,
-        wide: talkflow_distill::Wide { damping: Some(5.0) },
-    });
-    let optimizer = talkflow_distill::Optimizer::Adam(talkflow_distill::Adam {
-        decay: talkflow_distill::Decay { embeddings: 1.0, ..talkflow_distill::Decay::default() },
-        ..talkflow_distill::Adam::default()
-    });
     for &threads in &arguments.threads {
         let (begin, next) = (Instant::now(), AtomicU64::new(0));
         let work = || {
@@ -282,15 +290,7 @@ fn many(arguments: &Arguments, students: u64, rows: u32) {
                 if seed >= students {
                     return;
                 }
-                let config = TrainConfig {
-                    model: model.clone(),
-                    optimizer: optimizer.clone(),
-                    batch: 64,
-                    epochs: 20,
-                    patience: None,
-                    seed,
-                    ..TrainConfig::default()
-                };
+                let config = student(seed);
                 pool.install(|| train(&config, &data, None, DeviceKind::Cpu, &mut ())).expect("a student can be trained");
             }
         };

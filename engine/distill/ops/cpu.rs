@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dfdx::tensor::{Cpu, CpuError, Gradients, OwnedTape, Tape};
 use rayon::prelude::*;
 
-use super::gemm::{Finish, Operand, Panels, multiply, multiply_deep};
+use super::gemm::{self, Finish, Operand, Panels, multiply, multiply_deep};
 use super::kernels;
 use super::pool::{Buffer, Pool};
 use super::{Activation, Link, Ops, Var};
 
-/// Rows of a batch that go through a run together.
+/// Rows of a batch that go through a run together, about.
 const ROWS: usize = 128;
 /// Rows of a weight whose gradient is computed together.
 const WEIGHT_ROWS: usize = 128;
@@ -145,10 +145,17 @@ impl Link<Cpu> {
     }
 }
 
-/// Cuts matrices into blocks of [`ROWS`] rows: for each block, its part of every matrix. An empty matrix has empty parts.
-fn blocks<'a>(matrices: impl IntoIterator<Item = (&'a mut [f32], usize)>, count: usize) -> Vec<Vec<&'a mut [f32]>> {
-    let mut parts: Vec<_> = matrices.into_iter().map(|(values, cols)| values.chunks_mut(ROWS * cols)).collect();
-    (0..count).map(|_| parts.iter_mut().map(|part| part.next().unwrap_or_default()).collect()).collect()
+/// Rows of a block of a batch: the batch shared out evenly, in whole tiles.
+fn block_rows(batch: usize) -> usize {
+    let count = ((batch + ROWS / 2) / ROWS).max(1);
+    batch.div_ceil(count).next_multiple_of(gemm::TALL)
+}
+
+/// Cuts matrices into blocks of rows: for each block, its part of every matrix. An empty matrix has empty parts.
+fn blocks<'a>(matrices: impl IntoIterator<Item = (&'a mut [f32], usize)>, batch: usize) -> Vec<Vec<&'a mut [f32]>> {
+    let rows = block_rows(batch);
+    let mut parts: Vec<_> = matrices.into_iter().map(|(values, cols)| values.chunks_mut(rows * cols.max(1))).collect();
+    (0..batch.div_ceil(rows)).map(|_| parts.iter_mut().map(|part| part.next().unwrap_or_default()).collect()).collect()
 }
 
 /// Calls `work` for each task, on as many threads as there are if there is enough to do.
@@ -164,6 +171,15 @@ fn multiplications(links: &[Link<Cpu>], batch: usize) -> usize {
     links.iter().map(|link| batch * link.inputs() * link.outputs()).sum()
 }
 
+/// Something made of each link's weight.
+fn packed<T: Send>(links: &[Link<Cpu>], batch: usize, pack: impl Fn(&Link<Cpu>) -> T + Sync + Send) -> Vec<T> {
+    if multiplications(links, batch) < WORTH_SHARING {
+        links.iter().map(pack).collect()
+    } else {
+        links.par_iter().map(pack).collect()
+    }
+}
+
 /// The numbers of some rows of a row-major matrix.
 fn rows_of(values: &[f32], cols: usize, from: usize, rows: usize) -> &[f32] {
     &values[from * cols..(from + rows) * cols]
@@ -171,14 +187,13 @@ fn rows_of(values: &[f32], cols: usize, from: usize, rows: usize) -> &[f32] {
 
 /// Fills `outputs`, and for each link with a mask its place in `masked`: the input after dropout, which the way back needs again.
 fn forward(pool: &Pool, x: &[f32], batch: usize, links: &[Link<Cpu>], outputs: &mut [Buffer], masked: &mut [Buffer]) {
-    let count = batch.div_ceil(ROWS);
-    let weights: Vec<Panels> = links.iter().map(|link| Panels::of(pool, link.weight())).collect();
-    let outputs = blocks(outputs.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.outputs())), count);
-    let masked = blocks(masked.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.inputs())), count);
+    let weights = packed(links, batch, |link| Panels::of(pool, link.weight()));
+    let outputs = blocks(outputs.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.outputs())), batch);
+    let masked = blocks(masked.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.inputs())), batch);
     let tasks: Vec<_> = outputs.into_iter().zip(masked).enumerate().collect();
     share(tasks, multiplications(links, batch), |(block, (mut outputs, mut masked))| {
-        let from = block * ROWS;
-        let rows = ROWS.min(batch - from);
+        let from = block * block_rows(batch);
+        let rows = block_rows(batch).min(batch - from);
         for (place, link) in links.iter().enumerate() {
             let inputs = link.inputs();
             let (before, out) = outputs.split_at_mut(place);
@@ -233,20 +248,19 @@ impl Back {
     /// Gradients of the states from `first` on, and of what the first link reads where there is an `end` for it.
     fn states_back(&self, first: usize, states: &mut [Target], end: Option<&mut Target>) {
         let batch = self.x.value.rows;
-        let count = batch.div_ceil(ROWS);
         let links = &self.links[first..first + states.len()];
         // Whether the gradient from above overwrites; of the last state there is nothing above.
         let mut fresh: Vec<bool> = states.iter().map(|state| state.fresh).collect();
         fresh.insert(0, end.as_ref().is_some_and(|end| end.fresh));
-        let weights: Vec<Panels> = links.iter().map(|link| Panels::of(&self.pool, link.weight().transposed())).collect();
+        let weights = packed(links, batch, |link| Panels::of(&self.pool, link.weight().transposed()));
         let states = states.iter_mut().zip(links).map(|(state, link)| (&mut *state.buffer, link.outputs()));
         let end = end.map(|end| (&mut *end.buffer, links[0].inputs()));
         let leads_on = end.is_some();
         let matrices: Vec<_> = end.into_iter().chain(states).collect();
-        let tasks: Vec<_> = blocks(matrices, count).into_iter().enumerate().collect();
+        let tasks: Vec<_> = blocks(matrices, batch).into_iter().enumerate().collect();
         share(tasks, multiplications(links, batch), |(block, mut gradients)| {
-            let from = block * ROWS;
-            let rows = ROWS.min(batch - from);
+            let from = block * block_rows(batch);
+            let rows = block_rows(batch).min(batch - from);
             // `gradients` begins with that of the first link's input, if it is wanted.
             let shift = usize::from(leads_on);
             let result = |place: usize| {

@@ -10,7 +10,7 @@ use super::pool::{Buffer, Pool};
 /// Columns of a panel.
 const WIDE: usize = 16;
 /// Rows of a tile.
-const TALL: usize = 6;
+pub(crate) const TALL: usize = 6;
 /// Depth of the panels of a long sum: with one tile's left side they stay in the first-level cache.
 const DEPTH: usize = 256;
 
@@ -47,10 +47,6 @@ impl<'a> Operand<'a> {
         self.transposed().rows(from, count).transposed()
     }
 
-    fn at(&self, row: usize, col: usize) -> f32 {
-        self.data[row * self.row_stride + col * self.col_stride]
-    }
-
     /// Whether every entry lies inside of the data.
     fn fits(&self) -> bool {
         let last = |count: usize, stride: usize| count.saturating_sub(1) * stride;
@@ -83,7 +79,9 @@ fn pack<const N: usize>(into: &mut [f32], rows: Operand<'_>) {
     assert!(rows.fits() && rows.rows <= N, "rows lie inside of their data");
     if rows.rows == N && rows.row_stride == 1 {
         for (column, from) in into.chunks_exact_mut(N).zip((0..rows.cols).map(|k| k * rows.col_stride)) {
-            if let (Ok(column), Ok(values)) = (<&mut [f32; N]>::try_from(column), <&[f32; N]>::try_from(&rows.data[from..from + N])) {
+            if let (Ok(column), Ok(values)) =
+                (<&mut [f32; N]>::try_from(column), <&[f32; N]>::try_from(&rows.data[from..from + N]))
+            {
                 *column = *values;
             }
         }
@@ -133,7 +131,7 @@ pub(crate) fn multiply_deep(out: &mut [f32], a: Operand<'_>, b: Operand<'_>, add
         let depth = DEPTH.min(a.cols - from);
         let panels = Panels::of(pool, b.rows(from, depth));
         // Packed as the right side is: its rows may lie far apart.
-        let left = Panels::tall(pool, a.cols(from, depth));
+        let left = tall(pool, a.cols(from, depth));
         let finish = Finish { add: add || from > 0, ..Finish::default() };
         for (tile, left) in left.chunks_exact(depth * TALL).enumerate() {
             let row = tile * TALL;
@@ -145,53 +143,71 @@ pub(crate) fn multiply_deep(out: &mut [f32], a: Operand<'_>, b: Operand<'_>, add
     }
 }
 
+/// A left side, packed: for each 6 rows, column by column; what lies beyond the last row is 0.
+fn tall(pool: &Pool, a: Operand<'_>) -> Buffer {
+    let mut data = pool.take(a.rows.div_ceil(TALL) * a.cols * TALL);
+    for (tile, columns) in data.chunks_exact_mut((a.cols * TALL).max(1)).enumerate() {
+        pack::<TALL>(columns, a.rows(tile * TALL, TALL.min(a.rows - tile * TALL)));
+    }
+    data
+}
+
 /// The product of `a` with one panel, from (row, column) on in a result of so many columns.
 fn sweep(out: &mut [f32], a: Operand<'_>, place: (usize, usize, usize), panel: &[f32], finish: Finish<'_>) {
     assert!(a.fits() && panel.len() == a.cols * WIDE, "operands lie inside of their data");
+    if a.rows == 0 {
+        return;
+    }
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
         // SAFETY: the processor has what the function is compiled for.
         unsafe { sweep_fused(out, a, place, panel, finish) };
         return;
     }
-    sweep_with(out, a, place, panel, finish, plain);
+    sweep_with(out, a, place, panel, finish);
 }
 
-/// Compiled for processors with 256-bit vectors and fused multiply-add.
+/// Compiled for processors with 256-bit vectors and fused multiply-add: whole tiles never leave the registers before they are finished.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn sweep_fused(out: &mut [f32], a: Operand<'_>, place: (usize, usize, usize), panel: &[f32], finish: Finish<'_>) {
-    // SAFETY: `sweep` has seen that all entries of `a` and of the panel are there, and `sweep_with` asks for no others.
-    sweep_with(out, a, place, panel, finish, |a, rows, panel| unsafe {
-        fused(a.data.as_ptr(), rows, a.col_stride, a.cols, panel.as_ptr())
-    });
-}
-
-#[inline(always)]
-fn sweep_with(
-    out: &mut [f32],
-    a: Operand<'_>,
-    (from, col, cols): (usize, usize, usize),
-    panel: &[f32],
-    finish: Finish<'_>,
-    tile: impl Fn(Operand<'_>, [usize; TALL], &[f32]) -> [[f32; WIDE]; TALL],
-) {
+fn sweep_fused(out: &mut [f32], a: Operand<'_>, (from, col, cols): (usize, usize, usize), panel: &[f32], finish: Finish<'_>) {
+    if cols - col < WIDE {
+        sweep_with(out, a, (from, col, cols), panel, finish);
+        return;
+    }
+    let here = (from * cols + col)..((from + a.rows - 1) * cols + col + WIDE);
+    let out = &mut out[here.clone()];
+    let gate = finish.gate.map(|gate| &gate[here]);
+    let bias = finish.bias.map(|bias| bias[col..col + WIDE].as_ptr());
     for row in (0..a.rows).step_by(TALL) {
-        // Where the rows begin; those beyond the last are the last one again, and not stored.
-        let rows = std::array::from_fn(|i| (row + i).min(a.rows - 1) * a.row_stride);
-        let sums = tile(a, rows, panel);
-        store(out, cols, (from + row, col), &sums[..TALL.min(a.rows - row)], finish);
+        // SAFETY: `sweep` has seen that all entries of `a` and of the panel are there; the slices above begin at the first entry that is
+        // written or compared and end behind the last, in rows of `cols` entries; of the tile only rows that are there are asked for.
+        unsafe {
+            let at = row * cols;
+            let gate = gate.map(|gate| gate.as_ptr().add(at));
+            let left = (a.data.as_ptr().add(row * a.row_stride), panel.as_ptr(), a.cols);
+            let strides = (a.row_stride, a.col_stride, cols);
+            let (out, how) = (out.as_mut_ptr().add(at), (finish.add, finish.relu));
+            match a.rows - row {
+                1 => fused::<1>(left, strides, out, how, bias, gate),
+                2 => fused::<2>(left, strides, out, how, bias, gate),
+                3 => fused::<3>(left, strides, out, how, bias, gate),
+                4 => fused::<4>(left, strides, out, how, bias, gate),
+                5 => fused::<5>(left, strides, out, how, bias, gate),
+                _ => fused::<TALL>(left, strides, out, how, bias, gate),
+            }
+        }
     }
 }
 
-impl Panels {
-    /// A left side, packed: for each 6 rows, column by column; what lies beyond the last row is 0.
-    fn tall(pool: &Pool, a: Operand<'_>) -> Buffer {
-        let mut data = pool.take(a.rows.div_ceil(TALL) * a.cols * TALL);
-        for (tile, columns) in data.chunks_exact_mut((a.cols * TALL).max(1)).enumerate() {
-            pack::<TALL>(columns, a.rows(tile * TALL, TALL.min(a.rows - tile * TALL)));
-        }
-        data
+/// For panels at the right edge, and for other processors.
+#[inline(always)]
+fn sweep_with(out: &mut [f32], a: Operand<'_>, (from, col, cols): (usize, usize, usize), panel: &[f32], finish: Finish<'_>) {
+    for row in (0..a.rows).step_by(TALL) {
+        // Where the rows begin; those beyond the last are the last one again, and not stored.
+        let rows = std::array::from_fn(|i| (row + i).min(a.rows - 1) * a.row_stride);
+        let sums = plain(a, rows, panel);
+        store(out, cols, (from + row, col), &sums[..TALL.min(a.rows - row)], finish);
     }
 }
 
@@ -241,6 +257,7 @@ fn finish_row<const N: usize>(out: &mut [f32], sums: &[f32], finish: Finish<'_>,
 }
 
 /// The sums of 6 rows, beginning at `rows`, with a panel.
+#[inline(always)]
 fn plain(a: Operand<'_>, rows: [usize; TALL], panel: &[f32]) -> [[f32; WIDE]; TALL] {
     let mut sums = [[0.0f32; WIDE]; TALL];
     for (k, right) in panel.chunks_exact(WIDE).enumerate() {
@@ -254,34 +271,57 @@ fn plain(a: Operand<'_>, rows: [usize; TALL], panel: &[f32]) -> [[f32; WIDE]; TA
     sums
 }
 
-/// The same in registers: 12 of sums, 2 of the panel's row, and one of the left side.
+/// One tile of `N` rows: `left` (N x `depth`, with its strides) times a panel, finished and written to `out`, rows of which are `cols` apart.
+///
+/// The same sums as [`plain`], but for the rounding between product and sum, which a fused multiply-add leaves out.
 ///
 /// # Safety
-/// For each k below `depth`, `data` must be readable at each of `rows` plus k `stride`, and `panel` at 16 entries from 16 k on.
+/// `left` must be readable at its N x `depth` entries, `panel` at 16 `depth`, `bias` at 16, `out` and `gate` at N rows of 16.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn fused(data: *const f32, rows: [usize; TALL], stride: usize, depth: usize, panel: *const f32) -> [[f32; WIDE]; TALL] {
-    use std::arch::x86_64::{_mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps};
-    // SAFETY: the caller vouches for all that is read; what is written is an array of this function.
+unsafe fn fused<const N: usize>(
+    (left, panel, depth): (*const f32, *const f32, usize),
+    (row_stride, col_stride, cols): (usize, usize, usize),
+    out: *mut f32,
+    (add, relu): (bool, bool),
+    bias: Option<*const f32>,
+    gate: Option<*const f32>,
+) {
+    use std::arch::x86_64::{
+        _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_max_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+    };
+    // SAFETY: the caller vouches for all that is read and written.
     unsafe {
-        let left = rows.map(|row| data.add(row));
-        let mut sums = [[_mm256_setzero_ps(); 2]; TALL];
+        let mut sums = [[_mm256_setzero_ps(); 2]; N];
         for k in 0..depth {
-            let low = _mm256_loadu_ps(panel.add(k * WIDE));
-            let high = _mm256_loadu_ps(panel.add(k * WIDE + 8));
-            for i in 0..TALL {
-                let value = _mm256_broadcast_ss(&*left[i].add(k * stride));
-                sums[i][0] = _mm256_fmadd_ps(value, low, sums[i][0]);
-                sums[i][1] = _mm256_fmadd_ps(value, high, sums[i][1]);
+            let right = [_mm256_loadu_ps(panel.add(k * WIDE)), _mm256_loadu_ps(panel.add(k * WIDE + 8))];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let value = _mm256_broadcast_ss(&*left.add(i * row_stride + k * col_stride));
+                sums[0] = _mm256_fmadd_ps(value, right[0], sums[0]);
+                sums[1] = _mm256_fmadd_ps(value, right[1], sums[1]);
             }
         }
-        let mut out = [[0.0f32; WIDE]; TALL];
-        for (out, sums) in out.iter_mut().zip(sums) {
-            _mm256_storeu_ps(out.as_mut_ptr(), sums[0]);
-            _mm256_storeu_ps(out.as_mut_ptr().add(8), sums[1]);
+        let zero = _mm256_setzero_ps();
+        for (i, sums) in sums.into_iter().enumerate() {
+            for (half, mut sum) in sums.into_iter().enumerate() {
+                let at = i * cols + 8 * half;
+                if add {
+                    sum = _mm256_add_ps(sum, _mm256_loadu_ps(out.add(at)));
+                }
+                if let Some(bias) = bias {
+                    sum = _mm256_add_ps(sum, _mm256_loadu_ps(bias.add(8 * half)));
+                }
+                if relu {
+                    sum = _mm256_max_ps(sum, zero);
+                }
+                if let Some(gate) = gate {
+                    sum = _mm256_and_ps(sum, _mm256_cmp_ps::<_CMP_GT_OQ>(_mm256_loadu_ps(gate.add(at)), zero));
+                }
+                _mm256_storeu_ps(out.add(at), sum);
+            }
         }
-        out
     }
 }
 
@@ -293,6 +333,12 @@ mod tests {
     fn numbers(name: &str, len: usize) -> Vec<f32> {
         let mut rng = Rng::stream(1, Role::Init, name, 0);
         (0..len).map(|_| rng.symmetric(1.0)).collect()
+    }
+
+    impl Operand<'_> {
+        fn at(&self, row: usize, col: usize) -> f32 {
+            self.data[row * self.row_stride + col * self.col_stride]
+        }
     }
 
     fn slow(a: Operand<'_>, b: Operand<'_>) -> Vec<f64> {
