@@ -341,11 +341,19 @@ impl<'a> Operand<'a> {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Multiplications of matrix products on this thread, to compare with what is foretold.
+    pub(crate) static MULTIPLIED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// `out = a b` where `fresh`, else `out += a b`; `out` is row-major. On the calling thread.
 fn multiply(out: &mut [f32], fresh: bool, a: Operand<'_>, b: Operand<'_>) {
     assert_eq!(a.cols, b.rows, "inner dimensions agree");
     assert_eq!(out.len(), a.rows * b.cols, "the result has a.rows * b.cols entries");
     assert!(a.fits() && b.fits(), "operands lie inside of their data");
+    #[cfg(test)]
+    MULTIPLIED.set(MULTIPLIED.get() + (a.rows * a.cols * b.cols) as u64);
     // SAFETY: the assertions above bound every index that gemm forms from these sizes and strides; `out` is borrowed mutably
     // and so overlaps neither operand.
     unsafe {
