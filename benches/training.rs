@@ -10,6 +10,8 @@
     reason = "a bench prints what it measures, and has nobody to return an error to"
 )]
 
+mod peak;
+
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use talkflow_distill::{
     DeviceKind, Examples, Method, ModelSpec, Ncf, RatingModel, Scale, States, Talk, Taps, TaskData, TeacherUpper, TeacherView,
-    TrainConfig, TrainIo, train, variances,
+    TrainConfig, TrainIo, step_cost, train, variances,
 };
 
 #[derive(Parser)]
@@ -109,17 +111,26 @@ impl TrainIo for Watch {
 struct Rate {
     median: f64,
     best_tenth: f64,
+    /// 10^9 operations a second in matrix products, at the median; the library counts them.
+    gflops: f64,
+    /// The same of nothing but a large product, on as many threads, right before.
+    peak: f64,
 }
 
 impl std::fmt::Display for Rate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, r#""samples_per_second": {:.0}, "best_tenth": {:.0}"#, self.median, self.best_tenth)
+        let Rate { median, best_tenth, gflops, peak } = self;
+        write!(f, r#""samples_per_second": {median:.0}, "best_tenth": {best_tenth:.0}, "#)?;
+        let share = gflops / peak;
+        write!(f, r#""gflops": {gflops:.1}, "gemm_peak_gflops": {peak:.1}, "share_of_peak": {share:.3}"#)
     }
 }
 
 fn rate(config: &TrainConfig, data: &TaskData<'_>, teacher: Option<TeacherView<'_>>, threads: usize, seconds: f64) -> Rate {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be made");
+    let cost = step_cost(config, data, teacher).expect("what can be trained can be counted");
     pool.install(|| {
+        let peak = peak::gemm_gflops();
         let until = Instant::now() + Duration::from_secs_f64(seconds);
         let mut watch = Watch { until, began: RefCell::default(), epochs: Vec::new() };
         train(config, data, teacher, DeviceKind::Cpu, &mut watch)
@@ -128,9 +139,10 @@ fn rate(config: &TrainConfig, data: &TaskData<'_>, teacher: Option<TeacherView<'
         let within = (21..began.len()).filter(|step| !watch.epochs.contains(step));
         let mut times: Vec<f64> = within.map(|step| (began[step] - began[step - 1]).as_secs_f64()).collect();
         times.sort_by(f64::total_cmp);
-        let at =
-            |part: usize| config.batch as f64 / times.get(times.len() / part).expect("there is time for more than twenty steps");
-        Rate { median: at(2), best_tenth: at(10) }
+        // An epoch's rows are shared out evenly, so a step may have fewer than `batch`.
+        let rows = cost.rows as f64;
+        let at = |part: usize| rows / times.get(times.len() / part).expect("there is time for more than twenty steps");
+        Rate { median: at(2), best_tenth: at(10), gflops: at(2) * cost.matmul_flops as f64 / rows / 1e9, peak }
     })
 }
 
@@ -143,7 +155,8 @@ fn main() {
     let arguments = Arguments::parse_from(std::env::args().filter(|argument| argument != "--bench"));
     match &arguments.bench {
         Bench::Step { users, items, batch } => {
-            let rows = examples(100_000, *users, *items, 1);
+            // A multiple of the batch sizes, so that all steps are full.
+            let rows = examples(102_400, *users, *items, 1);
             let validation = examples(1, *users, *items, 2);
             let data =
                 TaskData { train: &rows, validation: &validation, users: *users as usize, items: *items as usize, scale: SCALE };
@@ -164,7 +177,7 @@ fn main() {
 
 fn talk(arguments: &Arguments, batches: &[usize], rounds: &[usize]) {
     let (users, items) = (610, 9724);
-    let rows = examples(50_000, users, items, 1);
+    let rows = examples(49_152, users, items, 1);
     let validation = examples(1, users, items, 2);
     let data = TaskData { train: &rows, validation: &validation, users: users as usize, items: items as usize, scale: SCALE };
     let config = TrainConfig { model: ncf(64, &[256, 128, 64]), epochs: 1, ..TrainConfig::default() };
