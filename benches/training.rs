@@ -113,7 +113,7 @@ struct Rate {
     best_tenth: f64,
     /// 10^9 operations a second in matrix products, at the median; the library counts them.
     gflops: f64,
-    /// The same of nothing but a large product, on as many threads, right before.
+    /// The same of nothing but a large product, on as many threads, right before and after.
     peak: f64,
 }
 
@@ -130,7 +130,7 @@ fn rate(config: &TrainConfig, data: &TaskData<'_>, teacher: Option<TeacherView<'
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be made");
     let cost = step_cost(config, data, teacher).expect("what can be trained can be counted");
     pool.install(|| {
-        let peak = peak::gemm_gflops();
+        let before = peak::gemm_gflops();
         let until = Instant::now() + Duration::from_secs_f64(seconds);
         let mut watch = Watch { until, began: RefCell::default(), epochs: Vec::new() };
         train(config, data, teacher, DeviceKind::Cpu, &mut watch)
@@ -139,6 +139,7 @@ fn rate(config: &TrainConfig, data: &TaskData<'_>, teacher: Option<TeacherView<'
         let within = (21..began.len()).filter(|step| !watch.epochs.contains(step));
         let mut times: Vec<f64> = within.map(|step| (began[step] - began[step - 1]).as_secs_f64()).collect();
         times.sort_by(f64::total_cmp);
+        let peak = before.max(peak::gemm_gflops());
         // An epoch's rows are shared out evenly, so a step may have fewer than `batch`.
         let rows = cost.rows as f64;
         let at = |part: usize| rows / times.get(times.len() / part).expect("there is time for more than twenty steps");
