@@ -52,6 +52,15 @@ enum Bench {
         #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
         rounds: Vec<usize>,
     },
+    /// Just some steps, for tools that count instructions: of `step` where there are no rounds, else of `talk`.
+    Count {
+        #[arg(long, default_value_t = 20)]
+        steps: usize,
+        #[arg(long, default_value_t = 1024)]
+        batch: usize,
+        #[arg(long, default_value_t = 0)]
+        rounds: usize,
+    },
     /// Several students from scratch at once, one on each thread (embedding 16, hidden 32-16, batch 64, 20 epochs).
     Students {
         #[arg(long, default_value_t = 64)]
@@ -86,9 +95,10 @@ fn ncf(embedding: usize, hidden: &[usize]) -> ModelSpec {
     ModelSpec::Ncf(Ncf { embedding, hidden: hidden.to_vec(), ..Ncf::default() })
 }
 
-/// Watches the steps: when each began, and when there were enough.
+/// Watches the steps: when each began, and when there were enough of them or of time.
 struct Watch {
     until: Instant,
+    steps: usize,
     began: RefCell<Vec<Instant>>,
     /// Steps that begin an epoch, after which time has passed with other things.
     epochs: Vec<usize>,
@@ -102,7 +112,7 @@ impl TrainIo for Watch {
     fn cancelled(&self) -> bool {
         let now = Instant::now();
         self.began.borrow_mut().push(now);
-        now >= self.until
+        now >= self.until || self.began.borrow().len() > self.steps
     }
 }
 
@@ -126,29 +136,99 @@ impl std::fmt::Display for Rate {
     }
 }
 
-fn rate(config: &TrainConfig, data: &TaskData<'_>, teacher: Option<TeacherView<'_>>, threads: usize, seconds: f64) -> Rate {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be made");
-    let cost = step_cost(config, data, teacher).expect("what can be trained can be counted");
-    pool.install(|| {
-        let before = peak::gemm_gflops();
-        let until = Instant::now() + Duration::from_secs_f64(seconds);
-        let mut watch = Watch { until, began: RefCell::default(), epochs: Vec::new() };
-        train(config, data, teacher, DeviceKind::Cpu, &mut watch)
-            .expect_err("a training that is watched ends by being cancelled");
+/// Rows to train on, and a teacher where there is one.
+struct World {
+    users: u32,
+    items: u32,
+    rows: Examples,
+    validation: Examples,
+    teacher: Option<Teacher>,
+}
+
+struct Teacher {
+    low: Vec<f32>,
+    low_width: usize,
+    variance: Vec<f32>,
+    upper: TeacherUpper,
+}
+
+impl World {
+    fn new(rows: u32, users: u32, items: u32) -> Self {
+        Self { users, items, rows: examples(rows, users, items, 1), validation: examples(1, users, items, 2), teacher: None }
+    }
+
+    /// With a teacher (hidden 256-128-64), trained on a few of the rows, and its low states of all of them.
+    fn with_teacher(self) -> Self {
+        let first = |values: &[u32]| values[..256].to_vec();
+        let few = Examples {
+            row: first(&self.rows.row),
+            user: first(&self.rows.user),
+            item: first(&self.rows.item),
+            rating: self.rows.rating[..256].to_vec(),
+        };
+        let config = TrainConfig { model: ncf(64, &[256, 128, 64]), epochs: 1, ..TrainConfig::default() };
+        let data = TaskData { train: &few, ..self.data() };
+        let model: RatingModel = train(&config, &data, None, DeviceKind::Cpu, &mut ()).expect("a teacher can be trained").model;
+        let weights = model.to_safetensors().expect("a model can be written");
+        let upper = TeacherUpper::load(std::io::Cursor::new(weights), &model.config()).expect("a model can be read");
+        let Taps { low, low_width, .. } = model.taps(&self.rows.user, &self.rows.item).expect("a model can be applied");
+        let variance = variances(&low, low_width);
+        Self { teacher: Some(Teacher { low, low_width, variance, upper }), ..self }
+    }
+
+    fn data(&self) -> TaskData<'_> {
+        TaskData {
+            train: &self.rows,
+            validation: &self.validation,
+            users: self.users as usize,
+            items: self.items as usize,
+            scale: SCALE,
+        }
+    }
+
+    fn view(&self) -> Option<TeacherView<'_>> {
+        self.teacher.as_ref().map(|teacher| TeacherView {
+            row: &self.rows.row,
+            low: Some(States { width: teacher.low_width, values: &teacher.low, variance: &teacher.variance }),
+            upper: Some(&teacher.upper),
+            ..TeacherView::default()
+        })
+    }
+
+    /// From scratch without a teacher, a talk with one.
+    fn config(&self, batch: usize, rounds: usize) -> TrainConfig {
+        let (model, method) = match &self.teacher {
+            None => (ncf(64, &[256, 128, 64]), Method::Scratch),
+            Some(_) => (ncf(64, &[64, 32]), Method::Talk(Talk { rounds, message_dim: 16, ..Talk::default() })),
+        };
+        TrainConfig { model, method, batch, epochs: 1 << 20, patience: None, ..TrainConfig::default() }
+    }
+
+    /// Trains until there are `steps`, or it is time.
+    fn train(&self, config: &TrainConfig, threads: usize, steps: usize, until: Instant) -> Watch {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be made");
+        let mut watch = Watch { until, steps, began: RefCell::default(), epochs: Vec::new() };
+        pool.install(|| {
+            train(config, &self.data(), self.view(), DeviceKind::Cpu, &mut watch)
+                .expect_err("a training that is watched ends by being cancelled");
+        });
+        watch
+    }
+
+    fn rate(&self, config: &TrainConfig, threads: usize, seconds: f64) -> Rate {
+        let cost = step_cost(config, &self.data(), self.view()).expect("what can be trained can be counted");
+        let before = peak::gemm_gflops(threads);
+        let watch = self.train(config, threads, usize::MAX, Instant::now() + Duration::from_secs_f64(seconds));
         let began = watch.began.into_inner();
         let within = (21..began.len()).filter(|step| !watch.epochs.contains(step));
         let mut times: Vec<f64> = within.map(|step| (began[step] - began[step - 1]).as_secs_f64()).collect();
         times.sort_by(f64::total_cmp);
-        let peak = before.max(peak::gemm_gflops());
+        let peak = before.max(peak::gemm_gflops(threads));
         // An epoch's rows are shared out evenly, so a step may have fewer than `batch`.
         let rows = cost.rows as f64;
         let at = |part: usize| rows / times.get(times.len() / part).expect("there is time for more than twenty steps");
         Rate { median: at(2), best_tenth: at(10), gflops: at(2) * cost.matmul_flops as f64 / rows / 1e9, peak }
-    })
-}
-
-fn endless(model: ModelSpec, method: Method, batch: usize) -> TrainConfig {
-    TrainConfig { model, method, batch, epochs: 1 << 20, patience: None, ..TrainConfig::default() }
+    }
 }
 
 fn main() {
@@ -157,53 +237,38 @@ fn main() {
     match &arguments.bench {
         Bench::Step { users, items, batch } => {
             // A multiple of the batch sizes, so that all steps are full.
-            let rows = examples(102_400, *users, *items, 1);
-            let validation = examples(1, *users, *items, 2);
-            let data =
-                TaskData { train: &rows, validation: &validation, users: *users as usize, items: *items as usize, scale: SCALE };
+            let world = World::new(102_400, *users, *items);
             for &threads in &arguments.threads {
                 for &batch in batch {
-                    let config = endless(ncf(64, &[256, 128, 64]), Method::Scratch, batch);
-                    let rate = rate(&config, &data, None, threads, arguments.seconds);
+                    let rate = world.rate(&world.config(batch, 0), threads, arguments.seconds);
                     println!(
                         r#"{{"bench": "step", "variant": "talkflow", "threads": {threads}, "batch": {batch}, "users": {users}, "items": {items}, {rate}}}"#
                     );
                 }
             }
         }
-        Bench::Talk { batch, rounds } => talk(&arguments, batch, rounds),
-        Bench::Students { students, rows } => many(&arguments, *students, *rows),
-    }
-}
-
-fn talk(arguments: &Arguments, batches: &[usize], rounds: &[usize]) {
-    let (users, items) = (610, 9724);
-    let rows = examples(49_152, users, items, 1);
-    let validation = examples(1, users, items, 2);
-    let data = TaskData { train: &rows, validation: &validation, users: users as usize, items: items as usize, scale: SCALE };
-    let config = TrainConfig { model: ncf(64, &[256, 128, 64]), epochs: 1, ..TrainConfig::default() };
-    let teacher: RatingModel = train(&config, &data, None, DeviceKind::Cpu, &mut ()).expect("a teacher can be trained").model;
-    let weights = teacher.to_safetensors().expect("a model can be written");
-    let upper = TeacherUpper::load(std::io::Cursor::new(weights), &teacher.config()).expect("a model can be read");
-    let Taps { low, low_width, .. } = teacher.taps(&rows.user, &rows.item).expect("a model can be applied");
-    let variance = variances(&low, low_width);
-    let view = TeacherView {
-        row: &rows.row,
-        low: Some(States { width: low_width, values: &low, variance: &variance }),
-        upper: Some(&upper),
-        ..TeacherView::default()
-    };
-    for &threads in &arguments.threads {
-        for &rounds in rounds {
-            for &batch in batches {
-                let method = Method::Talk(Talk { rounds, message_dim: 16, ..Talk::default() });
-                let config = endless(ncf(64, &[64, 32]), method, batch);
-                let rate = rate(&config, &data, Some(view), threads, arguments.seconds);
-                println!(
-                    r#"{{"bench": "talk", "variant": "talkflow", "threads": {threads}, "batch": {batch}, "rounds": {rounds}, {rate}}}"#
-                );
+        Bench::Talk { batch, rounds } => {
+            let world = World::new(49_152, 610, 9724).with_teacher();
+            for &threads in &arguments.threads {
+                for &rounds in rounds {
+                    for &batch in batch {
+                        let rate = world.rate(&world.config(batch, rounds), threads, arguments.seconds);
+                        println!(
+                            r#"{{"bench": "talk", "variant": "talkflow", "threads": {threads}, "batch": {batch}, "rounds": {rounds}, {rate}}}"#
+                        );
+                    }
+                }
             }
         }
+        Bench::Count { steps, batch, rounds } => {
+            let mut world = World::new(4096, 610, 9724);
+            if *rounds > 0 {
+                world = world.with_teacher();
+            }
+            let never = Instant::now() + Duration::from_secs(3600);
+            world.train(&world.config(*batch, *rounds), 1, *steps, never);
+        }
+        Bench::Students { students, rows } => many(&arguments, *students, *rows),
     }
 }
 

@@ -176,20 +176,31 @@ impl Rule<'_> {
 
     /// Prepares the update number `count` (from 1) of some weights.
     pub(crate) fn at(&self, count: u64, shrink: f32) -> Update {
+        self.corrected(self.corrections(count), shrink)
+    }
+
+    /// What the update number `count` divides its moments by: Adam's corrections, 1 - beta^count; 1 for others.
+    pub(crate) fn corrections(&self, count: u64) -> (f64, f64) {
+        let correction = |beta: f64| 1.0 - beta.powf(count as f64);
         match self.optimizer {
-            Optimizer::Adam(adam) => {
-                let correction = |beta: f64| 1.0 - beta.powf(count as f64);
-                Update::Adam {
-                    shrink,
-                    scale: self.scale,
-                    beta1: adam.betas.0 as f32,
-                    beta2: adam.betas.1 as f32,
-                    // rate m_hat / (sqrt(v_hat) + eps), with both corrections taken out of the loop.
-                    step: (self.rate / correction(adam.betas.0)) as f32,
-                    root: (1.0 / correction(adam.betas.1).sqrt()) as f32,
-                    eps: adam.eps as f32,
-                }
-            }
+            Optimizer::Adam(adam) => (correction(adam.betas.0), correction(adam.betas.1)),
+            Optimizer::Sgd(_) => (1.0, 1.0),
+        }
+    }
+
+    /// Prepares an update with these corrections.
+    pub(crate) fn corrected(&self, (first, second): (f64, f64), shrink: f32) -> Update {
+        match self.optimizer {
+            Optimizer::Adam(adam) => Update::Adam {
+                shrink,
+                scale: self.scale,
+                beta1: adam.betas.0 as f32,
+                beta2: adam.betas.1 as f32,
+                // rate m_hat / (sqrt(v_hat) + eps), with both corrections taken out of the loop.
+                step: (self.rate / first) as f32,
+                root: (1.0 / second.sqrt()) as f32,
+                eps: adam.eps as f32,
+            },
             Optimizer::Sgd(sgd) => {
                 Update::Sgd { shrink, scale: self.scale, momentum: sgd.momentum as f32, rate: self.rate as f32 }
             }

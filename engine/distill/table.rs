@@ -25,6 +25,8 @@ pub(crate) struct Table {
     /// The same sum, as far as it has been applied to each row; empty without decay.
     pub(crate) applied: Vec<f64>,
     group: Group,
+    /// The optimiser's corrections of the first, second, ... update of a row, as far as one was needed: the powers are dear.
+    corrections: Vec<(f64, f64)>,
 }
 
 /// A batch's gradient with regard to the distinct rows it touched.
@@ -62,6 +64,7 @@ impl Table {
             log_decay: 0.0,
             applied: Vec::new(),
             group,
+            corrections: Vec::new(),
         }
     }
 
@@ -81,6 +84,7 @@ impl Table {
     pub(crate) fn prepare(&mut self, optimizer: &Optimizer) {
         self.moments = optimizer.moments(self.values.len());
         self.counts = vec![0; self.rows()];
+        self.corrections.clear();
         let decays = optimizer.rule(1.0, 1.0).shrink(self.group) < 1.0;
         self.applied = vec![0.0; if decays { self.rows() } else { 0 }];
     }
@@ -155,10 +159,14 @@ impl Table {
             let row = row as usize;
             self.catch_up(row);
             self.counts[row] += 1;
+            let count = self.counts[row] as usize;
+            while self.corrections.len() < count {
+                self.corrections.push(rule.corrections(self.corrections.len() as u64 + 1));
+            }
             let range = row * self.width..(row + 1) * self.width;
             let part = |moment: &'_ Vec<f32>| if moment.is_empty() { 0..0 } else { range.clone() };
             let (first, second) = (part(&self.moments.first), part(&self.moments.second));
-            rule.at(u64::from(self.counts[row]), shrink as f32).apply(
+            rule.corrected(self.corrections[count - 1], shrink as f32).apply(
                 &mut self.values[range.clone()],
                 gradient,
                 &mut self.moments.first[first],

@@ -1,4 +1,4 @@
-//! The processor: runs of dense layers around gemm, on plain numbers.
+//! The processor: runs of dense layers on plain numbers.
 //!
 //! A run goes through all its layers for one block of rows before the next block, so that what a layer writes is still in the cache when the next
 //! one reads it; blocks are shared out over the rayon pool that training is called in. The way back is two passes: gradients
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dfdx::tensor::{Cpu, CpuError, Gradients, OwnedTape, Tape};
 use rayon::prelude::*;
 
+use super::gemm::{Finish, Operand, Panels, multiply, multiply_deep};
 use super::kernels;
 use super::pool::{Buffer, Pool};
 use super::{Activation, Link, Ops, Var};
@@ -105,7 +106,7 @@ impl Ops for Cpu {
         let mut outputs: Vec<Buffer> = links.iter().map(|link| pool.take(batch * link.outputs())).collect();
         let masked_len = |link: &Link<Self>| link.mask.as_ref().map_or(0, |mask| mask.len());
         let mut masked: Vec<Buffer> = links.iter().map(|link| pool.take(masked_len(link))).collect();
-        forward(&x.value.values, batch, &links, &mut outputs, &mut masked);
+        forward(pool, &x.value.values, batch, &links, &mut outputs, &mut masked);
         let mut wanted = x.wanted;
         let recording = tape.is_some();
         let states: Vec<Var<Self>> = (links.iter().zip(outputs))
@@ -134,6 +135,16 @@ impl Ops for Cpu {
     }
 }
 
+impl Link<Cpu> {
+    fn weight(&self) -> Operand<'_> {
+        Operand::new(&self.layer.weight.value.values, self.inputs(), self.outputs())
+    }
+
+    fn is_relu(&self) -> bool {
+        self.activation == Activation::Relu
+    }
+}
+
 /// Cuts matrices into blocks of [`ROWS`] rows: for each block, its part of every matrix. An empty matrix has empty parts.
 fn blocks<'a>(matrices: impl IntoIterator<Item = (&'a mut [f32], usize)>, count: usize) -> Vec<Vec<&'a mut [f32]>> {
     let mut parts: Vec<_> = matrices.into_iter().map(|(values, cols)| values.chunks_mut(ROWS * cols)).collect();
@@ -159,8 +170,9 @@ fn rows_of(values: &[f32], cols: usize, from: usize, rows: usize) -> &[f32] {
 }
 
 /// Fills `outputs`, and for each link with a mask its place in `masked`: the input after dropout, which the way back needs again.
-fn forward(x: &[f32], batch: usize, links: &[Link<Cpu>], outputs: &mut [Buffer], masked: &mut [Buffer]) {
+fn forward(pool: &Pool, x: &[f32], batch: usize, links: &[Link<Cpu>], outputs: &mut [Buffer], masked: &mut [Buffer]) {
     let count = batch.div_ceil(ROWS);
+    let weights: Vec<Panels> = links.iter().map(|link| Panels::of(pool, link.weight())).collect();
     let outputs = blocks(outputs.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.outputs())), count);
     let masked = blocks(masked.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.inputs())), count);
     let tasks: Vec<_> = outputs.into_iter().zip(masked).enumerate().collect();
@@ -172,12 +184,11 @@ fn forward(x: &[f32], batch: usize, links: &[Link<Cpu>], outputs: &mut [Buffer],
             let (before, out) = outputs.split_at_mut(place);
             let mut input: &[f32] = before.last().map_or_else(|| rows_of(x, inputs, from, rows), |before| before);
             if let Some(mask) = &link.mask {
-                kernels::product(masked[place], input, rows_of(mask, inputs, from, rows));
+                kernels::mask(masked[place], input, rows_of(mask, inputs, from, rows), false);
                 input = masked[place];
             }
-            let weight = Operand::new(&link.layer.weight.value.values, inputs, link.outputs());
-            multiply(out[0], true, Operand::new(input, rows, inputs), weight);
-            kernels::finish_rows(out[0], &link.layer.bias.value.values, link.activation == Activation::Relu);
+            let finish = Finish { bias: Some(&link.layer.bias.value.values), relu: link.is_relu(), ..Finish::default() };
+            multiply(out[0], Operand::new(input, rows, inputs), &weights[place], finish);
         }
     });
 }
@@ -227,6 +238,7 @@ impl Back {
         // Whether the gradient from above overwrites; of the last state there is nothing above.
         let mut fresh: Vec<bool> = states.iter().map(|state| state.fresh).collect();
         fresh.insert(0, end.as_ref().is_some_and(|end| end.fresh));
+        let weights: Vec<Panels> = links.iter().map(|link| Panels::of(&self.pool, link.weight().transposed())).collect();
         let states = states.iter_mut().zip(links).map(|(state, link)| (&mut *state.buffer, link.outputs()));
         let end = end.map(|end| (&mut *end.buffer, links[0].inputs()));
         let leads_on = end.is_some();
@@ -237,26 +249,29 @@ impl Back {
             let rows = ROWS.min(batch - from);
             // `gradients` begins with that of the first link's input, if it is wanted.
             let shift = usize::from(leads_on);
+            let result = |place: usize| {
+                let state = &self.states[first + place].value;
+                links[place].is_relu().then(|| rows_of(&state.values, state.cols, from, rows))
+            };
+            if let (Some(gate), Some(g)) = (result(links.len() - 1), gradients.last_mut()) {
+                kernels::gate(g, gate);
+            }
             for (place, link) in links.iter().enumerate().rev() {
                 let (below, above) = gradients.split_at_mut(place + shift);
-                let g = &mut *above[0];
-                if link.activation == Activation::Relu {
-                    kernels::gate(g, rows_of(&self.states[first + place].value.values, link.outputs(), from, rows));
-                }
                 let Some(below) = below.last_mut() else { break };
                 let inputs = link.inputs();
-                let g = Operand::new(g, rows, link.outputs());
-                let weight = Operand::new(&link.layer.weight.value.values, inputs, link.outputs()).transposed();
+                let g = Operand::new(above[0], rows, link.outputs());
+                // What reaches a state is complete here, so it goes through that state's ReLU at once.
+                let gate = place.checked_sub(1).and_then(result);
+                let add = !fresh[place];
                 match &link.mask {
-                    None => multiply(below, fresh[place], g, weight),
+                    None => multiply(below, g, &weights[place], Finish { add, gate, ..Finish::default() }),
                     Some(mask) => {
-                        let mask = rows_of(mask, inputs, from, rows);
                         let mut product = self.pool.take(rows * inputs);
-                        multiply(&mut product, true, g, weight);
-                        if fresh[place] {
-                            kernels::product(below, &product, mask);
-                        } else {
-                            kernels::add_product(below, &product, mask);
+                        multiply(&mut product, g, &weights[place], Finish::default());
+                        kernels::mask(below, &product, rows_of(mask, inputs, from, rows), add);
+                        if let Some(gate) = gate {
+                            kernels::gate(below, gate);
                         }
                     }
                 }
@@ -298,85 +313,11 @@ impl Back {
                 return;
             }
             let input: &[f32] = if link.mask.is_some() { &self.masked[place] } else { &self.source(place).value.values };
-            let input = Operand::new(input, batch, link.inputs()).columns(from, part.len() / outputs);
-            multiply(part, fresh, input.transposed(), Operand::new(gradient, batch, outputs));
+            let input = Operand::new(input, batch, link.inputs()).transposed().rows(from, part.len() / outputs);
+            multiply_deep(part, input, Operand::new(gradient, batch, outputs), !fresh, &self.pool);
         });
         for (_, target, matrix) in targets {
             matrix.give(target.buffer);
         }
-    }
-}
-
-/// A matrix as gemm sees it: numbers and strides.
-#[derive(Clone, Copy)]
-struct Operand<'a> {
-    data: &'a [f32],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
-}
-
-impl<'a> Operand<'a> {
-    /// A row-major matrix.
-    fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "a matrix has rows * cols entries");
-        Operand { data, rows, cols, row_stride: cols, col_stride: 1 }
-    }
-
-    /// Some columns of a row-major matrix.
-    fn columns(self, from: usize, count: usize) -> Self {
-        assert!(from + count <= self.cols && self.col_stride == 1, "columns lie inside of the matrix");
-        Operand { data: &self.data[from.min(self.data.len())..], cols: count, ..self }
-    }
-
-    fn transposed(self) -> Self {
-        Operand { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
-    }
-
-    /// Whether every entry lies inside of the data.
-    fn fits(&self) -> bool {
-        let last = |count: usize, stride: usize| count.saturating_sub(1) * stride;
-        self.rows * self.cols == 0 || last(self.rows, self.row_stride) + last(self.cols, self.col_stride) < self.data.len()
-    }
-}
-
-#[cfg(test)]
-thread_local! {
-    /// Multiplications of matrix products on this thread, to compare with what is foretold.
-    pub(crate) static MULTIPLIED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-}
-
-/// `out = a b` where `fresh`, else `out += a b`; `out` is row-major. On the calling thread.
-fn multiply(out: &mut [f32], fresh: bool, a: Operand<'_>, b: Operand<'_>) {
-    assert_eq!(a.cols, b.rows, "inner dimensions agree");
-    assert_eq!(out.len(), a.rows * b.cols, "the result has a.rows * b.cols entries");
-    assert!(a.fits() && b.fits(), "operands lie inside of their data");
-    #[cfg(test)]
-    MULTIPLIED.set(MULTIPLIED.get() + (a.rows * a.cols * b.cols) as u64);
-    // SAFETY: the assertions above bound every index that gemm forms from these sizes and strides; `out` is borrowed mutably
-    // and so overlaps neither operand.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.cols,
-            a.cols,
-            out.as_mut_ptr(),
-            1,
-            b.cols as isize,
-            !fresh,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }

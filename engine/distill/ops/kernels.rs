@@ -4,22 +4,6 @@
 
 use multiversion::multiversion;
 
-/// `out += bias` in every row, then the larger of 0 and that where `relu`.
-#[multiversion(targets("x86_64+avx2+fma", "x86_64+avx512f+avx512vl"))]
-pub(crate) fn finish_rows(out: &mut [f32], bias: &[f32], relu: bool) {
-    for row in out.chunks_exact_mut(bias.len()) {
-        if relu {
-            for (value, bias) in row.iter_mut().zip(bias) {
-                *value = (*value + bias).max(0.0);
-            }
-        } else {
-            for (value, bias) in row.iter_mut().zip(bias) {
-                *value += bias;
-            }
-        }
-    }
-}
-
 /// The way back through a ReLU: `gradient` stays where the result `y` was above 0.
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+avx512f+avx512vl"))]
 pub(crate) fn gate(gradient: &mut [f32], y: &[f32]) {
@@ -36,19 +20,17 @@ pub(crate) fn add(to: &mut [f32], from: &[f32]) {
     }
 }
 
-/// `to = a * b`
+/// `to = values * mask`, or `to += values * mask` where `add`
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+avx512f+avx512vl"))]
-pub(crate) fn product(to: &mut [f32], a: &[f32], b: &[f32]) {
-    for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
-        *to = a * b;
-    }
-}
-
-/// `to += a * b`
-#[multiversion(targets("x86_64+avx2+fma", "x86_64+avx512f+avx512vl"))]
-pub(crate) fn add_product(to: &mut [f32], a: &[f32], b: &[f32]) {
-    for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
-        *to += a * b;
+pub(crate) fn mask(to: &mut [f32], values: &[f32], mask: &[f32], add: bool) {
+    if add {
+        for ((to, value), mask) in to.iter_mut().zip(values).zip(mask) {
+            *to += value * mask;
+        }
+    } else {
+        for ((to, value), mask) in to.iter_mut().zip(values).zip(mask) {
+            *to = value * mask;
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod gemm;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod generic;
 pub(crate) mod kernels;
@@ -21,7 +22,7 @@ use dfdx::tensor::{Gradients, OwnedTape};
 use dfdx::tensor_ops::Device;
 
 #[cfg(test)]
-pub(crate) use cpu::MULTIPLIED;
+pub(crate) use gemm::MULTIPLIED;
 pub(crate) use pool::{Buffer, Pool};
 
 /// A matrix, and whether its gradient is wanted.

@@ -1,0 +1,368 @@
+//! Products of matrices, fused with what a dense layer does before and after them.
+//!
+//! The right side is packed once into panels of 16 columns (and used for all blocks of rows); the left side is read where it lies. A tile of 6 x 16
+//! sums stays in registers over the whole depth, and bias, ReLU, or the gate of the way back are applied as it is stored. The method is Goto and
+//! van de Geijn's (*Anatomy of High-Performance Matrix Multiplication*, 2008), with less blocking: a dense layer's weights fit
+//! into the cache as they are. Each sum runs over the depth in order, so a result does not depend on how rows are shared out.
+
+use super::pool::{Buffer, Pool};
+
+/// Columns of a panel.
+const WIDE: usize = 16;
+/// Rows of a tile.
+const TALL: usize = 6;
+/// Depth of the panels of a long sum: with one tile's left side they stay in the first-level cache.
+const DEPTH: usize = 256;
+
+/// A matrix: numbers and strides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operand<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Operand<'a> {
+    /// A row-major matrix.
+    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "a matrix has rows * cols entries");
+        Operand { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    pub(crate) fn transposed(self) -> Self {
+        Operand { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// Some of its rows.
+    pub(crate) fn rows(self, from: usize, count: usize) -> Self {
+        assert!(from + count <= self.rows, "rows lie inside of the matrix");
+        let first = (from * self.row_stride).min(self.data.len());
+        Operand { data: &self.data[first..], rows: count, ..self }
+    }
+
+    /// Some of its columns.
+    fn cols(self, from: usize, count: usize) -> Self {
+        self.transposed().rows(from, count).transposed()
+    }
+
+    fn at(&self, row: usize, col: usize) -> f32 {
+        self.data[row * self.row_stride + col * self.col_stride]
+    }
+
+    /// Whether every entry lies inside of the data.
+    fn fits(&self) -> bool {
+        let last = |count: usize, stride: usize| count.saturating_sub(1) * stride;
+        self.rows * self.cols == 0 || last(self.rows, self.row_stride) + last(self.cols, self.col_stride) < self.data.len()
+    }
+}
+
+/// The right side of a product, packed.
+#[derive(Debug)]
+pub(crate) struct Panels {
+    /// For each 16 columns, row by row; what lies beyond the last column is 0.
+    data: Buffer,
+    depth: usize,
+    cols: usize,
+}
+
+impl Panels {
+    pub(crate) fn of(pool: &Pool, b: Operand<'_>) -> Self {
+        let (depth, cols) = (b.rows, b.cols);
+        let mut data = pool.take(cols.div_ceil(WIDE) * depth * WIDE);
+        for (panel, rows) in data.chunks_exact_mut((depth * WIDE).max(1)).enumerate() {
+            pack::<WIDE>(rows, b.cols(panel * WIDE, WIDE.min(cols - panel * WIDE)).transposed());
+        }
+        Panels { data, depth, cols }
+    }
+}
+
+/// Writes up to `N` rows of a matrix column by column; rows that it does not have are 0.
+fn pack<const N: usize>(into: &mut [f32], rows: Operand<'_>) {
+    assert!(rows.fits() && rows.rows <= N, "rows lie inside of their data");
+    if rows.rows == N && rows.row_stride == 1 {
+        for (column, from) in into.chunks_exact_mut(N).zip((0..rows.cols).map(|k| k * rows.col_stride)) {
+            if let (Ok(column), Ok(values)) =
+                (<&mut [f32; N]>::try_from(column), <&[f32; N]>::try_from(&rows.data[from..from + N]))
+            {
+                *column = *values;
+            }
+        }
+        return;
+    }
+    // A row at a time: read in order where its entries lie side by side.
+    for i in 0..N {
+        let places = into[i..].iter_mut().step_by(N);
+        if i >= rows.rows {
+            places.for_each(|place| *place = 0.0);
+        } else {
+            let values = rows.data[i * rows.row_stride..].iter().step_by(rows.col_stride.max(1));
+            places.zip(values).for_each(|(place, value)| *place = *value);
+        }
+    }
+}
+
+/// What happens to a product before it is stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Finish<'a> {
+    /// Added to what is there, instead of written over it.
+    pub(crate) add: bool,
+    /// Added to every row.
+    pub(crate) bias: Option<&'a [f32]>,
+    /// Then the larger of 0 and that.
+    pub(crate) relu: bool,
+    /// Then 0 wherever this, of the result's shape, is not above 0.
+    pub(crate) gate: Option<&'a [f32]>,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Multiplications of matrix products on this thread, to compare with what is foretold.
+    pub(crate) static MULTIPLIED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// `out = finish(a b)`, `out` row-major. On the calling thread.
+pub(crate) fn multiply(out: &mut [f32], a: Operand<'_>, b: &Panels, finish: Finish<'_>) {
+    assert_eq!(a.cols, b.depth, "inner dimensions agree");
+    assert_eq!(out.len(), a.rows * b.cols, "the result has a.rows * b.cols entries");
+    assert!(finish.bias.is_none_or(|bias| bias.len() == b.cols), "a bias has an entry a column");
+    assert!(finish.gate.is_none_or(|gate| gate.len() == out.len()), "a gate has the result's shape");
+    #[cfg(test)]
+    MULTIPLIED.set(MULTIPLIED.get() + (a.cols * out.len()) as u64);
+    for (panel, rows) in b.data.chunks_exact((b.depth * WIDE).max(1)).enumerate() {
+        sweep(out, a, (0, panel * WIDE, b.cols), rows, finish);
+    }
+}
+
+/// `out = a b`, or `out += a b` where `add`, for a depth that is large beside both other sides: the rows of a batch. `out` is row-major.
+pub(crate) fn multiply_deep(out: &mut [f32], a: Operand<'_>, b: Operand<'_>, add: bool, pool: &Pool) {
+    assert_eq!(a.cols, b.rows, "inner dimensions agree");
+    assert_eq!(out.len(), a.rows * b.cols, "the result has a.rows * b.cols entries");
+    #[cfg(test)]
+    MULTIPLIED.set(MULTIPLIED.get() + (a.cols * out.len()) as u64);
+    for from in (0..a.cols).step_by(DEPTH) {
+        let depth = DEPTH.min(a.cols - from);
+        let panels = Panels::of(pool, b.rows(from, depth));
+        // Packed as the right side is: its rows may lie far apart.
+        let left = Panels::tall(pool, a.cols(from, depth));
+        let finish = Finish { add: add || from > 0, ..Finish::default() };
+        for (tile, left) in left.chunks_exact(depth * TALL).enumerate() {
+            let row = tile * TALL;
+            let left = Operand { data: left, rows: TALL.min(a.rows - row), cols: depth, row_stride: 1, col_stride: TALL };
+            for (panel, rows) in panels.data.chunks_exact(depth * WIDE).enumerate() {
+                sweep(out, left, (row, panel * WIDE, b.cols), rows, finish);
+            }
+        }
+    }
+}
+
+/// The product of `a` with one panel, from (row, column) on in a result of so many columns.
+fn sweep(out: &mut [f32], a: Operand<'_>, place: (usize, usize, usize), panel: &[f32], finish: Finish<'_>) {
+    assert!(a.fits() && panel.len() == a.cols * WIDE, "operands lie inside of their data");
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        // SAFETY: the processor has what the function is compiled for.
+        unsafe { sweep_fused(out, a, place, panel, finish) };
+        return;
+    }
+    sweep_with(out, a, place, panel, finish, plain);
+}
+
+/// Compiled for processors with 256-bit vectors and fused multiply-add.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn sweep_fused(out: &mut [f32], a: Operand<'_>, place: (usize, usize, usize), panel: &[f32], finish: Finish<'_>) {
+    // SAFETY: `sweep` has seen that all entries of `a` and of the panel are there, and `sweep_with` asks for no others.
+    sweep_with(out, a, place, panel, finish, |a, rows, panel| unsafe {
+        fused(a.data.as_ptr(), rows, a.col_stride, a.cols, panel.as_ptr())
+    });
+}
+
+#[inline(always)]
+fn sweep_with(
+    out: &mut [f32],
+    a: Operand<'_>,
+    (from, col, cols): (usize, usize, usize),
+    panel: &[f32],
+    finish: Finish<'_>,
+    tile: impl Fn(Operand<'_>, [usize; TALL], &[f32]) -> [[f32; WIDE]; TALL],
+) {
+    for row in (0..a.rows).step_by(TALL) {
+        // Where the rows begin; those beyond the last are the last one again, and not stored.
+        let rows = std::array::from_fn(|i| (row + i).min(a.rows - 1) * a.row_stride);
+        let sums = tile(a, rows, panel);
+        store(out, cols, (from + row, col), &sums[..TALL.min(a.rows - row)], finish);
+    }
+}
+
+impl Panels {
+    /// A left side, packed: for each 6 rows, column by column; what lies beyond the last row is 0.
+    fn tall(pool: &Pool, a: Operand<'_>) -> Buffer {
+        let mut data = pool.take(a.rows.div_ceil(TALL) * a.cols * TALL);
+        for (tile, columns) in data.chunks_exact_mut((a.cols * TALL).max(1)).enumerate() {
+            pack::<TALL>(columns, a.rows(tile * TALL, TALL.min(a.rows - tile * TALL)));
+        }
+        data
+    }
+}
+
+/// Finishes a tile and writes it to (`row`, `col`) of a result with `cols` columns.
+#[inline(always)]
+fn store(out: &mut [f32], cols: usize, (row, col): (usize, usize), sums: &[[f32; WIDE]], finish: Finish<'_>) {
+    for (i, sums) in sums.iter().enumerate() {
+        let at = (row + i) * cols + col;
+        if cols - col >= WIDE {
+            // Of one fixed width, so that it stays in registers.
+            finish_row::<WIDE>(&mut out[at..at + WIDE], sums, finish, at, col);
+        } else {
+            for j in 0..cols - col {
+                finish_row::<1>(&mut out[at + j..=at + j], &sums[j..=j], finish, at + j, col + j);
+            }
+        }
+    }
+}
+
+/// Finishes `N` entries of a row that begin at the entry `at` of the result, in the column `col`.
+#[inline(always)]
+fn finish_row<const N: usize>(out: &mut [f32], sums: &[f32], finish: Finish<'_>, at: usize, col: usize) {
+    let mut values = [0.0f32; N];
+    values.copy_from_slice(&sums[..N]);
+    let there = &mut out[..N];
+    if finish.add {
+        for (value, there) in values.iter_mut().zip(&*there) {
+            *value += there;
+        }
+    }
+    if let Some(bias) = finish.bias {
+        for (value, bias) in values.iter_mut().zip(&bias[col..col + N]) {
+            *value += bias;
+        }
+    }
+    if finish.relu {
+        for value in &mut values {
+            *value = value.max(0.0);
+        }
+    }
+    if let Some(gate) = finish.gate {
+        for (value, gate) in values.iter_mut().zip(&gate[at..at + N]) {
+            *value = if *gate > 0.0 { *value } else { 0.0 };
+        }
+    }
+    there.copy_from_slice(&values);
+}
+
+/// The sums of 6 rows, beginning at `rows`, with a panel.
+fn plain(a: Operand<'_>, rows: [usize; TALL], panel: &[f32]) -> [[f32; WIDE]; TALL] {
+    let mut sums = [[0.0f32; WIDE]; TALL];
+    for (k, right) in panel.chunks_exact(WIDE).enumerate() {
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            let left = a.data[row + k * a.col_stride];
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum += left * right;
+            }
+        }
+    }
+    sums
+}
+
+/// The same in registers: 12 of sums, 2 of the panel's row, and one of the left side.
+///
+/// # Safety
+/// For each k below `depth`, `data` must be readable at each of `rows` plus k `stride`, and `panel` at 16 entries from 16 k on.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn fused(data: *const f32, rows: [usize; TALL], stride: usize, depth: usize, panel: *const f32) -> [[f32; WIDE]; TALL] {
+    use std::arch::x86_64::{_mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps};
+    // SAFETY: the caller vouches for all that is read; what is written is an array of this function.
+    unsafe {
+        let left = rows.map(|row| data.add(row));
+        let mut sums = [[_mm256_setzero_ps(); 2]; TALL];
+        for k in 0..depth {
+            let low = _mm256_loadu_ps(panel.add(k * WIDE));
+            let high = _mm256_loadu_ps(panel.add(k * WIDE + 8));
+            for i in 0..TALL {
+                let value = _mm256_broadcast_ss(&*left[i].add(k * stride));
+                sums[i][0] = _mm256_fmadd_ps(value, low, sums[i][0]);
+                sums[i][1] = _mm256_fmadd_ps(value, high, sums[i][1]);
+            }
+        }
+        let mut out = [[0.0f32; WIDE]; TALL];
+        for (out, sums) in out.iter_mut().zip(sums) {
+            _mm256_storeu_ps(out.as_mut_ptr(), sums[0]);
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), sums[1]);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Rng, Role};
+
+    fn numbers(name: &str, len: usize) -> Vec<f32> {
+        let mut rng = Rng::stream(1, Role::Init, name, 0);
+        (0..len).map(|_| rng.symmetric(1.0)).collect()
+    }
+
+    fn slow(a: Operand<'_>, b: Operand<'_>) -> Vec<f64> {
+        let entry = |i: usize, j: usize| (0..a.cols).map(|k| f64::from(a.at(i, k)) * f64::from(b.at(k, j))).sum();
+        (0..a.rows).flat_map(|i| (0..b.cols).map(move |j| (i, j))).map(|(i, j)| entry(i, j)).collect()
+    }
+
+    fn close(found: &[f32], expected: &[f64]) -> bool {
+        found.len() == expected.len() && found.iter().zip(expected).all(|(&f, e)| (f64::from(f) - e).abs() < 1e-4)
+    }
+
+    /// All shapes around the sizes of tiles and panels, both ways round, against the definition.
+    #[test]
+    fn products_follow_their_definition() {
+        let pool = Pool::default();
+        for (m, k, n) in [(1, 1, 1), (6, 4, 16), (7, 5, 17), (5, 300, 3), (13, 17, 40), (64, 64, 1), (2, 1, 33), (12, 600, 32)] {
+            let (a, b, c) = (numbers("a", m * k), numbers("b", k * n), numbers("c", m * n));
+            let (a_t, b_t) = (Operand::new(&a, k, m).transposed(), Operand::new(&b, n, k).transposed());
+            let (bias, gate) = (numbers("bias", n), numbers("gate", m * n));
+            for a in [Operand::new(&a, m, k), a_t] {
+                for b in [Operand::new(&b, k, n), b_t] {
+                    let product = slow(a, b);
+                    let panels = Panels::of(&pool, b);
+                    let mut out = vec![f32::NAN; m * n];
+                    multiply(&mut out, a, &panels, Finish::default());
+                    assert!(close(&out, &product), "{m} {k} {n}");
+                    let mut out = vec![f32::NAN; m * n];
+                    multiply_deep(&mut out, a, b, false, &pool);
+                    assert!(close(&out, &product), "deep {m} {k} {n}");
+                    let mut out = c.clone();
+                    multiply_deep(&mut out, a, b, true, &pool);
+                    let sum: Vec<f64> = product.iter().zip(&c).map(|(p, &c)| p + f64::from(c)).collect();
+                    assert!(close(&out, &sum), "deep, added {m} {k} {n}");
+                    let mut out = c.clone();
+                    multiply(&mut out, a, &panels, Finish { add: true, bias: Some(&bias), relu: true, gate: Some(&gate) });
+                    let finished = sum.iter().enumerate().map(|(at, sum)| {
+                        let value = (sum + f64::from(bias[at % n])).max(0.0);
+                        if gate[at] > 0.0 { value } else { 0.0 }
+                    });
+                    assert!(close(&out, &finished.collect::<Vec<f64>>()), "finished {m} {k} {n}");
+                }
+            }
+        }
+    }
+
+    /// A block of rows is what these rows are in the whole.
+    #[test]
+    fn rows_do_not_depend_on_their_neighbours() {
+        let pool = Pool::default();
+        let (a, b) = (numbers("a", 20 * 9), numbers("b", 9 * 21));
+        let panels = Panels::of(&pool, Operand::new(&b, 9, 21));
+        let a = Operand::new(&a, 20, 9);
+        let mut whole = vec![0.0; 20 * 21];
+        multiply(&mut whole, a, &panels, Finish::default());
+        for from in 0..20 {
+            let mut part = vec![0.0; (20 - from) * 21];
+            multiply(&mut part, a.rows(from, 20 - from), &panels, Finish::default());
+            assert_eq!(part, whole[from * 21..]);
+        }
+    }
+}
