@@ -10,6 +10,8 @@
     reason = "a bench prints what it measures, and has nobody to return an error to"
 )]
 
+mod peak;
+
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use talkflow_distill::{
     Adam, Decay, DeviceKind, Examples, Method, ModelSpec, Ncf, Optimizer, RatingModel, Scale, States, Talk, Taps, TaskData,
-    TeacherUpper, TeacherView, TrainConfig, TrainIo, Wide, train, variances,
+    TeacherUpper, TeacherView, TrainConfig, TrainIo, Wide, step_cost, train, variances,
 };
 
 #[derive(Parser)]
@@ -117,16 +119,23 @@ impl TrainIo for Watch {
     }
 }
 
-/// Samples a second, from the time of a step: the median over steps after the first twenty, and the time that a tenth of them keeps below,
+/// Samples a second, from the time of a step: the median over steps after the first (twenty, or a quarter of them), and the time that a tenth of them keeps below,
 /// which on a machine that others use too says more about the code.
 struct Rate {
     median: f64,
     best_tenth: f64,
+    /// 10^9 operations a second in matrix products, at the median; the library counts them.
+    gflops: f64,
+    /// The same of nothing but a large product, on as many threads, right before and after.
+    peak: f64,
 }
 
 impl std::fmt::Display for Rate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, r#""samples_per_second": {:.0}, "best_tenth": {:.0}"#, self.median, self.best_tenth)
+        let Rate { median, best_tenth, gflops, peak } = self;
+        write!(f, r#""samples_per_second": {median:.0}, "best_tenth": {best_tenth:.0}, "#)?;
+        let share = gflops / peak;
+        write!(f, r#""gflops": {gflops:.1}, "gemm_peak_gflops": {peak:.1}, "share_of_peak": {share:.3}"#)
     }
 }
 
@@ -210,14 +219,19 @@ impl World {
     }
 
     fn rate(&self, config: &TrainConfig, threads: usize, seconds: f64) -> Rate {
+        let cost = step_cost(config, &self.data(), self.view()).expect("what can be trained can be counted");
+        let before = peak::gemm_gflops(threads);
         let watch = self.train(config, threads, usize::MAX, Instant::now() + Duration::from_secs_f64(seconds));
         let began = watch.began.into_inner();
-        let within = (21..began.len()).filter(|step| !watch.epochs.contains(step));
+        let warm = (began.len() / 4).min(20);
+        let within = (warm + 1..began.len()).filter(|step| !watch.epochs.contains(step));
         let mut times: Vec<f64> = within.map(|step| (began[step] - began[step - 1]).as_secs_f64()).collect();
         times.sort_by(f64::total_cmp);
-        let at =
-            |part: usize| config.batch as f64 / times.get(times.len() / part).expect("there is time for more than twenty steps");
-        Rate { median: at(2), best_tenth: at(10) }
+        let peak = before.max(peak::gemm_gflops(threads));
+        // An epoch's rows are shared out evenly, so a step may have fewer than `batch`.
+        let rows = cost.rows as f64;
+        let at = |part: usize| rows / times.get(times.len() / part).expect("there is time for more than two steps");
+        Rate { median: at(2), best_tenth: at(10), gflops: at(2) * cost.matmul_flops as f64 / rows / 1e9, peak }
     }
 }
 
@@ -226,7 +240,8 @@ fn main() {
     let arguments = Arguments::parse_from(std::env::args().filter(|argument| argument != "--bench"));
     match &arguments.bench {
         Bench::Step { users, items, batch } => {
-            let world = World::new(100_000, *users, *items);
+            // A multiple of the batch sizes, so that all steps are full.
+            let world = World::new(102_400, *users, *items);
             for &threads in &arguments.threads {
                 for &batch in batch {
                     let rate = world.rate(&world.config(batch, 0), threads, arguments.seconds);
@@ -237,7 +252,7 @@ fn main() {
             }
         }
         Bench::Talk { batch, rounds } => {
-            let world = World::new(50_000, 610, 9724).with_teacher();
+            let world = World::new(49_152, 610, 9724).with_teacher();
             for &threads in &arguments.threads {
                 for &rounds in rounds {
                     for &batch in batch {

@@ -49,7 +49,17 @@ fn show_tells_runs_stages_and_effective_values() {
     let run = document["run"].as_str().unwrap();
     space.run(&["show"]).ok().says(run).says("11 ran, 0 cached");
     space.run(&["show", run]).ok().says("finished").says("teacher");
-    space.run(&["show", "teacher"]).ok().says("model.safetensors").says("pretrain");
+    space
+        .run(&["show", "teacher"])
+        .ok()
+        .says("model.safetensors")
+        .says("pretrain")
+        .says("FLOP a row")
+        .says(" resident, estimated");
+    let metrics = &space.run(&["show", "teacher", "--format", "json"]).ok().json()["metrics"];
+    for name in ["step_rows", "step_flops", "step_matmul_flops", "step_bytes", "peak_bytes"] {
+        assert!(metrics[name].as_u64().unwrap() > 0, "{name}: {metrics}");
+    }
     space.run(&["show", "nobody"]).code(2).says("no stage called");
     let shown = space.run(&["show", "--resolved", "m.yaml", "--set", "talk.rounds=2"]).ok();
     // A value typed on the command line, one written in the manifest, one that is the kind's own default.

@@ -4,9 +4,13 @@ use std::fs;
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Answer, Common, Failure, ManifestArgs, answer, load, store::bytes, time};
+use super::{
+    Answer, Common, Failure, ManifestArgs, answer, load,
+    store::{bytes, scaled},
+    time,
+};
 use crate::store::{Lookup, Record, Store};
 
 /// Its arguments.
@@ -136,9 +140,28 @@ fn stage(store: &Store, name: &str, common: &Common) -> Answer {
         for (name, entry) in &record.files.0 {
             text += &format!("  file {name}: {}, {}\n", bytes(entry.size), store.blob(&entry.digest).display());
         }
-        record.metrics.iter().for_each(|(name, value)| text += &format!("  {name}: {value}\n"));
-        text
+        let step = step(&record.metrics);
+        let plain = record.metrics.iter().filter(|(name, _)| step.is_none() || !STEP.contains(&name.as_str()));
+        plain.for_each(|(name, value)| text += &format!("  {name}: {value}\n"));
+        text + &step.unwrap_or_default()
     })
+}
+
+/// The metrics of a model that say what a step of its training costs.
+const STEP: [&str; 5] = ["step_rows", "step_flops", "step_matmul_flops", "step_bytes", "peak_bytes"];
+
+/// They in one line, where they are there.
+fn step(metrics: &Map<String, Value>) -> Option<String> {
+    let [rows, flops, matmul, moved, peak] = STEP.map(|name| metrics.get(name).and_then(Value::as_u64));
+    let (rows, flops, matmul) = (rows.filter(|rows| *rows > 0)?, flops?, matmul?);
+    Some(format!(
+        "  step: {rows} rows, {} ({} in matrix products, {} a row), {} moved; {} resident, estimated\n",
+        scaled(flops, "FLOP"),
+        scaled(matmul, "FLOP"),
+        scaled(matmul / rows, "FLOP"),
+        bytes(moved?),
+        bytes(peak?)
+    ))
 }
 
 /// The last result of the stage instance of that name, in whichever manifest it stands.
@@ -173,5 +196,21 @@ pub fn latest_of(store: &Store, name: &str) -> Result<Record, Failure> {
             let list: Vec<String> = several.iter().map(|(manifest, _)| format!("`{manifest}:{name}`")).collect();
             Err(Failure::Wrong(format!("several manifests have a stage `{name}`: say {}", list.join(" or "))))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cost_of_a_step_is_one_line_for_people() {
+        let numbers = [256, 113_803_776, 113_344_512, 5_815_328, 12_300_000];
+        let metrics: Map<String, Value> = STEP.iter().zip(numbers).map(|(name, n)| ((*name).to_owned(), n.into())).collect();
+        let expected = "  step: 256 rows, 113.8 MFLOP (113.3 MFLOP in matrix products, 442.8 kFLOP a row), 5.8 MB moved; 12.3 MB resident, \
+                        estimated\n";
+        assert_eq!(step(&metrics).as_deref(), Some(expected));
+        // Results of stages that train nothing have none.
+        assert_eq!(step(&Map::new()), None);
     }
 }

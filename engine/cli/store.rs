@@ -95,12 +95,17 @@ pub fn store(command: &StoreCommand, common: &Common) -> Answer {
 
 /// A size as people read it.
 pub fn bytes(n: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
+    scaled(n, "B")
+}
+
+/// A number of some unit as people read it.
+pub fn scaled(n: u64, unit: &str) -> String {
+    let prefixes = ["", "k", "M", "G", "T"];
     let mut value = n as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < units.len() {
+    let mut prefix = 0;
+    while value >= 1000.0 && prefix + 1 < prefixes.len() {
         value /= 1000.0;
-        unit += 1;
+        prefix += 1;
     }
-    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", units[unit]) }
+    if prefix == 0 { format!("{n} {unit}") } else { format!("{value:.1} {}{unit}", prefixes[prefix]) }
 }

@@ -8,23 +8,30 @@ use dfdx::tensor::{Gradients, OwnedTape, PutTape, Tape};
 use dfdx::tensor_ops::Backward;
 
 use crate::ops::{Buffer, Link, Ops, Pool, Var};
+use crate::trace::{Trace, Work};
 
 /// Operations on matrices of one device, recorded where gradients are wanted.
 pub(crate) struct Graph<D: Ops> {
     device: D,
     pool: Pool,
     tape: Option<OwnedTape<f32, D>>,
+    trace: Option<Trace<D>>,
 }
 
 impl<D: Ops> Graph<D> {
     /// A graph that records the way back.
     pub(crate) fn training(device: &D, pool: &Pool) -> Self {
-        Graph { device: device.clone(), pool: pool.clone(), tape: Some(OwnedTape::default()) }
+        Graph { device: device.clone(), pool: pool.clone(), tape: Some(OwnedTape::default()), trace: None }
+    }
+
+    /// A graph that records the way back, and what it was asked to do.
+    pub(crate) fn tracing(device: &D, pool: &Pool) -> Self {
+        Graph { trace: Some(Trace::default()), ..Graph::training(device, pool) }
     }
 
     /// A graph that only computes.
     pub(crate) fn inference(device: &D, pool: &Pool) -> Self {
-        Graph { device: device.clone(), pool: pool.clone(), tape: None }
+        Graph { device: device.clone(), pool: pool.clone(), tape: None, trace: None }
     }
 
     /// Where the batch's memory comes from.
@@ -46,7 +53,12 @@ impl<D: Ops> Graph<D> {
 
     /// A batch through dense layers, one after the other: what each of them made, first to last.
     pub(crate) fn run(&mut self, x: &Var<D>, links: Vec<Link<D>>) -> Result<Vec<Var<D>>, D::Err> {
-        self.device.run(&self.pool, self.tape.as_mut(), x, links)
+        let Some(trace) = &mut self.trace else {
+            return self.device.run(&self.pool, self.tape.as_mut(), x, links);
+        };
+        let made = self.device.run(&self.pool, self.tape.as_mut(), x, links.clone())?;
+        trace.run(x, &links, &made);
+        Ok(made)
     }
 
     /// Columns of `a` followed by those of `b`.
@@ -60,7 +72,8 @@ impl<D: Ops> Graph<D> {
             row[..wide_a].copy_from_slice(a);
             row[wide_a..].copy_from_slice(b);
         }
-        self.host_op([a, b], joined, wide_a + wide_b, move |pool, g, wanted| {
+        let work = Work { forward: 0, backward: 0 };
+        self.host_op([a, b], joined, wide_a + wide_b, work, move |pool, g, wanted| {
             let columns = |from: usize, to: usize| {
                 let rows = g.chunks_exact(wide_a + wide_b);
                 pool.collect(rows.len() * (to - from), rows.flat_map(|row| row[from..to].iter().copied()))
@@ -75,7 +88,8 @@ impl<D: Ops> Graph<D> {
             let (a, b) = (a.host(), b.host());
             self.pool.collect(a.len(), a.iter().zip(b.iter()).map(|(a, b)| a + b))
         };
-        self.host_op([a, b], sum, a.cols(), |pool, g, wanted| {
+        let work = Work { forward: a.cols() as u64, backward: 0 };
+        self.host_op([a, b], sum, a.cols(), work, |pool, g, wanted| {
             [wanted[0].then(|| pool.copy(&g)), wanted[1].then(|| pool.copy(&g))]
         })
     }
@@ -89,7 +103,8 @@ impl<D: Ops> Graph<D> {
             self.pool.collect(rows.len() * half, rows.flat_map(|row| (0..half).map(move |j| row[j] * row[half + j])))
         };
         let source = x.clone();
-        self.host_op([x], product, half, move |pool, g, _| {
+        let work = Work { forward: half as u64, backward: 2 * half as u64 };
+        self.host_op([x], product, half, work, move |pool, g, _| {
             let input = source.host();
             let mut gradient = pool.take(input.len());
             for ((out, row), g) in gradient.chunks_exact_mut(2 * half).zip(input.chunks_exact(2 * half)).zip(g.chunks_exact(half))
@@ -107,7 +122,8 @@ impl<D: Ops> Graph<D> {
     pub(crate) fn row_sums(&mut self, x: &Var<D>) -> Result<Var<D>, D::Err> {
         let cols = x.cols();
         let sums = self.pool.collect(x.rows(), x.host().chunks_exact(cols).map(|row| row.iter().sum()));
-        self.host_op([x], sums, 1, move |pool, g, _| {
+        let work = Work { forward: cols as u64 - 1, backward: 0 };
+        self.host_op([x], sums, 1, work, move |pool, g, _| {
             [Some(pool.collect(g.len() * cols, g.iter().flat_map(|&g| std::iter::repeat_n(g, cols))))]
         })
     }
@@ -119,6 +135,7 @@ impl<D: Ops> Graph<D> {
         inputs: [&Var<D>; N],
         values: Buffer,
         cols: usize,
+        work: Work,
         backward: impl FnOnce(&Pool, Buffer, [bool; N]) -> [Option<Buffer>; N] + 'static,
     ) -> Result<Var<D>, D::Err> {
         let rows = inputs[0].rows();
@@ -139,16 +156,33 @@ impl<D: Ops> Graph<D> {
                 Ok(())
             });
         }
-        Ok(Var { value, wanted: self.tape.is_some() && recorded })
+        let made = Var { value, wanted: self.tape.is_some() && recorded };
+        if let Some(trace) = &mut self.trace {
+            trace.small(&inputs, &made, work);
+        }
+        Ok(made)
     }
 
     /// Ends a path: says that the loss has this gradient with regard to `of`.
     pub(crate) fn seed(&mut self, of: &Var<D>, gradient: Buffer) {
+        if let Some(trace) = &mut self.trace {
+            trace.seed(of);
+        }
         if let Some(tape) = self.tape.as_mut().filter(|_| of.wanted) {
             let device = self.device.clone();
             let of = of.value.clone();
             tape.add_backward_op(move |gradients| device.accumulate(gradients, &of, gradient));
         }
+    }
+
+    /// What it was asked to do so far, if it was told to keep that.
+    pub(crate) fn trace(&mut self) -> Option<&mut Trace<D>> {
+        self.trace.as_mut()
+    }
+
+    /// The same, at the end.
+    pub(crate) fn into_trace(self) -> Option<Trace<D>> {
+        self.trace
     }
 
     /// Goes back over everything recorded, last operation first.

@@ -7,6 +7,7 @@
 //! - `models`, [`RatingModel`]: rating models while they are trained, and when they are done;
 //! - [`Distance`], `modules`, [`TeacherUpper`]: what methods are made of;
 //! - [`Method`]: the list of methods, one file each;
+//! - `trace`, [`step_cost`]: what a step costs, from its shapes;
 //! - [`train`]: the loop, with monitors, curves and checkpoints.
 //!
 //! A training in one piece: [`TrainConfig::check`] refuses what cannot be trained; [`train`] builds a student and the method's modules,
@@ -16,6 +17,7 @@
 mod batches;
 mod checkpoint;
 mod config;
+mod cost;
 mod curves;
 mod data;
 mod device;
@@ -39,9 +41,11 @@ mod teacher;
 mod tensors;
 #[cfg(test)]
 mod testing;
+mod trace;
 mod trainer;
 
 pub use config::TrainConfig;
+pub use cost::{Cost, StepCost, step_cost};
 pub use curves::Curves;
 pub use data::{Examples, Scale, TaskData};
 pub use device::DeviceKind;
@@ -57,4 +61,4 @@ pub use monitor::{COLLAPSED, Monitor};
 pub use objective::Term;
 pub use optim::{Adam, Course, Decay, Optimizer, Schedule, Sgd};
 pub use teacher::{States, TeacherUpper, TeacherView, means, variances};
-pub use trainer::{Cost, Trained, train};
+pub use trainer::{Trained, train};

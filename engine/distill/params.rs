@@ -29,6 +29,21 @@ pub(crate) struct Param<D: Ops> {
     gradient: Option<Arc<Buffer>>,
 }
 
+/// Some of a tensor's weights in an update.
+struct Chunk<'a> {
+    update: Update,
+    weights: &'a mut [f32],
+    gradients: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+impl Chunk<'_> {
+    fn apply(self) {
+        self.update.apply(self.weights, self.gradients, self.first, self.second);
+    }
+}
+
 /// A layer of a [`Params`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LayerId(usize);
@@ -155,19 +170,16 @@ impl<D: Ops> Params<D> {
             let update = rule.at(self.count, rule.shrink(param.group) as f32);
             let Moments { first, second } = &mut param.moments;
             let (mut first, mut second) = (first.chunks_mut(CHUNK), second.chunks_mut(CHUNK));
-            for (weights, gradient) in param.host.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)) {
-                let moments = (first.next().unwrap_or_default(), second.next().unwrap_or_default());
-                chunks.push((update, weights, gradient, moments));
+            for (weights, gradients) in param.host.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)) {
+                let (first, second) = (first.next().unwrap_or_default(), second.next().unwrap_or_default());
+                chunks.push(Chunk { update, weights, gradients, first, second });
             }
         }
-        let apply = |(update, weights, gradient, (first, second)): (Update, &mut [f32], &[f32], (&mut [f32], &mut [f32]))| {
-            update.apply(weights, gradient, first, second);
-        };
         // Sharing out a few chunks costs more than it gains.
         if chunks.len() < 8 {
-            chunks.into_iter().for_each(apply);
+            chunks.into_iter().for_each(Chunk::apply);
         } else {
-            chunks.into_par_iter().for_each(apply);
+            chunks.into_par_iter().for_each(Chunk::apply);
         }
         for param in &mut self.params {
             self.device.overwrite(&mut param.device, &param.host, &self.pool);

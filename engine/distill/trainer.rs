@@ -6,21 +6,19 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
-
 use crate::batches::{batch_start, batches, order};
 use crate::checkpoint;
 use crate::config::TrainConfig;
+use crate::cost::{Cost, step_cost};
 use crate::curves::Curves;
 use crate::data::TaskData;
 use crate::device::{DeviceKind, failed};
 use crate::error::TrainError;
 use crate::graph::Graph;
 use crate::io::{Progress, TrainIo};
-use crate::methods::{Learner, Step, missing};
+use crate::methods::{Learner, Step};
 use crate::metrics::{mae, rmse};
 use crate::model::{Predictions, RatingModel, clip};
-use crate::models::ModelSpec;
 use crate::models::student::{Dropout, Student, TableGradients};
 use crate::monitor::Monitor;
 use crate::objective::{EpochSums, Term};
@@ -29,19 +27,6 @@ use crate::optim::clip_scale;
 use crate::params::Params;
 use crate::teacher::{Aligned, TeacherBatch, TeacherView};
 use crate::tensors::Tensors;
-
-/// What a training costs in numbers stored.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Cost {
-    /// Numbers that serving needs: tables, layers, the mean.
-    pub serving: u64,
-    /// Trained numbers that are dropped with training: modules, projectors.
-    pub training_only: u64,
-    /// The teacher's numbers that must be resident in training: its upper layers.
-    pub frozen: u64,
-    /// Trained numbers of each training-only module, by name.
-    pub modules: Vec<(String, u64)>,
-}
 
 /// A finished training.
 #[derive(Clone, Debug)]
@@ -127,16 +112,7 @@ struct Session<'a, D: Ops> {
 impl<'a, D: Ops> Session<'a, D> {
     fn new(config: &'a TrainConfig, data: &'a TaskData<'a>, view: TeacherView<'a>, device: D) -> Result<Self, TrainError> {
         let needs = config.method.needs();
-        for (needed, there, what) in [
-            (needs.low, view.low.is_some(), "low states"),
-            (needs.high, view.high.is_some(), "high states"),
-            (needs.output, view.output.is_some(), "predictions"),
-            (needs.upper_layers, view.upper.is_some(), "upper layers"),
-        ] {
-            if needed && !there {
-                return Err(missing(what));
-            }
-        }
+        needs.check(&view)?;
         let teacher = if needs.any() { Some(Aligned::new(view, &data.train.row)?) } else { None };
         let model = config.method.trained_model(&config.model);
         let mut student =
@@ -226,14 +202,8 @@ impl<'a, D: Ops> Session<'a, D> {
         let pick = |column: &[u32]| examples.iter().map(|&at| column[at as usize]).collect::<Vec<_>>();
         let (users, items) = (pick(&train.user), pick(&train.item));
         let ratings: Vec<f32> = examples.iter().map(|&at| train.rating[at as usize]).collect();
-        let dropout = Dropout {
-            rate: match &student.spec {
-                ModelSpec::Ncf(ncf) => ncf.dropout as f32,
-                ModelSpec::Mf(_) | ModelSpec::Bias(_) => 0.0,
-            },
-            seed: self.config.seed,
-            step: (*epoch * steps + *step) as u64,
-        };
+        let dropout =
+            Dropout { rate: student.spec.dropout() as f32, seed: self.config.seed, step: (*epoch * steps + *step) as u64 };
         let mut graph = Graph::training(&self.device, &self.pool);
         let forward = student.forward(&mut graph, &users, &items, &dropout).map_err(failed)?;
         let teacher = match &self.teacher {
@@ -359,6 +329,7 @@ impl<'a, D: Ops> Session<'a, D> {
             training_only: self.state.modules.numbers(),
             frozen: self.view.upper.filter(|_| talks).map_or(0, |upper| upper.numbers()),
             modules: self.state.modules.numbers_by_owner(),
+            step: step_cost(self.config, self.data, Some(self.view))?,
         };
         Ok(Trained {
             model: RatingModel::new(spec, self.data.scale, best.weights)?,
@@ -377,7 +348,7 @@ mod tests {
     use super::*;
     use crate::data::Examples;
     use crate::methods::{Feature, Label, Method, OneWay, Protocol, Talk, Weights};
-    use crate::models::Ncf;
+    use crate::models::{ModelSpec, Ncf};
     use crate::optim::{Optimizer, Sgd};
     use crate::testing::{ITEMS, SCALE, Task, Teacher, USERS, config, rows};
 

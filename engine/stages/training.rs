@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use talkflow_datasets::split::Part;
-use talkflow_distill::{DeviceKind, Progress, TaskData, TeacherView, Term, TrainConfig, TrainIo, Trained, train};
+use talkflow_distill::{DeviceKind, Progress, StepCost, TaskData, TeacherView, Term, TrainConfig, TrainIo, Trained, train};
 
 use super::{files, files::Rows, settings::Filter};
 use crate::{
@@ -62,6 +62,12 @@ impl Training {
         cx.metric("train_rows", train_rows);
         cx.metric("serving_parameters", trained.cost.serving);
         cx.metric("training_parameters", trained.cost.training_only);
+        let StepCost { rows, flops, matmul_flops, bytes, peak_bytes } = trained.cost.step;
+        cx.metric("step_rows", rows);
+        cx.metric("step_flops", flops);
+        cx.metric("step_matmul_flops", matmul_flops);
+        cx.metric("step_bytes", bytes);
+        cx.metric("peak_bytes", peak_bytes);
         cx.metric("deep_sd", trained.monitor.deep_sd);
         cx.metric("deep_share", trained.monitor.deep_share);
         cx.metric("decoded_state_ratio", trained.monitor.decoded_state_ratio);

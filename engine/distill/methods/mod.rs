@@ -68,6 +68,21 @@ impl TeacherNeeds {
     pub fn any(self) -> bool {
         self.low || self.high || self.output || self.upper_layers
     }
+
+    /// Refuses a teacher that lacks any of it.
+    pub(crate) fn check(self, teacher: &TeacherView<'_>) -> Result<(), TrainError> {
+        for (needed, there, what) in [
+            (self.low, teacher.low.is_some(), "low states"),
+            (self.high, teacher.high.is_some(), "high states"),
+            (self.output, teacher.output.is_some(), "predictions"),
+            (self.upper_layers, teacher.upper.is_some(), "upper layers"),
+        ] {
+            if needed && !there {
+                return Err(missing(what));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Method {
@@ -269,7 +284,7 @@ fn check_states(method: &'static str, student: &ModelSpec) -> Result<(), SpecErr
 }
 
 /// A teacher that lacks what the method needs.
-pub(crate) fn missing(what: &'static str) -> TrainError {
+fn missing(what: &'static str) -> TrainError {
     TrainError::Teacher {
         what: format!("the {what} that the method needs are not there"),
         advice: "give training everything that `Method::needs` names",

@@ -105,6 +105,14 @@ impl ModelSpec {
         }
     }
 
+    /// Dropout probability of the deep path's dense layers.
+    pub(crate) fn dropout(&self) -> f64 {
+        match self {
+            ModelSpec::Ncf(ncf) => ncf.dropout,
+            ModelSpec::Mf(_) | ModelSpec::Bias(_) => 0.0,
+        }
+    }
+
     /// Whether all numbers are inside of their ranges.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::table::{RowGradients, Table};
 use crate::tensors::Tensors;
 
 /// Rows that are predicted together; a fixed number, so that the same rows always meet the same arithmetic.
-const CHUNK: usize = 4096;
+pub(crate) const CHUNK: usize = 4096;
 
 /// Dropout in one step of training, or none.
 #[derive(Clone, Copy, Debug)]

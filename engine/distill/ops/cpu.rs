@@ -197,7 +197,10 @@ fn forward(pool: &Pool, x: &[f32], batch: usize, links: &[Link<Cpu>], outputs: &
         for (place, link) in links.iter().enumerate() {
             let inputs = link.inputs();
             let (before, out) = outputs.split_at_mut(place);
-            let mut input: &[f32] = before.last().map_or_else(|| rows_of(x, inputs, from, rows), |before| before);
+            let mut input: &[f32] = match before.last() {
+                Some(before) => before,
+                None => rows_of(x, inputs, from, rows),
+            };
             if let Some(mask) = &link.mask {
                 kernels::mask(masked[place], input, rows_of(mask, inputs, from, rows), false);
                 input = masked[place];

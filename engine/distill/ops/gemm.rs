@@ -112,12 +112,20 @@ pub(crate) struct Finish<'a> {
     pub(crate) gate: Option<&'a [f32]>,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Multiplications of matrix products on this thread, to compare with what is foretold.
+    pub(crate) static MULTIPLIED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// `out = finish(a b)`, `out` row-major. On the calling thread.
 pub(crate) fn multiply(out: &mut [f32], a: Operand<'_>, b: &Panels, finish: Finish<'_>) {
     assert_eq!(a.cols, b.depth, "inner dimensions agree");
     assert_eq!(out.len(), a.rows * b.cols, "the result has a.rows * b.cols entries");
     assert!(finish.bias.is_none_or(|bias| bias.len() == b.cols), "a bias has an entry a column");
     assert!(finish.gate.is_none_or(|gate| gate.len() == out.len()), "a gate has the result's shape");
+    #[cfg(test)]
+    MULTIPLIED.set(MULTIPLIED.get() + (a.cols * out.len()) as u64);
     for (panel, rows) in b.data.chunks_exact((b.depth * WIDE).max(1)).enumerate() {
         sweep(out, a, (0, panel * WIDE, b.cols), rows, finish);
     }
@@ -127,6 +135,8 @@ pub(crate) fn multiply(out: &mut [f32], a: Operand<'_>, b: &Panels, finish: Fini
 pub(crate) fn multiply_deep(out: &mut [f32], a: Operand<'_>, b: Operand<'_>, add: bool, pool: &Pool) {
     assert_eq!(a.cols, b.rows, "inner dimensions agree");
     assert_eq!(out.len(), a.rows * b.cols, "the result has a.rows * b.cols entries");
+    #[cfg(test)]
+    MULTIPLIED.set(MULTIPLIED.get() + (a.cols * out.len()) as u64);
     for from in (0..a.cols).step_by(DEPTH) {
         let depth = DEPTH.min(a.cols - from);
         let panels = Panels::of(pool, b.rows(from, depth));

@@ -21,6 +21,8 @@ use std::sync::Arc;
 use dfdx::tensor::{Gradients, OwnedTape};
 use dfdx::tensor_ops::Device;
 
+#[cfg(test)]
+pub(crate) use gemm::MULTIPLIED;
 pub(crate) use pool::{Buffer, Pool};
 
 /// A matrix, and whether its gradient is wanted.

@@ -1,0 +1,188 @@
+//! What a graph was asked to do, in shapes: which matrices there were, what each operation read and made, and how far gradients come.
+//!
+//! A [`Trace`] is taken from the code that trains, so it cannot say anything else than what is trained. The room knows no models and
+//! no numbers: from shapes alone it tells how much a row of a batch costs.
+
+use crate::ops::{Activation, Layer, Link, Ops, Var};
+
+/// A matrix of the step.
+#[derive(Debug)]
+struct State<D: Ops> {
+    /// Keeps the numbers where they are: their place in memory is what a matrix is known by.
+    var: Var<D>,
+    /// Whether the way back comes by.
+    reached: bool,
+}
+
+/// What an operation reads: a matrix, and whether it wants that one's gradient.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    state: usize,
+    wanted: bool,
+}
+
+/// One dense layer of a run.
+#[derive(Clone, Copy, Debug)]
+struct Dense {
+    inputs: u64,
+    outputs: u64,
+    relu: bool,
+    masked: bool,
+    weight_wanted: bool,
+    bias_wanted: bool,
+    /// What it makes.
+    made: Source,
+}
+
+impl Dense {
+    fn new<D: Ops>(link: &Link<D>, made: Source) -> Self {
+        let Layer { weight, bias } = &link.layer;
+        Dense {
+            inputs: link.inputs() as u64,
+            outputs: link.outputs() as u64,
+            relu: link.activation == Activation::Relu,
+            masked: link.mask.is_some(),
+            weight_wanted: weight.wanted,
+            bias_wanted: bias.wanted,
+            made,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Operation {
+    /// A batch through dense layers.
+    Run { from: Source, layers: Vec<Dense> },
+    /// Something small, on the host.
+    Small { from: Vec<Source>, made: usize, work: Work },
+    /// The loss reads this one.
+    Seed(usize),
+}
+
+/// Floating-point operations of a small operation, a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) forward: u64,
+    pub(crate) backward: u64,
+}
+
+/// How much a row of a batch costs, forward and backward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RowCost {
+    /// Floating-point operations of matrix products, a multiplication and an addition being two.
+    pub(crate) matmul_flops: u64,
+    /// All others: bias terms and the sums of their gradients, activations, dropout, small operations.
+    pub(crate) other_flops: u64,
+    /// Numbers of all matrices, of dropout masks, and of what they leave of their inputs.
+    pub(crate) values: u64,
+    /// Numbers of their gradients.
+    pub(crate) gradients: u64,
+}
+
+/// The operations of one step, in the order they were called.
+#[derive(Debug)]
+pub(crate) struct Trace<D: Ops> {
+    states: Vec<State<D>>,
+    operations: Vec<Operation>,
+    /// Numbers a row of dropout masks, and of what they leave of their inputs.
+    masked: u64,
+}
+
+impl<D: Ops> Default for Trace<D> {
+    fn default() -> Self {
+        Trace { states: Vec::new(), operations: Vec::new(), masked: 0 }
+    }
+}
+
+impl<D: Ops> Trace<D> {
+    /// Notes a matrix, whatever is done with it.
+    pub(crate) fn matrix(&mut self, var: &Var<D>) {
+        self.source(var);
+    }
+
+    /// Notes a run, and what each of its layers made.
+    pub(crate) fn run(&mut self, x: &Var<D>, links: &[Link<D>], made: &[Var<D>]) {
+        let from = self.source(x);
+        let layers: Vec<Dense> = links.iter().zip(made).map(|(link, made)| Dense::new(link, self.source(made))).collect();
+        self.masked += layers.iter().filter(|layer| layer.masked).map(|layer| 2 * layer.inputs).sum::<u64>();
+        self.operations.push(Operation::Run { from, layers });
+    }
+
+    /// Notes an operation on the host.
+    pub(crate) fn small(&mut self, from: &[&Var<D>], made: &Var<D>, work: Work) {
+        let from = from.iter().map(|var| self.source(var)).collect();
+        let made = self.source(made).state;
+        self.operations.push(Operation::Small { from, made, work });
+    }
+
+    /// Notes that the loss has a gradient with regard to `of`.
+    pub(crate) fn seed(&mut self, of: &Var<D>) {
+        let source = self.source(of);
+        if source.wanted {
+            self.operations.push(Operation::Seed(source.state));
+        }
+    }
+
+    /// The matrix that this is, or a new one. Only matrices in the host's memory can be told from each other.
+    fn source(&mut self, var: &Var<D>) -> Source {
+        let place = |var: &Var<D>| var.host().as_ptr();
+        let known = self.states.iter().position(|state| place(&state.var) == place(var));
+        let state = known.unwrap_or_else(|| {
+            self.states.push(State { var: var.clone(), reached: false });
+            self.states.len() - 1
+        });
+        Source { state, wanted: var.wanted }
+    }
+
+    /// Numbers a row of all matrices so far, without dropout.
+    pub(crate) fn values(&self) -> u64 {
+        self.states.iter().map(|state| state.var.cols() as u64).sum()
+    }
+
+    /// Goes back over the operations, last one first, as gradients do.
+    pub(crate) fn cost(mut self) -> RowCost {
+        let mut cost = RowCost { values: self.values() + self.masked, ..RowCost::default() };
+        for operation in std::mem::take(&mut self.operations).into_iter().rev() {
+            match operation {
+                Operation::Seed(state) => self.states[state].reached = true,
+                Operation::Small { from, made, work } => {
+                    cost.other_flops += work.forward;
+                    if self.states[made].reached && from.iter().any(|source| source.wanted) {
+                        cost.other_flops += work.backward;
+                        from.iter().for_each(|source| self.reach(*source));
+                    }
+                }
+                Operation::Run { from, layers } => self.run_back(from, &layers, &mut cost),
+            }
+        }
+        cost.gradients = self.states.iter().filter(|state| state.reached).map(|state| state.var.cols() as u64).sum();
+        cost
+    }
+
+    fn reach(&mut self, source: Source) {
+        self.states[source.state].reached |= source.wanted;
+    }
+
+    /// A run forward, and back from the last of its results that somebody has used to the first that wants a gradient.
+    fn run_back(&mut self, from: Source, layers: &[Dense], cost: &mut RowCost) {
+        for layer in layers {
+            cost.matmul_flops += 2 * layer.inputs * layer.outputs;
+            cost.other_flops += layer.outputs * (1 + u64::from(layer.relu)) + layer.inputs * u64::from(layer.masked);
+        }
+        let Some(last) = layers.iter().rposition(|layer| self.states[layer.made.state].reached) else { return };
+        let Some(first) = layers.iter().position(|layer| layer.made.wanted) else { return };
+        for (place, layer) in layers.iter().enumerate().take(last + 1).skip(first) {
+            self.reach(layer.made);
+            // Through the activation, then to the weights, then to what the layer read.
+            cost.other_flops += layer.outputs * (u64::from(layer.relu) + u64::from(layer.bias_wanted));
+            cost.matmul_flops += 2 * layer.inputs * layer.outputs * u64::from(layer.weight_wanted);
+            if place > first || from.wanted {
+                cost.matmul_flops += 2 * layer.inputs * layer.outputs;
+                cost.other_flops += layer.inputs * u64::from(layer.masked);
+            }
+        }
+        if first <= last && from.wanted {
+            self.states[from.state].reached = true;
+        }
+    }
+}
