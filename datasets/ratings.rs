@@ -132,6 +132,9 @@ pub struct Item {
     pub genres: Vec<String>,
 }
 
+/// Rows that one thread goes through at a time.
+const CHUNK: usize = 1 << 16;
+
 /// The ratings in memory, one vector a column, all of the same length; place `i` is the row with the id `i`.
 #[derive(Clone, Debug)]
 pub struct Ratings {
@@ -225,6 +228,13 @@ impl Ratings {
         &self.items
     }
 
+    /// The user, the item and the rating of each of `rows`, in their order; each row is below [`Ratings::len`].
+    pub fn gather(&self, rows: &[u32]) -> (Vec<u32>, Vec<u32>, Vec<f32>) {
+        let of = |column: &[u32]| rows.par_iter().with_min_len(CHUNK).map(|&row| column[row as usize]).collect();
+        let rating = rows.par_iter().with_min_len(CHUNK).map(|&row| self.rating[row as usize]).collect();
+        (of(&self.user), of(&self.item), rating)
+    }
+
     /// The users' ids as the source writes them; place `i` is the user with the dense number `i`. Read from disk on each call.
     ///
     /// # Errors
@@ -245,7 +255,6 @@ impl Ratings {
         check_genre(&self.summary, genre)?;
         let has: Vec<bool> = self.items.iter().map(|item| item.genres.iter().any(|name| name == genre)).collect();
         // Chunks in order, each in parallel: the result is ascending whatever the number of threads.
-        const CHUNK: usize = 1 << 16;
         let rows: Vec<Vec<u32>> = self
             .item
             .par_chunks(CHUNK)
