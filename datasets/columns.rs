@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -33,13 +33,26 @@ pub(crate) enum Packing {
     Dictionary,
 }
 
-/// Writes one table, a row group at a time.
+/// Rows that are encoded at a time. A row group is a whole number of them, and they a whole number of the library's own steps, so that
+/// its pages end where they would if the group were written in one go.
+pub(crate) const SLAB: usize = 1 << 14;
+
+/// Writes one table, some rows at a time; no more than what one row group takes encoded is in memory.
 pub(crate) struct TableWriter {
     path: PathBuf,
     schema: SchemaRef,
     file: SerializedFileWriter<BufWriter<File>>,
     factory: ArrowRowGroupWriterFactory,
+    /// Row groups begun.
     groups: usize,
+    /// The row group that has room left.
+    open: Option<Group>,
+}
+
+/// A row group that is being encoded.
+struct Group {
+    columns: Vec<ArrowColumnWriter>,
+    rows: usize,
 }
 
 impl TableWriter {
@@ -59,45 +72,90 @@ impl TableWriter {
         let (file, factory) = ArrowWriter::try_new(buffered, Arc::clone(&schema), Some(properties.build()))
             .and_then(ArrowWriter::into_serialized_writer)
             .map_err(Error::parquet(path))?;
-        Ok(Self { path: path.to_owned(), schema, file, factory, groups: 0 })
+        Ok(Self { path: path.to_owned(), schema, file, factory, groups: 0, open: None })
     }
 
-    /// Writes row groups; their columns are encoded in parallel and appended in order.
-    pub(crate) fn write(&mut self, groups: &[Vec<ArrayRef>]) -> Result<(), Error> {
-        self.write_groups(groups).map_err(Error::parquet(&self.path))
+    /// Writes the next rows, in slabs of [`SLAB`] rows; the last of the table may be shorter. Row groups, and the columns of each, are
+    /// encoded side by side, and appended in order.
+    pub(crate) fn write(&mut self, slabs: Vec<Vec<ArrayRef>>) -> Result<(), Error> {
+        self.write_slabs(slabs).map_err(Error::parquet(&self.path))
     }
 
-    fn write_groups(&mut self, groups: &[Vec<ArrayRef>]) -> Result<(), ParquetError> {
-        let mut work = Vec::new();
-        for columns in groups {
-            let writers = self.factory.create_column_writers(self.groups)?;
-            self.groups += 1;
-            let mut leaves = Vec::with_capacity(writers.len());
-            for (field, column) in self.schema.fields().iter().zip(columns) {
-                leaves.extend(compute_leaves(field, column)?);
+    fn write_slabs(&mut self, slabs: Vec<Vec<ArrayRef>>) -> Result<(), ParquetError> {
+        // For each row group: its rows, and each column's writer with what it is to write.
+        let mut work: Vec<(usize, Vec<(ArrowColumnWriter, Vec<ArrayRef>)>)> = Vec::new();
+        for slab in slabs {
+            let rows = slab.first().map_or(0, |column| column.len());
+            if work.last().is_none_or(|(rows, _)| *rows >= GROUP) {
+                let group = match self.open.take() {
+                    Some(group) => group,
+                    None => {
+                        self.groups += 1;
+                        Group { columns: self.factory.create_column_writers(self.groups - 1)?, rows: 0 }
+                    }
+                };
+                work.push((group.rows, group.columns.into_iter().map(|writer| (writer, Vec::new())).collect()));
             }
-            work.push(writers.into_iter().zip(leaves).collect::<Vec<_>>());
+            if let Some((sum, columns)) = work.last_mut() {
+                *sum += rows;
+                columns.iter_mut().zip(slab).for_each(|((_, parts), part)| parts.push(part));
+            }
         }
-        let encode = |columns: Vec<(ArrowColumnWriter, ArrowLeafColumn)>| {
-            let columns = columns.into_par_iter().map(|(mut writer, leaf)| writer.write(&leaf).and_then(|()| writer.close()));
-            columns.collect::<Result<Vec<_>, _>>()
+        let encode = |(rows, columns): (usize, Vec<(ArrowColumnWriter, Vec<ArrayRef>)>)| {
+            let encode = |(field, (mut writer, parts)): (&Arc<Field>, (ArrowColumnWriter, Vec<ArrayRef>))| {
+                for part in parts {
+                    // No column of ours has more than one leaf.
+                    for leaf in compute_leaves(field, &part)? {
+                        writer.write(&leaf)?;
+                    }
+                }
+                Ok(if rows >= GROUP { Encoded::Whole(writer.close()?) } else { Encoded::Part(writer) })
+            };
+            let fields: Vec<_> = self.schema.fields().iter().zip(columns).collect();
+            let encoded = fields.into_par_iter().with_max_len(1).map(encode).collect::<Result<Vec<_>, ParquetError>>();
+            encoded.map(|columns| (rows, columns))
         };
-        let encoded = work.into_par_iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-        for chunks in encoded {
-            let mut group = self.file.next_row_group()?;
-            for chunk in chunks {
-                chunk.append_to_row_group(&mut group)?;
+        let encoded = work.into_par_iter().with_max_len(1).map(encode).collect::<Result<Vec<_>, _>>()?;
+        for (rows, columns) in encoded {
+            let (mut whole, mut part) = (Vec::new(), Vec::new());
+            for column in columns {
+                match column {
+                    Encoded::Whole(chunk) => whole.push(chunk),
+                    Encoded::Part(writer) => part.push(writer),
+                }
             }
-            group.close()?;
+            if part.is_empty() {
+                self.append(whole)?;
+            } else {
+                self.open = Some(Group { columns: part, rows });
+            }
         }
         Ok(())
     }
 
+    fn append(&mut self, chunks: Vec<ArrowColumnChunk>) -> Result<(), ParquetError> {
+        let mut group = self.file.next_row_group()?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut group)?;
+        }
+        group.close().map(|_| ())
+    }
+
     /// Ends the file.
-    pub(crate) fn finish(self) -> Result<(), Error> {
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        if let Some(group) = self.open.take() {
+            let chunks = group.columns.into_iter().map(ArrowColumnWriter::close).collect::<Result<Vec<_>, _>>();
+            chunks.and_then(|chunks| self.append(chunks)).map_err(Error::parquet(&self.path))?;
+        }
         let mut buffered = self.file.into_inner().map_err(Error::parquet(&self.path))?;
         buffered.flush().map_err(Error::io(&self.path, "write the file"))
     }
+}
+
+/// A column of a row group after some more rows.
+enum Encoded {
+    Whole(ArrowColumnChunk),
+    Part(ArrowColumnWriter),
 }
 
 fn properties() -> WriterPropertiesBuilder {
@@ -113,12 +171,8 @@ fn properties() -> WriterPropertiesBuilder {
 pub(crate) fn write_whole(path: &Path, batch: &RecordBatch) -> Result<(), Error> {
     let packing = vec![Packing::Dictionary; batch.num_columns()];
     let mut writer = TableWriter::create(path, batch.schema(), &packing)?;
-    let mut start = 0;
-    while start < batch.num_rows() {
-        let group = batch.slice(start, GROUP.min(batch.num_rows() - start));
-        writer.write(&[group.columns().to_vec()])?;
-        start += group.num_rows();
-    }
+    let starts = (0..batch.num_rows()).step_by(SLAB);
+    writer.write(starts.map(|start| batch.slice(start, SLAB.min(batch.num_rows() - start)).columns().to_vec()).collect())?;
     writer.finish()
 }
 

@@ -5,6 +5,7 @@
 use crate::cards::Scale;
 use crate::error::shown;
 
+use super::plain::{Quick, WINDOW};
 use super::rows::{Rows, rating, timestamp};
 
 /// What a column means to us.
@@ -58,7 +59,7 @@ enum End {
 }
 
 /// How fields are told apart; a type for each, so that the inner loop is compiled for each.
-trait Cut {
+pub(super) trait Cut {
     /// How many bytes of separator stand at `at`.
     fn separator(&self, block: &[u8], at: usize) -> usize;
     /// Whether a field may be quoted.
@@ -99,9 +100,17 @@ impl Cut for DoubleColon {
 impl Table {
     /// The rows of a block of whole lines.
     pub(crate) fn parse(&self, block: &[u8]) -> Result<Rows, RowError> {
+        let mut rows = Rows::default();
+        self.parse_into(block, &mut rows).map(|()| rows)
+    }
+
+    /// As [`Table::parse`], into `rows`, which are empty and may have room from earlier use.
+    pub(crate) fn parse_into(&self, block: &[u8], rows: &mut Rows) -> Result<(), RowError> {
+        // Not worth its while for a single line.
+        let quick = if block.len() > WINDOW { Quick::new(&self.columns, self.scale) } else { None };
         match self.separator {
-            Separator::Byte { byte, quotes } => self.parse_with(&Byte { byte, quotes }, block),
-            Separator::DoubleColon => self.parse_with(&DoubleColon, block),
+            Separator::Byte { byte, quotes } => self.parse_with(&Byte { byte, quotes }, quick.as_ref(), block, rows),
+            Separator::DoubleColon => self.parse_with(&DoubleColon, quick.as_ref(), block, rows),
         }
     }
 
@@ -113,19 +122,24 @@ impl Table {
         }
     }
 
-    fn parse_with<C: Cut>(&self, cut: &C, block: &[u8]) -> Result<Rows, RowError> {
+    fn parse_with<C: Cut>(
+        &self,
+        cut: &C,
+        quick: Option<&Quick>,
+        block: &[u8],
+        rows: &mut Rows,
+    ) -> Result<(), RowError> {
         // About 20 bytes a row; a wrong guess costs a reallocation, nothing else.
-        let guess = block.len() / 20;
-        let mut rows = Rows {
-            users: super::rows::Ids::with_capacity(guess),
-            items: super::rows::Ids::with_capacity(guess),
-            ratings: Vec::with_capacity(guess),
-            timestamps: Vec::with_capacity(guess),
-            lines: 0,
-        };
+        rows.reserve(block.len() / 20);
         let mut at = 0;
         let last = self.columns.len().saturating_sub(1);
-        while at < block.len() {
+        loop {
+            if let Some(quick) = quick {
+                at = quick.lines(cut, block, at, rows);
+            }
+            if at >= block.len() {
+                return Ok(());
+            }
             // A blank line is no row.
             let line_feed = if block[at] == b'\r' { at + 1 } else { at };
             if block.get(line_feed) == Some(&b'\n') {
@@ -135,7 +149,7 @@ impl Table {
             }
             let mut lines = 1;
             for (index, column) in self.columns.iter().enumerate() {
-                if let Some(next) = self.plain_number(cut, block, at, column.role, index == last, &mut rows) {
+                if let Some(next) = self.plain_number(cut, block, at, column.role, index == last, rows) {
                     at = next;
                     continue;
                 }
@@ -186,7 +200,6 @@ impl Table {
             }
             rows.lines += lines;
         }
-        Ok(rows)
     }
 
     /// The quick way for what most fields are: plain digits, with a point among those of a rating. Takes the field and says where the
@@ -284,7 +297,7 @@ fn digits(block: &[u8], start: usize) -> (u64, usize) {
 
 /// The number that the leading digits of eight bytes make, and how many they are, all bytes at once.
 #[inline(always)]
-fn leading_digits(eight: [u8; 8]) -> (u64, usize) {
+pub(super) fn leading_digits(eight: [u8; 8]) -> (u64, usize) {
     // A digit becomes its value, everything else more than 9; the first byte is the lowest.
     let values = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
     // Adding 0x76 sets the top bit of what is more than 9 (or it is set already). A carry can only come from such a byte, so that the
