@@ -13,8 +13,12 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{DataType as ParquetType, FloatType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::reader::FileReader;
+use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
@@ -176,8 +180,53 @@ pub(crate) fn write_whole(path: &Path, batch: &RecordBatch) -> Result<(), Error>
     writer.finish()
 }
 
-/// Rows that are decoded at once.
-const BATCH: usize = 1 << 16;
+/// Rows that are decoded at once: so few that their memory stays in the cache and is not given back to the system in between.
+const BATCH: usize = 1 << 13;
+
+/// A number as one row of a column holds it.
+pub(crate) trait Cell: Copy + Default + Send + Sync {
+    /// How Parquet stores it.
+    type Stored: ParquetType;
+    /// The reader of such a column, where `reader` is one.
+    fn reader(reader: ColumnReader) -> Option<ColumnReaderImpl<Self::Stored>>;
+    fn of(stored: <Self::Stored as ParquetType>::T) -> Self;
+}
+
+impl Cell for u32 {
+    type Stored = Int32Type;
+
+    fn reader(reader: ColumnReader) -> Option<ColumnReaderImpl<Int32Type>> {
+        if let ColumnReader::Int32ColumnReader(reader) = reader { Some(reader) } else { None }
+    }
+
+    fn of(stored: i32) -> Self {
+        stored.cast_unsigned()
+    }
+}
+
+impl Cell for f32 {
+    type Stored = FloatType;
+
+    fn reader(reader: ColumnReader) -> Option<ColumnReaderImpl<FloatType>> {
+        if let ColumnReader::FloatColumnReader(reader) = reader { Some(reader) } else { None }
+    }
+
+    fn of(stored: f32) -> Self {
+        stored
+    }
+}
+
+impl Cell for i64 {
+    type Stored = Int64Type;
+
+    fn reader(reader: ColumnReader) -> Option<ColumnReaderImpl<Int64Type>> {
+        if let ColumnReader::Int64ColumnReader(reader) = reader { Some(reader) } else { None }
+    }
+
+    fn of(stored: i64) -> Self {
+        stored
+    }
+}
 
 /// Reads the wanted columns of one table.
 pub(crate) struct TableReader {
@@ -203,6 +252,38 @@ impl TableReader {
     /// How many rows each row group has.
     pub(crate) fn groups(&self) -> Vec<usize> {
         self.metadata.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as usize).collect()
+    }
+
+    /// The numbers of a column, every row group decoded into its place: nothing is held twice.
+    pub(crate) fn numbers<T: Cell>(&self, column: &str) -> Result<Vec<T>, Error> {
+        let groups = self.groups();
+        let mut values = vec![T::default(); groups.iter().sum()];
+        let columns = self.metadata.parquet_schema().columns();
+        let Some(at) = columns.iter().position(|leaf| leaf.path().string() == column) else {
+            return Err(not_an_artifact(&self.path, format!("it has no column `{column}`")));
+        };
+        cut(&mut values, &groups).into_par_iter().enumerate().try_for_each(|(group, slice)| {
+            let file = File::open(&self.path).map_err(Error::io(&self.path, "open the file"))?;
+            let reader = SerializedFileReader::new(file).and_then(|file| file.get_row_group(group)?.get_column_reader(at));
+            let reader = T::reader(reader.map_err(Error::parquet(&self.path))?);
+            let mut reader =
+                reader.ok_or_else(|| not_an_artifact(&self.path, format!("its column `{column}` has another type")))?;
+            let (mut decoded, mut levels, mut rest) = (Vec::with_capacity(BATCH), Vec::new(), slice);
+            while !rest.is_empty() {
+                levels.clear();
+                let wanted = rest.len().min(BATCH);
+                let (records, found, _) =
+                    reader.read_records(wanted, Some(&mut levels), None, &mut decoded).map_err(Error::parquet(&self.path))?;
+                if records == 0 || found != records {
+                    return Err(not_an_artifact(&self.path, format!("its column `{column}` lacks values")));
+                }
+                let (now, after) = rest.split_at_mut(records.min(rest.len()));
+                now.iter_mut().zip(decoded.drain(..)).for_each(|(place, stored)| *place = T::of(stored));
+                rest = after;
+            }
+            Ok(())
+        })?;
+        Ok(values)
     }
 
     /// Decodes all row groups in parallel; each has its own state, which `take` gets with one batch of that group after the other.

@@ -59,21 +59,22 @@ impl Job {
 
     /// Does it, and says how many rows came out.
     fn run(self, task: &Task) -> Outcome<usize> {
-        let open = || Ratings::open(&RatingsFiles::in_folder(&task.artifact));
+        let files = RatingsFiles::in_folder(&task.artifact);
         match self {
             Self::Dataset => Ok(prepare(&Source::Own(csv_files(&task.data)), &task.out, &mut Silent)?.ratings as usize),
             Self::Split => {
-                let split = Split::make(&open()?, &SplitSpec::ByRating(Fractions::new(0.8, 0.1, 0.1)?), 1)?;
+                let spec = SplitSpec::ByRating(Fractions::new(0.8, 0.1, 0.1)?);
+                let split = Split::make_from(&files, &spec, 1)?;
                 split.write(&task.out)?;
                 Ok(split.parts().len())
             }
             Self::Genre => {
-                let ratings = open()?;
+                let ratings = Ratings::open(&files)?;
                 let rows = ratings.rows_of_genre(&task.genre)?;
                 Ok(std::hint::black_box(ratings.gather(&rows)).2.len())
             }
             Self::Batches => {
-                let ratings = open()?;
+                let ratings = Ratings::open(&files)?;
                 Ok(epoch(&ratings))
             }
         }

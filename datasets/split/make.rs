@@ -11,8 +11,8 @@ use crate::rng::Rng;
 use super::{Fractions, Part};
 
 /// A uniformly random assignment among those with the exact sizes.
-pub(super) fn by_rating(ratings: &Ratings, fractions: &Fractions, seed: u64) -> Result<Vec<Part>, Error> {
-    let sizes = sizes(ratings.len() as u64, fractions, "ratings")?;
+pub(super) fn by_rating(count: u64, fractions: &Fractions, seed: u64) -> Result<Vec<Part>, Error> {
+    let sizes = sizes(count, fractions, "ratings")?;
     Ok(draw(sizes, &mut Rng::stream(seed, "split by rating", 0)))
 }
 
@@ -25,7 +25,7 @@ pub(super) fn by_user(ratings: &Ratings, fractions: &Fractions, seed: u64) -> Re
 
 /// The oldest ratings train, the newest test.
 pub(super) fn by_time(ratings: &Ratings, fractions: &Fractions) -> Result<Vec<Part>, Error> {
-    let Some(times) = ratings.timestamp() else {
+    let Some(times) = ratings.timestamps()? else {
         let name = &ratings.summary().name;
         return Err(Error::Setting(format!("{name} has no times: split by rating or by user, or name its column `timestamp`")));
     };

@@ -45,7 +45,7 @@ fn by_user_keeps_users_whole() {
 fn by_time_cuts_once_for_all() {
     let (_folder, ratings) = ratings();
     let split = Split::make(&ratings, &SplitSpec::ByTime(fractions()), 1).unwrap();
-    let times = ratings.timestamp().unwrap();
+    let times = ratings.timestamps().unwrap().unwrap();
     let key = |row: u32| (times[row as usize], row);
     let bounds = |part| {
         let keys: Vec<_> = split.rows(part).into_iter().map(key).collect();
@@ -97,11 +97,12 @@ fn a_tables_mistakes_are_named() {
 /// Writes rows of the ratings as `u1.base` and `u1.test` are written.
 fn write_rows(ratings: &Ratings, path: &Path, rows: impl Iterator<Item = usize>) {
     let users = ratings.user_ids().unwrap();
+    let times = ratings.timestamps().unwrap().unwrap();
     let text: String = rows
         .map(|row| {
             let user = &users[ratings.user()[row] as usize];
             let item = &ratings.items()[ratings.item()[row] as usize].id;
-            format!("{user}\t{item}\t{}\t{}\n", ratings.rating()[row], ratings.timestamp().unwrap()[row])
+            format!("{user}\t{item}\t{}\t{}\n", ratings.rating()[row], times[row])
         })
         .collect();
     std::fs::write(path, text).unwrap();

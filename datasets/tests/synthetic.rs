@@ -133,11 +133,12 @@ fn the_number_of_threads_changes_no_byte() {
 fn the_bytes_are_what_they_always_were() {
     let (folder, ratings) = prepared(&Source::Synthetic(Synthetic::default()));
     let mut columns = Vec::new();
-    for row in 0..ratings.len() {
+    let times = ratings.timestamps().unwrap().unwrap();
+    for (row, time) in times.iter().enumerate() {
         columns.extend_from_slice(&ratings.user()[row].to_le_bytes());
         columns.extend_from_slice(&ratings.item()[row].to_le_bytes());
         columns.extend_from_slice(&ratings.rating()[row].to_le_bytes());
-        columns.extend_from_slice(&ratings.timestamp().unwrap()[row].to_le_bytes());
+        columns.extend_from_slice(&time.to_le_bytes());
     }
     let items = format!("{:?}", ratings.items());
     let contents_digests = [hex(&columns), hex(items.as_bytes())];
