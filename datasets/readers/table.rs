@@ -122,13 +122,7 @@ impl Table {
         }
     }
 
-    fn parse_with<C: Cut>(
-        &self,
-        cut: &C,
-        quick: Option<&Quick>,
-        block: &[u8],
-        rows: &mut Rows,
-    ) -> Result<(), RowError> {
+    fn parse_with<C: Cut>(&self, cut: &C, quick: Option<&Quick>, block: &[u8], rows: &mut Rows) -> Result<(), RowError> {
         // About 20 bytes a row; a wrong guess costs a reallocation, nothing else.
         rows.reserve(block.len() / 20);
         let mut at = 0;
@@ -401,6 +395,8 @@ fn header_with<C: Cut>(cut: &C, block: &[u8]) -> (Vec<String>, usize) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const COMMA: Separator = Separator::Byte { byte: b',', quotes: true };
@@ -527,6 +523,71 @@ mod tests {
                 assert_eq!(rows.timestamps, [time.parse::<f64>().unwrap_or(f64::NAN).floor() as i64]);
             }
         }
+    }
+
+    /// Whole parse, with the quick way and without it, as text: rows or the error.
+    fn both_ways<C: Cut>(table: &Table, cut: &C, block: &[u8]) -> [String; 2] {
+        let quick = Quick::new(&table.columns, table.scale);
+        assert!(quick.is_some(), "the layout has a quick way");
+        [quick.as_ref(), None].map(|quick| {
+            let mut rows = Rows::default();
+            match table.parse_with(cut, quick, block, &mut rows) {
+                Ok(()) => format!("{rows:?}"),
+                Err(error) => format!("{error:?}"),
+            }
+        })
+    }
+
+    /// A field as it mostly is, and now and then as it hardly ever is.
+    fn field(plain: &'static str) -> impl Strategy<Value = String> {
+        prop_oneof![
+            40 => plain,
+            1 => "[0-9]{0,21}",
+            1 => "0[0-9]{1,3}",
+            1 => "[-+]?[0-9]{1,3}[.]?[0-9]{0,3}",
+            1 => "\"[0-9.]{0,3}\"",
+            1 => "[0-9.,: \r\"a\u{e9}-]{0,6}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_way_takes_what_the_careful_way_takes(
+            lines in proptest::collection::vec(
+                (field("[1-9][0-9]{0,7}"), field("[1-9][0-9]{0,6}"), field("[0-5][.][05]|[1-5]"), field("[0-9]{7,11}"), "\n|\r\n|\n\n|\r"),
+                0..40,
+            ),
+            times in proptest::bool::ANY,
+            scaled in proptest::bool::ANY,
+        ) {
+            let mut table = movielens(COMMA);
+            table.columns.truncate(if times { 4 } else { 3 });
+            table.scale = table.scale.filter(|_| scaled);
+            let text = |separator: &str| -> String {
+                let line = |(user, item, rating, time, end): &(String, String, String, String, String)| {
+                    let fields = [user.as_str(), item, rating, time];
+                    format!("{}{end}", fields[..table.columns.len()].join(separator))
+                };
+                lines.iter().map(line).collect()
+            };
+            let [quick, careful] = both_ways(&table, &Byte { byte: b',', quotes: true }, text(",").as_bytes());
+            prop_assert_eq!(quick, careful);
+            let [quick, careful] = both_ways(&table, &Byte { byte: b'\t', quotes: false }, text("\t").as_bytes());
+            prop_assert_eq!(quick, careful);
+            let [quick, careful] = both_ways(&table, &DoubleColon, text("::").as_bytes());
+            prop_assert_eq!(quick, careful);
+        }
+    }
+
+    #[test]
+    fn the_quick_way_takes_the_lines_it_is_made_for() {
+        let table = movielens(COMMA);
+        let text = "1,31,2.5,1260759144\n2,1234567,4,835355493\r\n".repeat(9);
+        let mut rows = Rows::default();
+        let quick = Quick::new(&table.columns, table.scale);
+        let left = quick.map(|quick| quick.lines(&Byte { byte: b',', quotes: true }, text.as_bytes(), 0, &mut rows));
+        assert!(left.is_some_and(|left| text.len() - left < 64 + 24), "all but the window at the end: {left:?}");
+        assert_eq!((rows.ratings[1], rows.timestamps[1]), (4.0, 835_355_493));
     }
 
     #[test]

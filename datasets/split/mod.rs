@@ -134,7 +134,9 @@ impl Split {
     /// [`Error::Setting`] where there are too few rows for a part or no times to split by; [`Error::Malformed`] for a bad import.
     pub fn make(ratings: &Ratings, spec: &SplitSpec, seed: u64) -> Result<Self, Error> {
         let (how, fractions, parts) = match spec {
-            SplitSpec::ByRating(fractions) => ("by_rating", Some(*fractions), make::by_rating(ratings.len() as u64, fractions, seed)?),
+            SplitSpec::ByRating(fractions) => {
+                ("by_rating", Some(*fractions), make::by_rating(ratings.len() as u64, fractions, seed)?)
+            }
             SplitSpec::ByUser(fractions) => ("by_user", Some(*fractions), make::by_user(ratings, fractions, seed)?),
             SplitSpec::ByTime(fractions) => ("by_time", Some(*fractions), make::by_time(ratings, fractions)?),
             SplitSpec::Files(files) => ("files", None, import::files(ratings, files, seed)?),

@@ -191,6 +191,7 @@ fn a_genre_nobody_has_is_answered_with_the_nearest() {
     let (_folder, ratings) = prepared(&found(files.path(), Format::Csv));
     assert_eq!(ratings.rows_of_genre("Drama").unwrap(), [0, 2]);
     assert_eq!(ratings.rows_of_genre("Western").unwrap(), [1]);
+    assert_eq!(ratings.gather(&[2, 1, 2]), (vec![1, 0, 1], vec![0, 1, 0], vec![5.0, 3.0, 5.0]));
     let message = ratings.rows_of_genre("film noir").unwrap_err().to_string();
     assert_eq!(
         message,
@@ -349,7 +350,9 @@ fn settings_that_cannot_be_are_refused() {
         refused(&Source::Own(files))
     };
     assert!(with(&|files| files.scale = Some(Scale { min: 5.0, max: 1.0, step: None })).contains("from 5 to 1"));
-    assert!(with(&|files| files.format = OwnFormat::Csv { separator: b'"' }).contains("cannot stand between"));
+    for separator in [b'"', b'.', b'7'] {
+        assert!(with(&|files| files.format = OwnFormat::Csv { separator }).contains("cannot stand between"));
+    }
     assert_eq!(with(&|files| files.columns.item = "user".into()), "mine: the column `user` is named for two uses");
     assert!(with(&|files| files.ratings = folder.path().join("nowhere.csv")).contains("nowhere.csv: cannot open the file"));
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use talkflow_datasets::ColumnNames;
 use talkflow_datasets::prepare::Source;
-use talkflow_datasets::ratings::Ratings;
+use talkflow_datasets::ratings::{Ratings, RatingsFiles};
 use talkflow_datasets::split::{Fractions, ImportedFiles, Part, Split, SplitFiles, SplitSpec};
 use talkflow_datasets::synthetic::Synthetic;
 
@@ -39,6 +39,19 @@ fn by_user_keeps_users_whole() {
     }
     let count = |wanted| part_of.iter().filter(|&&part| part == Some(wanted)).count();
     assert_eq!([count(Part::Train), count(Part::Validation), count(Part::Test)], [80, 10, 10]);
+}
+
+#[test]
+fn a_split_of_the_files_is_one_of_the_ratings() {
+    let (folder, ratings) = ratings();
+    let files = RatingsFiles::in_folder(folder.path());
+    for spec in [SplitSpec::ByRating(fractions()), SplitSpec::ByUser(fractions()), SplitSpec::ByTime(fractions())] {
+        assert_eq!(Split::make_from(&files, &spec, 3).unwrap(), Split::make(&ratings, &spec, 3).unwrap(), "{spec:?}");
+    }
+    let summary = std::fs::read_to_string(&files.dataset).unwrap();
+    std::fs::write(&files.dataset, summary.replace("\"ratings\": 3000", "\"ratings\": 2999")).unwrap();
+    let message = Split::make_from(&files, &SplitSpec::ByRating(fractions()), 3).unwrap_err().to_string();
+    assert!(message.contains("it has 3000 rows where dataset.json says 2999"), "{message}");
 }
 
 #[test]
