@@ -13,12 +13,11 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{DataType as ParquetType, FloatType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
-use parquet::file::reader::FileReader;
-use parquet::file::serialized_reader::SerializedFileReader;
+use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
@@ -264,8 +263,10 @@ impl TableReader {
         };
         cut(&mut values, &groups).into_par_iter().enumerate().try_for_each(|(group, slice)| {
             let file = File::open(&self.path).map_err(Error::io(&self.path, "open the file"))?;
-            let reader = SerializedFileReader::new(file).and_then(|file| file.get_row_group(group)?.get_column_reader(at));
-            let reader = T::reader(reader.map_err(Error::parquet(&self.path))?);
+            let about = self.metadata.metadata().row_group(group);
+            let pages = SerializedPageReader::new(Arc::new(file), about.column(at), slice.len(), None);
+            let pages = Box::new(pages.map_err(Error::parquet(&self.path))?);
+            let reader = T::reader(get_column_reader(Arc::clone(&columns[at]), pages));
             let mut reader =
                 reader.ok_or_else(|| not_an_artifact(&self.path, format!("its column `{column}` has another type")))?;
             let (mut decoded, mut levels, mut rest) = (Vec::with_capacity(BATCH), Vec::new(), slice);

@@ -154,9 +154,12 @@ impl Ratings {
     pub fn open(files: &RatingsFiles) -> Result<Self, Error> {
         let (summary, table) = table(files)?;
         let path = &files.ratings;
-        let (user, item): (Vec<u32>, Vec<u32>) = (table.numbers("user")?, table.numbers("item")?);
-        let rating = table.numbers("rating")?;
-        let items = read_items(&files.items)?;
+        let columns = || -> Result<(Vec<u32>, Vec<u32>, Vec<f32>), Error> {
+            Ok((table.numbers("user")?, table.numbers("item")?, table.numbers("rating")?))
+        };
+        let (columns, items) = rayon::join(columns, || read_items(&files.items));
+        let (user, item, rating) = columns?;
+        let items = items?;
         // The highest of a chunk, then one comparison: the inner loop does not stop early, and so takes several ids at a time.
         let highest = |ids: &[u32]| ids.iter().fold(0, |highest, &id| highest.max(id));
         let beyond = |ids: &[u32], count: u64| ids.par_chunks(CHUNK).any(|ids| u64::from(highest(ids)) >= count);
