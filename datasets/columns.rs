@@ -85,11 +85,10 @@ impl TableWriter {
     }
 
     fn write_slabs(&mut self, slabs: Vec<Vec<ArrayRef>>) -> Result<(), ParquetError> {
-        // For each row group: its rows, and each column's writer with what it is to write.
-        let mut work: Vec<(usize, Vec<(ArrowColumnWriter, Vec<ArrayRef>)>)> = Vec::new();
+        let mut work: Vec<Work> = Vec::new();
         for slab in slabs {
             let rows = slab.first().map_or(0, |column| column.len());
-            if work.last().is_none_or(|(rows, _)| *rows >= GROUP) {
+            if work.last().is_none_or(|group| group.rows >= GROUP) {
                 let group = match self.open.take() {
                     Some(group) => group,
                     None => {
@@ -97,14 +96,15 @@ impl TableWriter {
                         Group { columns: self.factory.create_column_writers(self.groups - 1)?, rows: 0 }
                     }
                 };
-                work.push((group.rows, group.columns.into_iter().map(|writer| (writer, Vec::new())).collect()));
+                let columns = group.columns.into_iter().map(|writer| (writer, Vec::new())).collect();
+                work.push(Work { columns, rows: group.rows });
             }
-            if let Some((sum, columns)) = work.last_mut() {
-                *sum += rows;
-                columns.iter_mut().zip(slab).for_each(|((_, parts), part)| parts.push(part));
+            if let Some(group) = work.last_mut() {
+                group.rows += rows;
+                group.columns.iter_mut().zip(slab).for_each(|((_, parts), part)| parts.push(part));
             }
         }
-        let encode = |(rows, columns): (usize, Vec<(ArrowColumnWriter, Vec<ArrayRef>)>)| {
+        let encode = |group: Work| {
             let encode = |(field, (mut writer, parts)): (&Arc<Field>, (ArrowColumnWriter, Vec<ArrayRef>))| {
                 for part in parts {
                     // No column of ours has more than one leaf.
@@ -112,19 +112,20 @@ impl TableWriter {
                         writer.write(&leaf)?;
                     }
                 }
-                Ok(if rows >= GROUP { Encoded::Whole(writer.close()?) } else { Encoded::Part(writer) })
+                let whole = group.rows >= GROUP;
+                Ok(if whole { Encoded::Whole(Box::new(writer.close()?)) } else { Encoded::Part(Box::new(writer)) })
             };
-            let fields: Vec<_> = self.schema.fields().iter().zip(columns).collect();
+            let fields: Vec<_> = self.schema.fields().iter().zip(group.columns).collect();
             let encoded = fields.into_par_iter().with_max_len(1).map(encode).collect::<Result<Vec<_>, ParquetError>>();
-            encoded.map(|columns| (rows, columns))
+            encoded.map(|columns| (group.rows, columns))
         };
         let encoded = work.into_par_iter().with_max_len(1).map(encode).collect::<Result<Vec<_>, _>>()?;
         for (rows, columns) in encoded {
             let (mut whole, mut part) = (Vec::new(), Vec::new());
             for column in columns {
                 match column {
-                    Encoded::Whole(chunk) => whole.push(chunk),
-                    Encoded::Part(writer) => part.push(writer),
+                    Encoded::Whole(chunk) => whole.push(*chunk),
+                    Encoded::Part(writer) => part.push(*writer),
                 }
             }
             if part.is_empty() {
@@ -155,10 +156,16 @@ impl TableWriter {
     }
 }
 
+/// Rows that a row group is to take, and the group's rows with them.
+struct Work {
+    columns: Vec<(ArrowColumnWriter, Vec<ArrayRef>)>,
+    rows: usize,
+}
+
 /// A column of a row group after some more rows.
 enum Encoded {
-    Whole(ArrowColumnChunk),
-    Part(ArrowColumnWriter),
+    Whole(Box<ArrowColumnChunk>),
+    Part(Box<ArrowColumnWriter>),
 }
 
 fn properties() -> WriterPropertiesBuilder {

@@ -154,12 +154,10 @@ impl Ratings {
     pub fn open(files: &RatingsFiles) -> Result<Self, Error> {
         let (summary, table) = table(files)?;
         let path = &files.ratings;
-        let columns = || -> Result<(Vec<u32>, Vec<u32>, Vec<f32>), Error> {
-            Ok((table.numbers("user")?, table.numbers("item")?, table.numbers("rating")?))
-        };
-        let (columns, items) = rayon::join(columns, || read_items(&files.items));
-        let (user, item, rating) = columns?;
-        let items = items?;
+        let users_and_items = || Ok::<_, Error>((table.numbers::<u32>("user")?, table.numbers::<u32>("item")?));
+        let (columns, (rating, items)) =
+            rayon::join(users_and_items, || rayon::join(|| table.numbers("rating"), || read_items(&files.items)));
+        let ((user, item), rating, items) = (columns?, rating?, items?);
         // The highest of a chunk, then one comparison: the inner loop does not stop early, and so takes several ids at a time.
         let highest = |ids: &[u32]| ids.iter().fold(0, |highest, &id| highest.max(id));
         let beyond = |ids: &[u32], count: u64| ids.par_chunks(CHUNK).any(|ids| u64::from(highest(ids)) >= count);
