@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
+use parquet::data_type::{DataType as ParquetType, FloatType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
@@ -33,13 +36,26 @@ pub(crate) enum Packing {
     Dictionary,
 }
 
-/// Writes one table, a row group at a time.
+/// Rows that are encoded at a time. A row group is a whole number of them, and they a whole number of the library's own steps, so that
+/// its pages end where they would if the group were written in one go.
+pub(crate) const SLAB: usize = 1 << 14;
+
+/// Writes one table, some rows at a time; no more than what one row group takes encoded is in memory.
 pub(crate) struct TableWriter {
     path: PathBuf,
     schema: SchemaRef,
     file: SerializedFileWriter<BufWriter<File>>,
     factory: ArrowRowGroupWriterFactory,
+    /// Row groups begun.
     groups: usize,
+    /// The row group that has room left.
+    open: Option<Group>,
+}
+
+/// A row group that is being encoded.
+struct Group {
+    columns: Vec<ArrowColumnWriter>,
+    rows: usize,
 }
 
 impl TableWriter {
@@ -59,45 +75,97 @@ impl TableWriter {
         let (file, factory) = ArrowWriter::try_new(buffered, Arc::clone(&schema), Some(properties.build()))
             .and_then(ArrowWriter::into_serialized_writer)
             .map_err(Error::parquet(path))?;
-        Ok(Self { path: path.to_owned(), schema, file, factory, groups: 0 })
+        Ok(Self { path: path.to_owned(), schema, file, factory, groups: 0, open: None })
     }
 
-    /// Writes row groups; their columns are encoded in parallel and appended in order.
-    pub(crate) fn write(&mut self, groups: &[Vec<ArrayRef>]) -> Result<(), Error> {
-        self.write_groups(groups).map_err(Error::parquet(&self.path))
+    /// Writes the next rows, in slabs of [`SLAB`] rows; the last of the table may be shorter. Row groups, and the columns of each, are
+    /// encoded side by side, and appended in order.
+    pub(crate) fn write(&mut self, slabs: Vec<Vec<ArrayRef>>) -> Result<(), Error> {
+        self.write_slabs(slabs).map_err(Error::parquet(&self.path))
     }
 
-    fn write_groups(&mut self, groups: &[Vec<ArrayRef>]) -> Result<(), ParquetError> {
-        let mut work = Vec::new();
-        for columns in groups {
-            let writers = self.factory.create_column_writers(self.groups)?;
-            self.groups += 1;
-            let mut leaves = Vec::with_capacity(writers.len());
-            for (field, column) in self.schema.fields().iter().zip(columns) {
-                leaves.extend(compute_leaves(field, column)?);
+    fn write_slabs(&mut self, slabs: Vec<Vec<ArrayRef>>) -> Result<(), ParquetError> {
+        let mut work: Vec<Work> = Vec::new();
+        for slab in slabs {
+            let rows = slab.first().map_or(0, |column| column.len());
+            if work.last().is_none_or(|group| group.rows >= GROUP) {
+                let group = match self.open.take() {
+                    Some(group) => group,
+                    None => {
+                        self.groups += 1;
+                        Group { columns: self.factory.create_column_writers(self.groups - 1)?, rows: 0 }
+                    }
+                };
+                let columns = group.columns.into_iter().map(|writer| (writer, Vec::new())).collect();
+                work.push(Work { columns, rows: group.rows });
             }
-            work.push(writers.into_iter().zip(leaves).collect::<Vec<_>>());
+            if let Some(group) = work.last_mut() {
+                group.rows += rows;
+                group.columns.iter_mut().zip(slab).for_each(|((_, parts), part)| parts.push(part));
+            }
         }
-        let encode = |columns: Vec<(ArrowColumnWriter, ArrowLeafColumn)>| {
-            let columns = columns.into_par_iter().map(|(mut writer, leaf)| writer.write(&leaf).and_then(|()| writer.close()));
-            columns.collect::<Result<Vec<_>, _>>()
+        let encode = |group: Work| {
+            let encode = |(field, (mut writer, parts)): (&Arc<Field>, (ArrowColumnWriter, Vec<ArrayRef>))| {
+                for part in parts {
+                    // No column of ours has more than one leaf.
+                    for leaf in compute_leaves(field, &part)? {
+                        writer.write(&leaf)?;
+                    }
+                }
+                let whole = group.rows >= GROUP;
+                Ok(if whole { Encoded::Whole(Box::new(writer.close()?)) } else { Encoded::Part(Box::new(writer)) })
+            };
+            let fields: Vec<_> = self.schema.fields().iter().zip(group.columns).collect();
+            let encoded = fields.into_par_iter().with_max_len(1).map(encode).collect::<Result<Vec<_>, ParquetError>>();
+            encoded.map(|columns| (group.rows, columns))
         };
-        let encoded = work.into_par_iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-        for chunks in encoded {
-            let mut group = self.file.next_row_group()?;
-            for chunk in chunks {
-                chunk.append_to_row_group(&mut group)?;
+        let encoded = work.into_par_iter().with_max_len(1).map(encode).collect::<Result<Vec<_>, _>>()?;
+        for (rows, columns) in encoded {
+            let (mut whole, mut part) = (Vec::new(), Vec::new());
+            for column in columns {
+                match column {
+                    Encoded::Whole(chunk) => whole.push(*chunk),
+                    Encoded::Part(writer) => part.push(*writer),
+                }
             }
-            group.close()?;
+            if part.is_empty() {
+                self.append(whole)?;
+            } else {
+                self.open = Some(Group { columns: part, rows });
+            }
         }
         Ok(())
     }
 
+    fn append(&mut self, chunks: Vec<ArrowColumnChunk>) -> Result<(), ParquetError> {
+        let mut group = self.file.next_row_group()?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut group)?;
+        }
+        group.close().map(|_| ())
+    }
+
     /// Ends the file.
-    pub(crate) fn finish(self) -> Result<(), Error> {
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        if let Some(group) = self.open.take() {
+            let chunks = group.columns.into_iter().map(ArrowColumnWriter::close).collect::<Result<Vec<_>, _>>();
+            chunks.and_then(|chunks| self.append(chunks)).map_err(Error::parquet(&self.path))?;
+        }
         let mut buffered = self.file.into_inner().map_err(Error::parquet(&self.path))?;
         buffered.flush().map_err(Error::io(&self.path, "write the file"))
     }
+}
+
+/// Rows that a row group is to take, and the group's rows with them.
+struct Work {
+    columns: Vec<(ArrowColumnWriter, Vec<ArrayRef>)>,
+    rows: usize,
+}
+
+/// A column of a row group after some more rows.
+enum Encoded {
+    Whole(Box<ArrowColumnChunk>),
+    Part(Box<ArrowColumnWriter>),
 }
 
 fn properties() -> WriterPropertiesBuilder {
@@ -113,17 +181,58 @@ fn properties() -> WriterPropertiesBuilder {
 pub(crate) fn write_whole(path: &Path, batch: &RecordBatch) -> Result<(), Error> {
     let packing = vec![Packing::Dictionary; batch.num_columns()];
     let mut writer = TableWriter::create(path, batch.schema(), &packing)?;
-    let mut start = 0;
-    while start < batch.num_rows() {
-        let group = batch.slice(start, GROUP.min(batch.num_rows() - start));
-        writer.write(&[group.columns().to_vec()])?;
-        start += group.num_rows();
-    }
+    let starts = (0..batch.num_rows()).step_by(SLAB);
+    writer.write(starts.map(|start| batch.slice(start, SLAB.min(batch.num_rows() - start)).columns().to_vec()).collect())?;
     writer.finish()
 }
 
-/// Rows that are decoded at once.
-const BATCH: usize = 1 << 16;
+/// Rows that are decoded at once: so few that their memory stays in the cache and is not given back to the system in between.
+const BATCH: usize = 1 << 13;
+
+/// A number as one row of a column holds it.
+pub(crate) trait Cell: Copy + Default + Send + Sync {
+    /// How Parquet stores it.
+    type Stored: ParquetType;
+    /// The reader of such a column, where `reader` is one.
+    fn reader(reader: ColumnReader) -> Option<ColumnReaderImpl<Self::Stored>>;
+    fn of(stored: <Self::Stored as ParquetType>::T) -> Self;
+}
+
+impl Cell for u32 {
+    type Stored = Int32Type;
+
+    fn reader(reader: ColumnReader) -> Option<ColumnReaderImpl<Int32Type>> {
+        if let ColumnReader::Int32ColumnReader(reader) = reader { Some(reader) } else { None }
+    }
+
+    fn of(stored: i32) -> Self {
+        stored.cast_unsigned()
+    }
+}
+
+impl Cell for f32 {
+    type Stored = FloatType;
+
+    fn reader(reader: ColumnReader) -> Option<ColumnReaderImpl<FloatType>> {
+        if let ColumnReader::FloatColumnReader(reader) = reader { Some(reader) } else { None }
+    }
+
+    fn of(stored: f32) -> Self {
+        stored
+    }
+}
+
+impl Cell for i64 {
+    type Stored = Int64Type;
+
+    fn reader(reader: ColumnReader) -> Option<ColumnReaderImpl<Int64Type>> {
+        if let ColumnReader::Int64ColumnReader(reader) = reader { Some(reader) } else { None }
+    }
+
+    fn of(stored: i64) -> Self {
+        stored
+    }
+}
 
 /// Reads the wanted columns of one table.
 pub(crate) struct TableReader {
@@ -149,6 +258,40 @@ impl TableReader {
     /// How many rows each row group has.
     pub(crate) fn groups(&self) -> Vec<usize> {
         self.metadata.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as usize).collect()
+    }
+
+    /// The numbers of a column, every row group decoded into its place: nothing is held twice.
+    pub(crate) fn numbers<T: Cell>(&self, column: &str) -> Result<Vec<T>, Error> {
+        let groups = self.groups();
+        let mut values = vec![T::default(); groups.iter().sum()];
+        let columns = self.metadata.parquet_schema().columns();
+        let Some(at) = columns.iter().position(|leaf| leaf.path().string() == column) else {
+            return Err(not_an_artifact(&self.path, format!("it has no column `{column}`")));
+        };
+        cut(&mut values, &groups).into_par_iter().enumerate().try_for_each(|(group, slice)| {
+            let file = File::open(&self.path).map_err(Error::io(&self.path, "open the file"))?;
+            let about = self.metadata.metadata().row_group(group);
+            let pages = SerializedPageReader::new(Arc::new(file), about.column(at), slice.len(), None);
+            let pages = Box::new(pages.map_err(Error::parquet(&self.path))?);
+            let reader = T::reader(get_column_reader(Arc::clone(&columns[at]), pages));
+            let mut reader =
+                reader.ok_or_else(|| not_an_artifact(&self.path, format!("its column `{column}` has another type")))?;
+            let (mut decoded, mut levels, mut rest) = (Vec::with_capacity(BATCH), Vec::new(), slice);
+            while !rest.is_empty() {
+                levels.clear();
+                let wanted = rest.len().min(BATCH);
+                let (records, found, _) =
+                    reader.read_records(wanted, Some(&mut levels), None, &mut decoded).map_err(Error::parquet(&self.path))?;
+                if records == 0 || found != records {
+                    return Err(not_an_artifact(&self.path, format!("its column `{column}` lacks values")));
+                }
+                let (now, after) = rest.split_at_mut(records.min(rest.len()));
+                now.iter_mut().zip(decoded.drain(..)).for_each(|(place, stored)| *place = T::of(stored));
+                rest = after;
+            }
+            Ok(())
+        })?;
+        Ok(values)
     }
 
     /// Decodes all row groups in parallel; each has its own state, which `take` gets with one batch of that group after the other.

@@ -3,6 +3,7 @@
 //! It knows which reader fits which source. Where files were found is `locate`'s business, what the artifact looks like `writer`'s.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -172,7 +173,7 @@ fn official(format: Format) -> (TextFormat, ItemsFormat) {
 
 /// Whether the byte can stand between fields of a text with quotes and lines.
 fn check_separator(separator: u8) -> Result<(), Error> {
-    if matches!(separator, b'"' | b'\n' | b'\r') || !separator.is_ascii() {
+    if matches!(separator, b'"' | b'\n' | b'\r' | b'.' | b'0'..=b'9') || !separator.is_ascii() {
         let shown = char::from(separator).escape_default();
         return Err(Error::Setting(format!(
             "`{shown}` cannot stand between the fields of a csv: take a comma, a semicolon, a tab or another ASCII character"
@@ -220,7 +221,8 @@ fn prepare_own(own: &OwnFiles, folder: &Path, progress: &mut dyn Progress) -> Re
             let mut batches = batches;
             let next = || batches.next();
             let place = Counted { file: input.label(), kind: Place::Row, before: 0 };
-            ingest(next, |batch| table.parse(&batch), &mut writer, place, Watch { progress, total: Some(total) })?;
+            let parse = |batch, rows: &mut Rows| table.parse(&batch).map(|parsed| *rows = parsed);
+            ingest(next, parse, &mut writer, place, Watch { progress, total: Some(total) })?;
             writer.finish(&input.label(), details)
         }
     }
@@ -258,15 +260,21 @@ fn prepare_text(
     input.with(|reader, size| {
         let mut opened = text::open(reader, &file, format, writer.scale())?;
         let mut first = opened.first.take();
+        let spare = Spare::default();
         let next = || match first.take() {
             Some(block) => Ok(Some((block.len() as u64, block))),
             None => {
-                let block = opened.blocks.next().map_err(|e| text::read_error(&file, e))?;
+                let block = opened.blocks.next(spare.take()).map_err(|e| text::read_error(&file, e))?;
                 Ok(block.map(|block| (block.len() as u64, block)))
             }
         };
+        let parse = |block: Vec<u8>, rows: &mut Rows| {
+            let parsed = opened.table.parse_into(&block, rows);
+            spare.give(block);
+            parsed
+        };
         let place = Counted { file: file.clone(), kind: Place::Line, before: opened.lines };
-        ingest(next, |block: Vec<u8>| opened.table.parse(&block), &mut writer, place, Watch { progress, total: Some(size) })
+        ingest(next, parse, &mut writer, place, Watch { progress, total: Some(size) })
     })?;
     writer.finish(&file, details)
 }
@@ -288,7 +296,11 @@ fn generate(spec: &Synthetic, folder: &Path, progress: &mut dyn Progress) -> Res
     let next = || Ok(batches.next());
     let place = Counted { file: "the synthetic generator".to_owned(), kind: Place::Row, before: 0 };
     let total = Some(spec.ratings);
-    ingest(next, |users| Ok(generator.rows(users)), &mut writer, place, Watch { progress, total })?;
+    let parse = |users, rows: &mut Rows| {
+        *rows = generator.rows(users);
+        Ok(())
+    };
+    ingest(next, parse, &mut writer, place, Watch { progress, total })?;
     writer.finish("the synthetic generator", generator.details())
 }
 
@@ -306,13 +318,32 @@ struct Watch<'p> {
     total: Option<u64>,
 }
 
-/// Reads blocks with `next` (each with its share of the total), turns each into rows with `parse`, and has `writer` take them in order.
+/// Memory that is used again instead of being given back to the system, which would have to clear it each time.
+struct Spare<T>(Mutex<Vec<T>>);
+
+impl<T> Default for Spare<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Default> Spare<T> {
+    fn take(&self) -> T {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give(&self, value: T) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(value);
+    }
+}
+
+/// Reads blocks with `next` (each with its share of the total), turns each into rows with `parse`, which gets them empty, and has `writer` take them in order.
 ///
 /// Three rounds are under way at once: one is read while the one before is parsed and the one before that written. What comes
 /// out does not depend on how many blocks make a round, nor on the number of threads.
 fn ingest<B: Send>(
     mut next: impl FnMut() -> Result<Option<(u64, B)>, Error> + Send,
-    parse: impl Fn(B) -> Result<Rows, RowError> + Sync,
+    parse: impl Fn(B, &mut Rows) -> Result<(), RowError> + Sync,
     writer: &mut Writer,
     mut place: Counted,
     watch: Watch<'_>,
@@ -322,6 +353,11 @@ fn ingest<B: Send>(
     let mut parsed: Vec<Result<Rows, RowError>> = Vec::new();
     let (mut done, mut ended, mut failure) = (0, false, None);
     let what = format!("reading {}", place.file);
+    let spare = Spare::<Rows>::default();
+    let parse = |block| {
+        let mut rows = spare.take();
+        parse(block, &mut rows).map(|()| rows)
+    };
     loop {
         let fill = || {
             let (mut blocks, mut size) = (Vec::with_capacity(round), 0);
@@ -342,7 +378,14 @@ fn ingest<B: Send>(
         let ((filled, size, end), (now_parsed, taken)) = rayon::join(fill, || {
             rayon::join(
                 || blocks.into_par_iter().map(&parse).collect::<Vec<_>>(),
-                || rows.into_iter().try_for_each(|rows| take(rows, writer, &mut place)),
+                || {
+                    for rows in rows {
+                        let mut rows = take(rows, writer, &mut place)?;
+                        rows.clear();
+                        spare.give(rows);
+                    }
+                    writer.encode()
+                },
             )
         });
         taken?;
@@ -362,12 +405,12 @@ fn ingest<B: Send>(
     }
 }
 
-/// Hands parsed rows to the writer, or says where in the file their mistake is.
-fn take(rows: Result<Rows, RowError>, writer: &mut Writer, place: &mut Counted) -> Result<(), Error> {
+/// Hands parsed rows to the writer and back, or says where in the file their mistake is.
+fn take(rows: Result<Rows, RowError>, writer: &mut Writer, place: &mut Counted) -> Result<Rows, Error> {
     match rows {
         Ok(rows) => {
             place.before += rows.lines;
-            writer.absorb(&rows)
+            writer.absorb(&rows).map(|()| rows)
         }
         Err(error) => Err(Malformed {
             file: place.file.clone(),

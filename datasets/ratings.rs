@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, Float32Array, Int64Array, ListArray, StringArray, UInt32Array};
+use arrow::array::{Array, ListArray, StringArray};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::cards::Scale;
-use crate::columns::{TableReader, column, cut, fill, not_an_artifact};
+use crate::columns::{TableReader, column, not_an_artifact};
 use crate::error::Error;
 use crate::suggest;
 
@@ -132,57 +132,39 @@ pub struct Item {
     pub genres: Vec<String>,
 }
 
+/// Rows that one thread goes through at a time.
+const CHUNK: usize = 1 << 16;
+
 /// The ratings in memory, one vector a column, all of the same length; place `i` is the row with the id `i`.
 #[derive(Clone, Debug)]
 pub struct Ratings {
     summary: Summary,
-    users_path: PathBuf,
+    files: RatingsFiles,
     user: Vec<u32>,
     item: Vec<u32>,
     rating: Vec<f32>,
-    timestamp: Option<Vec<i64>>,
     items: Vec<Item>,
 }
 
 impl Ratings {
-    /// Loads the artifact: about 12 bytes a rating, 20 with times.
+    /// Loads the artifact: 12 bytes a rating. Users' ids and times stay on disk until they are asked for.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Parquet`] where a file cannot be read, [`Error::NotAnArtifact`] where it holds something else.
     pub fn open(files: &RatingsFiles) -> Result<Self, Error> {
-        let summary = Summary::open(&files.dataset)?;
+        let (summary, table) = table(files)?;
         let path = &files.ratings;
-        let mut wanted = vec!["user", "item", "rating"];
-        if summary.timestamps {
-            wanted.push("timestamp");
-        }
-        let table = TableReader::open(path, &wanted)?;
-        let groups = table.groups();
-        let rows: usize = groups.iter().sum();
-        if rows as u64 != summary.ratings {
-            return Err(not_an_artifact(path, format!("it has {rows} rows where dataset.json says {}", summary.ratings)));
-        }
-        // Every row group is decoded into its place: nothing is held twice.
-        let (mut user, mut item, mut rating) = (vec![0; rows], vec![0; rows], vec![0.0; rows]);
-        let mut timestamp = vec![0; if summary.timestamps { rows } else { 0 }];
-        let slices = cut(&mut user, &groups).into_iter().zip(cut(&mut item, &groups)).zip(cut(&mut rating, &groups));
-        let slices = slices.zip(cut(&mut timestamp, &groups)).collect();
-        table.each_group(slices, |(((user, item), rating), timestamp), batch| {
-            fill(user, column::<UInt32Array>(path, batch, "user")?.values());
-            fill(item, column::<UInt32Array>(path, batch, "item")?.values());
-            fill(rating, column::<Float32Array>(path, batch, "rating")?.values());
-            if summary.timestamps {
-                fill(timestamp, column::<Int64Array>(path, batch, "timestamp")?.values());
-            }
-            Ok(())
-        })?;
-        let timestamp = summary.timestamps.then_some(timestamp);
-        let items = read_items(&files.items)?;
-        let beyond = |ids: &[u32], count: u64| ids.par_iter().any(|&id| u64::from(id) >= count);
+        let users_and_items = || Ok::<_, Error>((table.numbers::<u32>("user")?, table.numbers::<u32>("item")?));
+        let (columns, (rating, items)) =
+            rayon::join(users_and_items, || rayon::join(|| table.numbers("rating"), || read_items(&files.items)));
+        let ((user, item), rating, items) = (columns?, rating?, items?);
+        // The highest of a chunk, then one comparison: the inner loop does not stop early, and so takes several ids at a time.
+        let highest = |ids: &[u32]| ids.iter().fold(0, |highest, &id| highest.max(id));
+        let beyond = |ids: &[u32], count: u64| ids.par_chunks(CHUNK).any(|ids| u64::from(highest(ids)) >= count);
         if items.len() as u64 != summary.items || beyond(&item, summary.items) || beyond(&user, summary.users) {
             return Err(not_an_artifact(path, "its users or items are not those of dataset.json"));
         }
-        Ok(Self { summary, users_path: files.users.clone(), user, item, rating, timestamp, items })
+        Ok(Self { summary, files: files.clone(), user, item, rating, items })
     }
 
     /// What was prepared.
@@ -215,14 +197,28 @@ impl Ratings {
         &self.rating
     }
 
-    /// The time of each row in seconds since 1970, where the data set has times.
-    pub fn timestamp(&self) -> Option<&[i64]> {
-        self.timestamp.as_deref()
+    /// The time of each row in seconds since 1970, where the data set has times. Read from disk on each call.
+    ///
+    /// # Errors
+    /// As [`Ratings::open`].
+    pub fn timestamps(&self) -> Result<Option<Vec<i64>>, Error> {
+        if !self.summary.timestamps {
+            return Ok(None);
+        }
+        let (_, table) = table(&self.files)?;
+        table.numbers("timestamp").map(Some)
     }
 
     /// The items; place `i` is the item with the dense number `i`.
     pub fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// The user, the item and the rating of each of `rows`, in their order; each row is below [`Ratings::len`].
+    pub fn gather(&self, rows: &[u32]) -> (Vec<u32>, Vec<u32>, Vec<f32>) {
+        let of = |column: &[u32]| rows.par_iter().with_min_len(CHUNK).map(|&row| column[row as usize]).collect();
+        let rating = rows.par_iter().with_min_len(CHUNK).map(|&row| self.rating[row as usize]).collect();
+        (of(&self.user), of(&self.item), rating)
     }
 
     /// The users' ids as the source writes them; place `i` is the user with the dense number `i`. Read from disk on each call.
@@ -231,8 +227,8 @@ impl Ratings {
     /// As [`Ratings::open`].
     pub fn user_ids(&self) -> Result<Vec<String>, Error> {
         let mut ids = Vec::with_capacity(self.summary.users as usize);
-        for batch in TableReader::open(&self.users_path, &["id"])?.all()? {
-            ids.extend(column::<StringArray>(&self.users_path, &batch, "id")?.iter().flatten().map(str::to_owned));
+        for batch in TableReader::open(&self.files.users, &["id"])?.all()? {
+            ids.extend(column::<StringArray>(&self.files.users, &batch, "id")?.iter().flatten().map(str::to_owned));
         }
         Ok(ids)
     }
@@ -245,7 +241,6 @@ impl Ratings {
         check_genre(&self.summary, genre)?;
         let has: Vec<bool> = self.items.iter().map(|item| item.genres.iter().any(|name| name == genre)).collect();
         // Chunks in order, each in parallel: the result is ascending whatever the number of threads.
-        const CHUNK: usize = 1 << 16;
         let rows: Vec<Vec<u32>> = self
             .item
             .par_chunks(CHUNK)
@@ -284,6 +279,22 @@ pub(crate) fn count_genres(items: &[Item], ratings_of: &[u64]) -> Vec<GenreCount
         }
     }
     counts.into_iter().map(|(genre, (items, ratings))| GenreCount { genre: genre.to_owned(), items, ratings }).collect()
+}
+
+/// How many ratings the artifact has: as many as `dataset.json` says, or it is an error.
+pub(crate) fn count(files: &RatingsFiles) -> Result<u64, Error> {
+    table(files).map(|(summary, _)| summary.ratings)
+}
+
+/// The summary, and the rows, which are as many as it says.
+fn table(files: &RatingsFiles) -> Result<(Summary, TableReader), Error> {
+    let summary = Summary::open(&files.dataset)?;
+    let table = TableReader::open(&files.ratings, &["user", "item", "rating"])?;
+    let rows: usize = table.groups().iter().sum();
+    if rows as u64 != summary.ratings {
+        return Err(not_an_artifact(&files.ratings, format!("it has {rows} rows where dataset.json says {}", summary.ratings)));
+    }
+    Ok((summary, table))
 }
 
 fn read_items(path: &Path) -> Result<Vec<Item>, Error> {

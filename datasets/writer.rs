@@ -1,7 +1,8 @@
 //! Turns runs of rows into the ratings artifact: dense numbers for ids, row groups, the tables of users and items, the summary.
 //!
-//! It takes rows in order, keeps one row group in memory, and knows nothing of files of ratings.
+//! It takes rows in order, keeps what is encoded of one row group in memory, and knows nothing of files of ratings.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::cards::Scale;
-use crate::columns::{GROUP, Packing, TableWriter, write_whole};
+use crate::columns::{Packing, SLAB, TableWriter, write_whole};
 use crate::error::{Error, Malformed};
 use crate::ratings::{DATASET, ITEMS, Item, Provenance, RATINGS, Summary, USERS, count_genres};
 use crate::readers::items::Items;
@@ -49,7 +50,10 @@ pub(crate) struct Writer {
     item: Vec<u32>,
     rating: Vec<f32>,
     timestamp: Vec<i64>,
-    written: u64,
+    /// Rows cut off to be encoded.
+    slabs: Vec<Vec<ArrayRef>>,
+    /// How many rows have been cut off.
+    cut: u64,
     seen: Seen,
 }
 
@@ -73,11 +77,12 @@ impl Writer {
             users: Interner::default(),
             items: Interner::default(),
             ratings_of: Vec::new(),
-            user: Vec::with_capacity(GROUP),
-            item: Vec::with_capacity(GROUP),
-            rating: Vec::with_capacity(GROUP),
+            user: Vec::new(),
+            item: Vec::new(),
+            rating: Vec::new(),
             timestamp: Vec::new(),
-            written: 0,
+            slabs: Vec::new(),
+            cut: 0,
             seen: Seen::default(),
         })
     }
@@ -87,7 +92,7 @@ impl Writer {
         self.about.scale
     }
 
-    /// Takes the next rows, whose columns have equal lengths.
+    /// Takes the next rows, whose columns have equal lengths. They are encoded with the next [`Writer::encode`].
     pub(crate) fn absorb(&mut self, rows: &Rows) -> Result<(), Error> {
         let before = self.item.len();
         self.users.intern(&rows.users, &mut self.user);
@@ -101,15 +106,25 @@ impl Writer {
         }
         self.rating.extend_from_slice(&rows.ratings);
         self.timestamp.extend_from_slice(&rows.timestamps);
-        while self.user.len() >= GROUP {
-            self.flush(GROUP)?;
+        let whole = self.user.len() / SLAB * SLAB;
+        (0..whole).step_by(SLAB).try_for_each(|start| self.slab(start..start + SLAB))?;
+        self.user.drain(..whole);
+        self.item.drain(..whole);
+        self.rating.drain(..whole);
+        if self.about.timestamps {
+            self.timestamp.drain(..whole);
         }
         Ok(())
     }
 
-    /// Writes the first `count` of the waiting rows.
-    fn flush(&mut self, count: usize) -> Result<(), Error> {
-        let end = self.written + count as u64;
+    /// Encodes what can be: columns side by side.
+    pub(crate) fn encode(&mut self) -> Result<(), Error> {
+        self.table.write(std::mem::take(&mut self.slabs))
+    }
+
+    /// Cuts a slab off the waiting rows, which keep it until they are drained.
+    fn slab(&mut self, rows: Range<usize>) -> Result<(), Error> {
+        let end = self.cut + rows.len() as u64;
         if end > u64::from(u32::MAX) {
             return Err(Error::Setting(format!(
                 "{}: more than {} ratings; talkflow numbers rows in 32 bits",
@@ -117,37 +132,36 @@ impl Writer {
                 u32::MAX
             )));
         }
-        let ids: Vec<u32> = (self.written as u32..end as u32).collect();
         let timestamp: ArrayRef = if self.about.timestamps {
-            Arc::new(Int64Array::from(first(&mut self.timestamp, count)))
+            Arc::new(Int64Array::from(self.timestamp[rows.clone()].to_vec()))
         } else {
-            new_null_array(&DataType::Int64, count)
+            new_null_array(&DataType::Int64, rows.len())
         };
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt32Array::from(ids)),
-            Arc::new(UInt32Array::from(first(&mut self.user, count))),
-            Arc::new(UInt32Array::from(first(&mut self.item, count))),
-            Arc::new(Float32Array::from(first(&mut self.rating, count))),
+        self.slabs.push(vec![
+            Arc::new(UInt32Array::from_iter_values(self.cut as u32..end as u32)),
+            Arc::new(UInt32Array::from(self.user[rows.clone()].to_vec())),
+            Arc::new(UInt32Array::from(self.item[rows.clone()].to_vec())),
+            Arc::new(Float32Array::from(self.rating[rows].to_vec())),
             timestamp,
-        ];
-        self.table.write(&[columns])?;
-        self.written = end;
+        ]);
+        self.cut = end;
         Ok(())
     }
 
     /// Ends the artifact; `file` is what messages call the source, `details` what is known about items by their ids.
     pub(crate) fn finish(mut self, file: &str, mut details: Items) -> Result<Summary, Error> {
         if !self.user.is_empty() {
-            self.flush(self.user.len())?;
+            self.slab(0..self.user.len())?;
         }
+        self.encode()?;
         let wrong =
             |found: String, expected: String| Malformed { file: file.to_owned(), at: None, column: None, found, expected };
-        if self.written == 0 {
+        if self.cut == 0 {
             return Err(wrong("no ratings".to_owned(), "at least one".to_owned()).into());
         }
-        if let Some(published) = self.about.ratings.filter(|&published| published != self.written) {
+        if let Some(published) = self.about.ratings.filter(|&published| published != self.cut) {
             let expected = format!("the {published} of {}: the file is cut off or has been changed", self.about.title);
-            return Err(wrong(format!("{} ratings", self.written), expected).into());
+            return Err(wrong(format!("{} ratings", self.cut), expected).into());
         }
         self.table.finish()?;
         let users = self.users.into_names();
@@ -170,7 +184,7 @@ impl Writer {
             name: self.about.name,
             title: self.about.title,
             source: self.about.source,
-            ratings: self.written,
+            ratings: self.cut,
             users: user_count,
             items: items.len() as u64,
             items_without_details: unknown,
@@ -184,14 +198,6 @@ impl Writer {
         std::fs::write(&path, summary.to_json()?).map_err(Error::io(&path, "write the file"))?;
         Ok(summary)
     }
-}
-
-/// Splits the first `count` values off, leaving the rest with room for a row group.
-fn first<T: Copy>(values: &mut Vec<T>, count: usize) -> Vec<T> {
-    let mut rest = Vec::with_capacity(GROUP + (values.len() - count));
-    rest.extend_from_slice(&values[count..]);
-    values.truncate(count);
-    std::mem::replace(values, rest)
 }
 
 /// The different ratings seen, for a scale that nobody gave.

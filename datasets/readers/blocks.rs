@@ -32,8 +32,9 @@ impl<R: Read> Blocks<R> {
         Self { input, rest: Vec::new(), quotes, ended: false, block, longest }
     }
 
-    /// The next block, whole lines only; `None` at the end. The last line may lack its line end.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    /// The next block, whole lines only; `None` at the end. The last line may lack its line end. `spare` is a block that is no longer
+    /// needed: its memory is used again.
+    pub(crate) fn next(&mut self, spare: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
         if self.ended {
             return Ok(None);
         }
@@ -49,7 +50,8 @@ impl<R: Read> Blocks<R> {
                 return Ok((!last.is_empty()).then_some(last));
             }
             if let Some(end) = self.last_line_end() {
-                let mut carried = Vec::with_capacity(self.block.max(self.rest.len() - end));
+                let mut carried = spare;
+                carried.clear();
                 carried.extend_from_slice(&self.rest[end..]);
                 self.rest.truncate(end);
                 return Ok(Some(std::mem::replace(&mut self.rest, carried)));
@@ -88,7 +90,7 @@ mod tests {
     fn cut(text: &str, quotes: bool, block: usize) -> io::Result<Vec<String>> {
         let mut blocks = Blocks::with_sizes(text.as_bytes(), quotes, block, 64);
         let mut all = Vec::new();
-        while let Some(block) = blocks.next()? {
+        while let Some(block) = blocks.next(Vec::new())? {
             all.push(String::from_utf8_lossy(&block).into_owned());
         }
         Ok(all)

@@ -16,6 +16,25 @@ pub(crate) struct Rows {
     pub lines: u64,
 }
 
+impl Rows {
+    /// Makes room for `count` more rows.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.users.reserve(count);
+        self.items.reserve(count);
+        self.ratings.reserve(count);
+        self.timestamps.reserve(count);
+    }
+
+    /// Forgets the rows and keeps their room.
+    pub(crate) fn clear(&mut self) {
+        self.users.clear();
+        self.items.clear();
+        self.ratings.clear();
+        self.timestamps.clear();
+        self.lines = 0;
+    }
+}
+
 /// The ids of one column.
 ///
 /// Most are numbers, and are kept as such for as long as that loses nothing: `7` is a number, `07` and `u7` are not, because
@@ -41,6 +60,20 @@ impl Ids {
         Self::Numbers(Vec::with_capacity(rows))
     }
 
+    fn reserve(&mut self, count: usize) {
+        match self {
+            Self::Numbers(numbers) => numbers.reserve(count),
+            Self::Texts { ends, .. } => ends.reserve(count),
+        }
+    }
+
+    fn clear(&mut self) {
+        match self {
+            Self::Numbers(numbers) => numbers.clear(),
+            Self::Texts { .. } => *self = Self::default(),
+        }
+    }
+
     /// Appends an id as written. `None`: it is empty or not UTF-8.
     #[inline]
     pub(crate) fn push(&mut self, id: &[u8]) -> Option<()> {
@@ -51,6 +84,7 @@ impl Ids {
         self.push_text(id)
     }
 
+    #[inline]
     pub(crate) fn push_number(&mut self, id: u32) {
         match self {
             Self::Numbers(numbers) => numbers.push(id),

@@ -5,6 +5,7 @@
 use crate::cards::Scale;
 use crate::error::shown;
 
+use super::plain::{Quick, WINDOW};
 use super::rows::{Rows, rating, timestamp};
 
 /// What a column means to us.
@@ -58,7 +59,7 @@ enum End {
 }
 
 /// How fields are told apart; a type for each, so that the inner loop is compiled for each.
-trait Cut {
+pub(super) trait Cut {
     /// How many bytes of separator stand at `at`.
     fn separator(&self, block: &[u8], at: usize) -> usize;
     /// Whether a field may be quoted.
@@ -99,9 +100,17 @@ impl Cut for DoubleColon {
 impl Table {
     /// The rows of a block of whole lines.
     pub(crate) fn parse(&self, block: &[u8]) -> Result<Rows, RowError> {
+        let mut rows = Rows::default();
+        self.parse_into(block, &mut rows).map(|()| rows)
+    }
+
+    /// As [`Table::parse`], into `rows`, which are empty and may have room from earlier use.
+    pub(crate) fn parse_into(&self, block: &[u8], rows: &mut Rows) -> Result<(), RowError> {
+        // Not worth its while for a single line.
+        let quick = if block.len() > WINDOW { Quick::new(&self.columns, self.scale) } else { None };
         match self.separator {
-            Separator::Byte { byte, quotes } => self.parse_with(&Byte { byte, quotes }, block),
-            Separator::DoubleColon => self.parse_with(&DoubleColon, block),
+            Separator::Byte { byte, quotes } => self.parse_with(&Byte { byte, quotes }, quick.as_ref(), block, rows),
+            Separator::DoubleColon => self.parse_with(&DoubleColon, quick.as_ref(), block, rows),
         }
     }
 
@@ -113,19 +122,18 @@ impl Table {
         }
     }
 
-    fn parse_with<C: Cut>(&self, cut: &C, block: &[u8]) -> Result<Rows, RowError> {
+    fn parse_with<C: Cut>(&self, cut: &C, quick: Option<&Quick>, block: &[u8], rows: &mut Rows) -> Result<(), RowError> {
         // About 20 bytes a row; a wrong guess costs a reallocation, nothing else.
-        let guess = block.len() / 20;
-        let mut rows = Rows {
-            users: super::rows::Ids::with_capacity(guess),
-            items: super::rows::Ids::with_capacity(guess),
-            ratings: Vec::with_capacity(guess),
-            timestamps: Vec::with_capacity(guess),
-            lines: 0,
-        };
+        rows.reserve(block.len() / 20);
         let mut at = 0;
         let last = self.columns.len().saturating_sub(1);
-        while at < block.len() {
+        loop {
+            if let Some(quick) = quick {
+                at = quick.lines(cut, block, at, rows);
+            }
+            if at >= block.len() {
+                return Ok(());
+            }
             // A blank line is no row.
             let line_feed = if block[at] == b'\r' { at + 1 } else { at };
             if block.get(line_feed) == Some(&b'\n') {
@@ -135,7 +143,7 @@ impl Table {
             }
             let mut lines = 1;
             for (index, column) in self.columns.iter().enumerate() {
-                if let Some(next) = self.plain_number(cut, block, at, column.role, index == last, &mut rows) {
+                if let Some(next) = self.plain_number(cut, block, at, column.role, index == last, rows) {
                     at = next;
                     continue;
                 }
@@ -186,7 +194,6 @@ impl Table {
             }
             rows.lines += lines;
         }
-        Ok(rows)
     }
 
     /// The quick way for what most fields are: plain digits, with a point among those of a rating. Takes the field and says where the
@@ -284,7 +291,7 @@ fn digits(block: &[u8], start: usize) -> (u64, usize) {
 
 /// The number that the leading digits of eight bytes make, and how many they are, all bytes at once.
 #[inline(always)]
-fn leading_digits(eight: [u8; 8]) -> (u64, usize) {
+pub(super) fn leading_digits(eight: [u8; 8]) -> (u64, usize) {
     // A digit becomes its value, everything else more than 9; the first byte is the lowest.
     let values = u64::from_le_bytes(eight) ^ 0x3030_3030_3030_3030;
     // Adding 0x76 sets the top bit of what is more than 9 (or it is set already). A carry can only come from such a byte, so that the
@@ -388,6 +395,8 @@ fn header_with<C: Cut>(cut: &C, block: &[u8]) -> (Vec<String>, usize) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const COMMA: Separator = Separator::Byte { byte: b',', quotes: true };
@@ -514,6 +523,71 @@ mod tests {
                 assert_eq!(rows.timestamps, [time.parse::<f64>().unwrap_or(f64::NAN).floor() as i64]);
             }
         }
+    }
+
+    /// Whole parse, with the quick way and without it, as text: rows or the error.
+    fn both_ways<C: Cut>(table: &Table, cut: &C, block: &[u8]) -> [String; 2] {
+        let quick = Quick::new(&table.columns, table.scale);
+        assert!(quick.is_some(), "the layout has a quick way");
+        [quick.as_ref(), None].map(|quick| {
+            let mut rows = Rows::default();
+            match table.parse_with(cut, quick, block, &mut rows) {
+                Ok(()) => format!("{rows:?}"),
+                Err(error) => format!("{error:?}"),
+            }
+        })
+    }
+
+    /// A field as it mostly is, and now and then as it hardly ever is.
+    fn field(plain: &'static str) -> impl Strategy<Value = String> {
+        prop_oneof![
+            40 => plain,
+            1 => "[0-9]{0,21}",
+            1 => "0[0-9]{1,3}",
+            1 => "[-+]?[0-9]{1,3}[.]?[0-9]{0,3}",
+            1 => "\"[0-9.]{0,3}\"",
+            1 => "[0-9.,: \r\"a\u{e9}-]{0,6}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_way_takes_what_the_careful_way_takes(
+            lines in proptest::collection::vec(
+                (field("[1-9][0-9]{0,7}"), field("[1-9][0-9]{0,6}"), field("[0-5][.][05]|[1-5]"), field("[0-9]{7,11}"), "\n|\r\n|\n\n|\r"),
+                0..40,
+            ),
+            times in proptest::bool::ANY,
+            scaled in proptest::bool::ANY,
+        ) {
+            let mut table = movielens(COMMA);
+            table.columns.truncate(if times { 4 } else { 3 });
+            table.scale = table.scale.filter(|_| scaled);
+            let text = |separator: &str| -> String {
+                let line = |(user, item, rating, time, end): &(String, String, String, String, String)| {
+                    let fields = [user.as_str(), item, rating, time];
+                    format!("{}{end}", fields[..table.columns.len()].join(separator))
+                };
+                lines.iter().map(line).collect()
+            };
+            let [quick, careful] = both_ways(&table, &Byte { byte: b',', quotes: true }, text(",").as_bytes());
+            prop_assert_eq!(quick, careful);
+            let [quick, careful] = both_ways(&table, &Byte { byte: b'\t', quotes: false }, text("\t").as_bytes());
+            prop_assert_eq!(quick, careful);
+            let [quick, careful] = both_ways(&table, &DoubleColon, text("::").as_bytes());
+            prop_assert_eq!(quick, careful);
+        }
+    }
+
+    #[test]
+    fn the_quick_way_takes_the_lines_it_is_made_for() {
+        let table = movielens(COMMA);
+        let text = "1,31,2.5,1260759144\n2,1234567,4,835355493\r\n".repeat(9);
+        let mut rows = Rows::default();
+        let quick = Quick::new(&table.columns, table.scale);
+        let left = quick.map(|quick| quick.lines(&Byte { byte: b',', quotes: true }, text.as_bytes(), 0, &mut rows));
+        assert!(left.is_some_and(|left| text.len() - left < 64 + 24), "all but the window at the end: {left:?}");
+        assert_eq!((rows.ratings[1], rows.timestamps[1]), (4.0, 835_355_493));
     }
 
     #[test]

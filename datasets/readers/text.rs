@@ -88,7 +88,7 @@ pub(crate) struct Opened<R> {
 pub(crate) fn open<R: Read>(input: R, file: &str, format: &TextFormat, scale: Option<Scale>) -> Result<Opened<R>, Error> {
     let separator = format.separator();
     let mut blocks = Blocks::new(input, matches!(separator, Separator::Byte { quotes: true, .. }));
-    let mut block = blocks.next().map_err(|e| read_error(file, e))?.unwrap_or_default();
+    let mut block = blocks.next(Vec::new()).map_err(|e| read_error(file, e))?.unwrap_or_default();
     if block.starts_with(b"\xef\xbb\xbf") {
         block.drain(..3);
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, DictionaryArray, Int8Array, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Int8Type, Schema};
 
-use crate::columns::{GROUP, Packing, TableReader, TableWriter, column, cut, fill, not_an_artifact};
+use crate::columns::{GROUP, Packing, SLAB, TableReader, TableWriter, column, cut, fill, not_an_artifact};
 use crate::error::Error;
 
 use super::{Part, Split, SplitSummary};
@@ -46,18 +46,17 @@ impl Split {
         let schema = Schema::new(vec![Field::new("row", DataType::UInt32, false), Field::new("part", kind, false)]);
         let mut table = TableWriter::create(&files.split, Arc::new(schema), &[Packing::Differences, Packing::Dictionary])?;
         let names: ArrayRef = Arc::new(StringArray::from_iter_values(Part::ALL.map(Part::name)));
-        let columns = |(group, parts): (usize, &[Part])| -> Result<Vec<ArrayRef>, Error> {
-            let row = (group * GROUP) as u32;
+        let columns = |(slab, parts): (usize, &[Part])| -> Result<Vec<ArrayRef>, Error> {
+            let row = (slab * SLAB) as u32;
             let rows = UInt32Array::from_iter_values(row..row + parts.len() as u32);
             let keys = Int8Array::from_iter_values(parts.iter().map(|&part| part as i8));
             let parts = DictionaryArray::<Int8Type>::try_new(keys, Arc::clone(&names)).map_err(Error::parquet(&files.split))?;
             Ok(vec![Arc::new(rows), Arc::new(parts)])
         };
-        let groups: Vec<_> = self.parts.chunks(GROUP).enumerate().collect();
-        // As many groups at a time as there are cores, so that not all of a large split is in memory twice.
-        for groups in groups.chunks(rayon::current_num_threads()) {
-            let groups = groups.iter().copied().map(columns).collect::<Result<Vec<_>, _>>()?;
-            table.write(&groups)?;
+        let slabs: Vec<_> = self.parts.chunks(SLAB).enumerate().collect();
+        // As many row groups at a time as there are cores, so that not all of a large split is in memory twice.
+        for slabs in slabs.chunks(GROUP / SLAB * rayon::current_num_threads()) {
+            table.write(slabs.iter().copied().map(columns).collect::<Result<Vec<_>, _>>()?)?;
         }
         table.finish()?;
         let mut text = serde_json::to_vec_pretty(&self.summary).map_err(|e| Error::Setting(format!("{SPLIT_SUMMARY}: {e}")))?;

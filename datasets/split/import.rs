@@ -58,7 +58,7 @@ pub(super) fn files(ratings: &Ratings, files: &ImportedFiles, seed: u64) -> Resu
             loop {
                 let block = match first.take() {
                     Some(block) => Some(block),
-                    None => blocks.next().map_err(|e| text::read_error(&label, e))?,
+                    None => blocks.next(Vec::new()).map_err(|e| text::read_error(&label, e))?,
                 };
                 let Some(block) = block else { return Ok(()) };
                 // A row at a time: imported files are small, and each row needs the number of its line.

@@ -11,8 +11,8 @@ use crate::rng::Rng;
 use super::{Fractions, Part};
 
 /// A uniformly random assignment among those with the exact sizes.
-pub(super) fn by_rating(ratings: &Ratings, fractions: &Fractions, seed: u64) -> Result<Vec<Part>, Error> {
-    let sizes = sizes(ratings.len() as u64, fractions, "ratings")?;
+pub(super) fn by_rating(count: u64, fractions: &Fractions, seed: u64) -> Result<Vec<Part>, Error> {
+    let sizes = sizes(count, fractions, "ratings")?;
     Ok(draw(sizes, &mut Rng::stream(seed, "split by rating", 0)))
 }
 
@@ -25,7 +25,7 @@ pub(super) fn by_user(ratings: &Ratings, fractions: &Fractions, seed: u64) -> Re
 
 /// The oldest ratings train, the newest test.
 pub(super) fn by_time(ratings: &Ratings, fractions: &Fractions) -> Result<Vec<Part>, Error> {
-    let Some(times) = ratings.timestamp() else {
+    let Some(times) = ratings.timestamps()? else {
         let name = &ratings.summary().name;
         return Err(Error::Setting(format!("{name} has no times: split by rating or by user, or name its column `timestamp`")));
     };
@@ -80,20 +80,15 @@ fn sizes(count: u64, fractions: &Fractions, what: &str) -> Result<[u64; 3], Erro
 /// Assigns parts one after the other, each with the probability of what is still to be given out: every assignment with these
 /// sizes is equally likely (Knuth, TAOCP 2, 3.4.2, algorithm S, for three parts), and memory is not needed.
 fn draw(sizes: [u64; 3], rng: &mut Rng) -> Vec<Part> {
-    let [mut train, mut validation, _] = sizes;
     let mut left: u64 = sizes.iter().sum();
+    let mut open = sizes;
     let mut parts = Vec::with_capacity(left as usize);
     while left > 0 {
         let drawn = rng.below(left);
-        parts.push(if drawn < train {
-            train -= 1;
-            Part::Train
-        } else if drawn < train + validation {
-            validation -= 1;
-            Part::Validation
-        } else {
-            Part::Test
-        });
+        // Counted, not branched on: no processor guesses what is random.
+        let part = usize::from(drawn >= open[0]) + usize::from(drawn >= open[0] + open[1]);
+        open[part] -= 1;
+        parts.push(Part::ALL[part]);
         left -= 1;
     }
     parts

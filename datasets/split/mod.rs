@@ -13,7 +13,7 @@ pub use files::{SPLIT, SPLIT_SUMMARY, SplitFiles};
 pub use import::ImportedFiles;
 
 use crate::error::Error;
-use crate::ratings::Ratings;
+use crate::ratings::{self, Ratings, RatingsFiles};
 
 /// What a row is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -134,7 +134,9 @@ impl Split {
     /// [`Error::Setting`] where there are too few rows for a part or no times to split by; [`Error::Malformed`] for a bad import.
     pub fn make(ratings: &Ratings, spec: &SplitSpec, seed: u64) -> Result<Self, Error> {
         let (how, fractions, parts) = match spec {
-            SplitSpec::ByRating(fractions) => ("by_rating", Some(*fractions), make::by_rating(ratings, fractions, seed)?),
+            SplitSpec::ByRating(fractions) => {
+                ("by_rating", Some(*fractions), make::by_rating(ratings.len() as u64, fractions, seed)?)
+            }
             SplitSpec::ByUser(fractions) => ("by_user", Some(*fractions), make::by_user(ratings, fractions, seed)?),
             SplitSpec::ByTime(fractions) => ("by_time", Some(*fractions), make::by_time(ratings, fractions)?),
             SplitSpec::Files(files) => ("files", None, import::files(ratings, files, seed)?),
@@ -143,9 +145,25 @@ impl Split {
         Ok(Self::of(parts, how, fractions))
     }
 
+    /// As [`Split::make`], from the artifact on disk, of which no more is read than the split needs.
+    ///
+    /// # Errors
+    /// As [`Split::make`] and [`Ratings::open`].
+    pub fn make_from(files: &RatingsFiles, spec: &SplitSpec, seed: u64) -> Result<Self, Error> {
+        match spec {
+            SplitSpec::ByRating(fractions) => {
+                let parts = make::by_rating(ratings::count(files)?, fractions, seed)?;
+                Ok(Self::of(parts, "by_rating", Some(*fractions)))
+            }
+            _ => Self::make(&Ratings::open(files)?, spec, seed),
+        }
+    }
+
     fn of(parts: Vec<Part>, how: &str, fractions: Option<Fractions>) -> Self {
-        let count = |wanted| parts.iter().filter(|&&part| part == wanted).count() as u64;
-        let counts = PartCounts { train: count(Part::Train), validation: count(Part::Validation), test: count(Part::Test) };
+        let mut counts = [0; 3];
+        parts.iter().for_each(|&part| counts[part as usize] += 1);
+        let [train, validation, test] = counts;
+        let counts = PartCounts { train, validation, test };
         Self { parts, summary: SplitSummary { how: how.to_owned(), fractions, counts } }
     }
 

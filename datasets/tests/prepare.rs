@@ -62,7 +62,7 @@ fn check_tiny(ratings: &Ratings) {
     assert_eq!(ratings.user(), [0, 0, 1, 1]);
     assert_eq!(ratings.item(), [0, 1, 0, 2]);
     assert_eq!(ratings.rating(), [4.0, 3.0, 5.0, 1.0]);
-    assert_eq!(ratings.timestamp(), Some(&[100, 90, 100, 101][..]));
+    assert_eq!(ratings.timestamps().unwrap(), Some(vec![100, 90, 100, 101]));
     assert_eq!(ratings.user_ids().unwrap(), ["5", "2"]);
     let titles: Vec<_> = ratings.items().iter().map(|item| (item.id.as_str(), item.title.as_deref())).collect();
     assert_eq!(titles, [("31", Some("Dangerous Minds")), ("7", Some("Caf\u{e9}")), ("9", Some("Nothing"))]);
@@ -179,7 +179,7 @@ fn the_users_own_csv() {
     assert_eq!(ratings.user_ids().unwrap(), ["anna", "bert"]);
     assert_eq!(ratings.items()[0].genres, ["crime", "new"]);
     assert_eq!((ratings.items()[1].id.as_str(), ratings.items()[1].title.as_deref()), ("a; b", None));
-    assert_eq!(ratings.timestamp(), None);
+    assert_eq!(ratings.timestamps().unwrap(), None);
     assert_eq!(ratings.summary().scale, Scale { min: 1.0, max: 4.5, step: None });
     assert_eq!(ratings.summary().items_without_details, 1);
     assert_eq!(ratings.rows_of_genre("crime").unwrap(), [0]);
@@ -191,6 +191,7 @@ fn a_genre_nobody_has_is_answered_with_the_nearest() {
     let (_folder, ratings) = prepared(&found(files.path(), Format::Csv));
     assert_eq!(ratings.rows_of_genre("Drama").unwrap(), [0, 2]);
     assert_eq!(ratings.rows_of_genre("Western").unwrap(), [1]);
+    assert_eq!(ratings.gather(&[2, 1, 2]), (vec![1, 0, 1], vec![0, 1, 0], vec![5.0, 3.0, 5.0]));
     let message = ratings.rows_of_genre("film noir").unwrap_err().to_string();
     assert_eq!(
         message,
@@ -314,7 +315,7 @@ fn the_users_own_parquet() {
     let (_kept, ratings) = prepared(&Source::Own(files.clone()));
     assert_eq!(ratings.user_ids().unwrap(), ["7", "-7"]);
     assert_eq!(ratings.item(), [0, 1, 2]);
-    assert_eq!(ratings.timestamp(), Some(&[1, 5, 6][..]));
+    assert_eq!(ratings.timestamps().unwrap(), Some(vec![1, 5, 6]));
     assert_eq!(ratings.items()[1].genres, ["a", "b"]);
 
     files.scale = Some(Scale { min: 1.0, max: 5.0, step: Some(1.0) });
@@ -349,7 +350,9 @@ fn settings_that_cannot_be_are_refused() {
         refused(&Source::Own(files))
     };
     assert!(with(&|files| files.scale = Some(Scale { min: 5.0, max: 1.0, step: None })).contains("from 5 to 1"));
-    assert!(with(&|files| files.format = OwnFormat::Csv { separator: b'"' }).contains("cannot stand between"));
+    for separator in [b'"', b'.', b'7'] {
+        assert!(with(&|files| files.format = OwnFormat::Csv { separator }).contains("cannot stand between"));
+    }
     assert_eq!(with(&|files| files.columns.item = "user".into()), "mine: the column `user` is named for two uses");
     assert!(with(&|files| files.ratings = folder.path().join("nowhere.csv")).contains("nowhere.csv: cannot open the file"));
 }
@@ -388,12 +391,13 @@ proptest::proptest! {
         files.columns.timestamp = Some("time".into());
         let (_kept, ratings) = prepared(&Source::Own(files));
         let users = ratings.user_ids().unwrap();
+        let times = ratings.timestamps().unwrap().unwrap();
         proptest::prop_assert_eq!(ratings.len(), rows.len());
         for (at, (user, item, halves, time, _)) in rows.iter().enumerate() {
             proptest::prop_assert_eq!(&users[ratings.user()[at] as usize], user);
             proptest::prop_assert_eq!(&ratings.items()[ratings.item()[at] as usize].id, item);
             proptest::prop_assert_eq!(ratings.rating()[at], f32::from(*halves) / 2.0);
-            proptest::prop_assert_eq!(ratings.timestamp().unwrap()[at], *time);
+            proptest::prop_assert_eq!(times[at], *time);
         }
     }
 }

@@ -86,6 +86,6 @@ fn the_first_row_of_100k_is_the_first_line_of_its_file() {
     assert_eq!(ratings.user_ids().unwrap()[..3], ["196", "186", "22"]);
     assert_eq!(ratings.items()[0].id, "242");
     assert_eq!(ratings.rating()[..3], [3.0, 3.0, 1.0]);
-    assert_eq!(ratings.timestamp().unwrap()[0], 881_250_949);
+    assert_eq!(ratings.timestamps().unwrap().unwrap()[0], 881_250_949);
     assert_eq!((ratings.summary().users, ratings.summary().items), (943, 1_682));
 }

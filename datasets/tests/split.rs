@@ -4,7 +4,7 @@ use std::path::Path;
 
 use talkflow_datasets::ColumnNames;
 use talkflow_datasets::prepare::Source;
-use talkflow_datasets::ratings::Ratings;
+use talkflow_datasets::ratings::{Ratings, RatingsFiles};
 use talkflow_datasets::split::{Fractions, ImportedFiles, Part, Split, SplitFiles, SplitSpec};
 use talkflow_datasets::synthetic::Synthetic;
 
@@ -42,10 +42,23 @@ fn by_user_keeps_users_whole() {
 }
 
 #[test]
+fn a_split_of_the_files_is_one_of_the_ratings() {
+    let (folder, ratings) = ratings();
+    let files = RatingsFiles::in_folder(folder.path());
+    for spec in [SplitSpec::ByRating(fractions()), SplitSpec::ByUser(fractions()), SplitSpec::ByTime(fractions())] {
+        assert_eq!(Split::make_from(&files, &spec, 3).unwrap(), Split::make(&ratings, &spec, 3).unwrap(), "{spec:?}");
+    }
+    let summary = std::fs::read_to_string(&files.dataset).unwrap();
+    std::fs::write(&files.dataset, summary.replace("\"ratings\": 3000", "\"ratings\": 2999")).unwrap();
+    let message = Split::make_from(&files, &SplitSpec::ByRating(fractions()), 3).unwrap_err().to_string();
+    assert!(message.contains("it has 3000 rows where dataset.json says 2999"), "{message}");
+}
+
+#[test]
 fn by_time_cuts_once_for_all() {
     let (_folder, ratings) = ratings();
     let split = Split::make(&ratings, &SplitSpec::ByTime(fractions()), 1).unwrap();
-    let times = ratings.timestamp().unwrap();
+    let times = ratings.timestamps().unwrap().unwrap();
     let key = |row: u32| (times[row as usize], row);
     let bounds = |part| {
         let keys: Vec<_> = split.rows(part).into_iter().map(key).collect();
@@ -97,11 +110,12 @@ fn a_tables_mistakes_are_named() {
 /// Writes rows of the ratings as `u1.base` and `u1.test` are written.
 fn write_rows(ratings: &Ratings, path: &Path, rows: impl Iterator<Item = usize>) {
     let users = ratings.user_ids().unwrap();
+    let times = ratings.timestamps().unwrap().unwrap();
     let text: String = rows
         .map(|row| {
             let user = &users[ratings.user()[row] as usize];
             let item = &ratings.items()[ratings.item()[row] as usize].id;
-            format!("{user}\t{item}\t{}\t{}\n", ratings.rating()[row], ratings.timestamp().unwrap()[row])
+            format!("{user}\t{item}\t{}\t{}\n", ratings.rating()[row], times[row])
         })
         .collect();
     std::fs::write(path, text).unwrap();

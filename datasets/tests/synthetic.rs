@@ -133,11 +133,12 @@ fn the_number_of_threads_changes_no_byte() {
 fn the_bytes_are_what_they_always_were() {
     let (folder, ratings) = prepared(&Source::Synthetic(Synthetic::default()));
     let mut columns = Vec::new();
-    for row in 0..ratings.len() {
+    let times = ratings.timestamps().unwrap().unwrap();
+    for (row, time) in times.iter().enumerate() {
         columns.extend_from_slice(&ratings.user()[row].to_le_bytes());
         columns.extend_from_slice(&ratings.item()[row].to_le_bytes());
         columns.extend_from_slice(&ratings.rating()[row].to_le_bytes());
-        columns.extend_from_slice(&ratings.timestamp().unwrap()[row].to_le_bytes());
+        columns.extend_from_slice(&time.to_le_bytes());
     }
     let items = format!("{:?}", ratings.items());
     let contents_digests = [hex(&columns), hex(items.as_bytes())];
@@ -154,7 +155,7 @@ fn the_bytes_are_what_they_always_were() {
         [
             "dataset.json de3426741b451efdd4fe6b63ece1ca59ac1a8bbd1b6b875d3e1a7cc135fd9a81",
             "items.parquet accff3189a0ee66a831216671d004b52fba658e5bd232245c34fe828ed4247bb",
-            "ratings.parquet 45ba845e181e9a9022de2e46a89d82865d3967c693e5d9e90ac0ef5568574d3d",
+            "ratings.parquet 777c1333aa796891bf17f56f6f81f15ac8abf1eef509b3ed5be763e78ad2d158",
             "users.parquet 3f9df4b27e2da8181ba69128605b3a29ffde69782864b523b103fba7e27c2c93"
         ]
     );

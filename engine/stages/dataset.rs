@@ -157,7 +157,7 @@ impl Stage for Dataset {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn backend(&self, _device: Device) -> Option<String> {

@@ -33,15 +33,19 @@ pub const MONITOR: &str = "monitor.json";
 /// The rows a model was fitted to.
 pub const TRAIN_ROWS: &str = "train_rows.parquet";
 
-/// Opens a ratings artifact.
-pub fn ratings(input: &Input<'_>) -> anyhow::Result<Ratings> {
-    let files = RatingsFiles {
+/// Where the files of a ratings artifact are.
+pub fn ratings_files(input: &Input<'_>) -> anyhow::Result<RatingsFiles> {
+    Ok(RatingsFiles {
         ratings: input.file(RATINGS)?,
         users: input.file(USERS)?,
         items: input.file(ITEMS)?,
         dataset: input.file(DATASET)?,
-    };
-    Ratings::open(&files).with_context(|| format!("cannot read the result of `{}`", input.instance))
+    })
+}
+
+/// Opens a ratings artifact.
+pub fn ratings(input: &Input<'_>) -> anyhow::Result<Ratings> {
+    Ratings::open(&ratings_files(input)?).with_context(|| format!("cannot read the result of `{}`", input.instance))
 }
 
 /// Opens a split artifact and checks that it is one of `ratings`.
@@ -89,13 +93,8 @@ impl Rows {
 
 /// Some rows as a training takes them.
 pub fn examples(ratings: &Ratings, row: Vec<u32>) -> Examples {
-    let of = |column: &[u32]| row.iter().map(|row| column[*row as usize]).collect();
-    Examples {
-        user: of(ratings.user()),
-        item: of(ratings.item()),
-        rating: row.iter().map(|row| ratings.rating()[*row as usize]).collect(),
-        row,
-    }
+    let (user, item, rating) = ratings.gather(&row);
+    Examples { row, user, item, rating }
 }
 
 /// `config.json` of a model.

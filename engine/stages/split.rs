@@ -106,8 +106,8 @@ impl Stage for Split {
     }
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
-        let ratings = files::ratings(cx.input("rows")?)?;
-        let split = Parts::make(&ratings, &self.spec, self.seed)?;
+        let input = cx.input("rows")?;
+        let split = Parts::make_from(&files::ratings_files(input)?, &self.spec, self.seed)?;
         split.write(cx.out)?;
         let counts = split.summary().counts;
         cx.metric("train", counts.train);
