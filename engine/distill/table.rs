@@ -8,8 +8,12 @@
 //!
 //! Where every row is touched in every step, both are the same (tested).
 
+use crate::ops::kernels;
 use crate::optim::{Group, Moments, Optimizer, Rule, squares};
 use crate::random::{Rng, Role};
+
+/// How many rows before its turn a row is asked for.
+const AHEAD: usize = 4;
 
 /// A table of `rows` x `width` numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,7 +159,14 @@ impl Table {
     /// Moves the touched rows, and notes the decay of all others.
     pub(crate) fn update(&mut self, rule: &Rule<'_>, gradients: &RowGradients) {
         let shrink = rule.shrink(self.group);
-        for (&row, gradient) in gradients.rows.iter().zip(gradients.sums.chunks_exact(self.width)) {
+        for (at, (&row, gradient)) in gradients.rows.iter().zip(gradients.sums.chunks_exact(self.width)).enumerate() {
+            // Rows lie anywhere in tables that no cache holds: those to come are asked for early.
+            if let Some(&coming) = gradients.rows.get(at + AHEAD) {
+                let from = coming as usize * self.width;
+                for numbers in [&self.values, &self.moments.first, &self.moments.second] {
+                    kernels::prefetch(numbers.get(from..from + self.width).unwrap_or_default());
+                }
+            }
             let row = row as usize;
             self.catch_up(row);
             self.counts[row] += 1;

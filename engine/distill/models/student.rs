@@ -333,27 +333,45 @@ impl<D: Ops> Student<D> {
             self.device.take_gradient(gradients, &of.value, pool).map(|gradient| gradient.unwrap_or_else(zeros))
         };
         let wide = take(&forward.wide)?;
-        self.user_bias.collect(&mut tables.user_bias, users, &wide, 1, 0);
-        self.item_bias.collect(&mut tables.item_bias, items, &wide, 1, 0);
-        if let (Some((user, item)), Some(leaf)) = (&self.embeddings, &forward.embeddings) {
-            let joined = take(leaf)?;
-            let width = user.width;
-            both(
-                joined.len(),
-                || user.collect(&mut tables.user, users, &joined, 2 * width, 0),
-                || item.collect(&mut tables.item, items, &joined, 2 * width, width),
-            );
-        }
+        let joined = forward.embeddings.as_ref().map(&mut take).transpose()?;
+        let deep = self.embeddings.as_ref().zip(joined.as_deref());
+        let TableGradients { user_bias, item_bias, user, item } = tables;
+        both(
+            joined.as_ref().map_or(0, |joined| joined.len()),
+            || {
+                self.user_bias.collect(user_bias, users, &wide, 1, 0);
+                if let Some(((table, _), joined)) = deep {
+                    table.collect(user, users, joined, 2 * table.width, 0);
+                }
+            },
+            || {
+                self.item_bias.collect(item_bias, items, &wide, 1, 0);
+                if let Some(((_, table), joined)) = deep {
+                    table.collect(item, items, joined, 2 * table.width, table.width);
+                }
+            },
+        );
         self.params.collect(gradients)
     }
 
     /// Moves all weights against the gradients collected.
     pub(crate) fn update(&mut self, rule: &Rule<'_>, tables: &TableGradients) {
-        self.user_bias.update(rule, &tables.user_bias);
-        self.item_bias.update(rule, &tables.item_bias);
-        if let Some((user, item)) = &mut self.embeddings {
-            both(tables.user.len() + tables.item.len(), || user.update(rule, &tables.user), || item.update(rule, &tables.item));
-        }
+        let (user, item) = self.embeddings.as_mut().map(|(user, item)| (user, item)).unzip();
+        both(
+            tables.user.len() + tables.item.len(),
+            || {
+                self.user_bias.update(rule, &tables.user_bias);
+                if let Some(user) = user {
+                    user.update(rule, &tables.user);
+                }
+            },
+            || {
+                self.item_bias.update(rule, &tables.item_bias);
+                if let Some(item) = item {
+                    item.update(rule, &tables.item);
+                }
+            },
+        );
         self.params.update(rule);
     }
 
