@@ -96,7 +96,7 @@ impl Stage for CacheFeatures {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn backend(&self, _device: Device) -> Option<String> {

@@ -64,7 +64,7 @@ impl Stage for Distill {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn backend(&self, device: Device) -> Option<String> {

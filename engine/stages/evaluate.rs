@@ -73,7 +73,7 @@ impl Stage for Evaluate {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn backend(&self, _device: Device) -> Option<String> {

@@ -26,7 +26,7 @@ impl Stage for Pretrain {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn backend(&self, device: Device) -> Option<String> {
