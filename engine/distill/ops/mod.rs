@@ -115,7 +115,7 @@ pub(crate) trait Ops: Device<f32> {
     const NAME: &'static str;
 
     /// A matrix, row-major. Clones are the same matrix, with one gradient.
-    type Mat: Clone + Debug + Send + Sync + 'static;
+    type Mat: Clone + Debug + 'static;
 
     /// A matrix of `values`.
     fn matrix(&self, values: Buffer, rows: usize, cols: usize) -> Result<Self::Mat, Self::Err>;
