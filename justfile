@@ -25,3 +25,20 @@ cuda:
 # The smallest whole pipeline.
 quickstart:
     cargo run --release -- run manifests/quickstart.yaml
+
+# Times training and preprocessing, talkflow alone; benches/README.md compares.
+bench:
+    cargo bench -p talkflow-distill --bench training -- step
+    cargo bench -p talkflow-datasets --bench preprocess
+
+# Where the time of a training step goes, by sampling with perf. Other arguments: `just profile talk --rounds 1 --batch 256`.
+profile *ARGS="step --threads 1 --batch 1024":
+    benches/profile.sh perf {{ARGS}}
+
+# Which functions a training step's instructions are in, by callgrind: slow, and the same on every run.
+profile-instructions *ARGS="--batch 256":
+    benches/profile.sh callgrind {{ARGS}}
+
+# Instructions of a training step beside the counts that are committed; CI runs this.
+instructions *ARGS:
+    benches/instructions.sh {{ARGS}}

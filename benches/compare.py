@@ -6,6 +6,8 @@ stands on either side, chosen by its median. Needs `benches/peers/setup.sh` to h
 
     benches/compare.py step talk students            # (a), (c), (f)
     benches/compare.py step-large --rounds 5         # (b)
+    benches/compare.py sparse --data DIR             # (d): DIR holds ml-100k/, in RecBole's files
+    benches/compare.py preprocess --data DIR         # (e): DIR holds ratings.csv and movies.csv
 """
 
 import argparse
@@ -15,6 +17,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = HERE / "peers"
@@ -22,30 +25,34 @@ PEERS = HERE / "peers"
 VARIANTS = ["fused-adam", "compile-fused-adam", "sparse-adam", "compile-sparse-adam"]
 LARGE = ["--users", "160000", "--items", "60000"]
 # What tells one line of the table from the next.
-SIZE = ["bench", "users", "items", "batch", "rounds"]
+SIZE = ["users", "items", "batch", "rounds"]
 
 
-def binary() -> str:
-    """The bench of training, built."""
-    command = ["cargo", "bench", "-p", "talkflow-distill", "--bench", "training", "--no-run", "--message-format=json"]
+# Of the jobs of preprocessing, what the peer's does the same: Polars' fastest, and the one with parts of exact size, as ours.
+JOBS = {"dataset": ("csv", "polars"), "split": ("split", "polars-hash"), "genre": ("genre", "polars"), "batches": ("batches", "polars-numpy")}
+
+
+def binary(name: str, *cargo: str) -> str:
+    """A bench or the program itself, built."""
+    command = ["cargo", *cargo, "--message-format=json"]
     built = subprocess.run(command, cwd=HERE.parent, check=True, stdout=subprocess.PIPE, text=True).stdout
     messages = [json.loads(line) for line in built.splitlines() if line.startswith("{")]
-    found = [m["executable"] for m in messages if m.get("executable") and m.get("target", {}).get("name") == "training"]
+    found = [m["executable"] for m in messages if m.get("executable") and m.get("target", {}).get("name") == name]
     return found[-1]
 
 
-def commands(bench: str, ours: str, seconds: float) -> tuple[list[str], list[str]]:
+def commands(bench: str, ours: str, arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     """The two command lines of a bench."""
-    python = str(PEERS / ".venv/bin/python")
-    timing = ["--seconds", str(seconds)]
-    timed = ["--seconds", str(seconds / 2), "--repeats", "2"]
+    python, threads = str(PEERS / ".venv/bin/python"), list(map(str, arguments.threads))
+    timing = ["--seconds", str(arguments.seconds), "--threads", ",".join(threads)]
+    timed = ["--variant", *arguments.variants, "--seconds", str(arguments.seconds / 2), "--repeats", "2", "--threads", *threads]
     match bench:
         case "step":
-            return [ours, "step", *timing], [python, "step.py", "--variant", *VARIANTS, *timed]
+            return [ours, "step", *timing], [python, "step.py", *timed]
         case "step-large":
-            return [ours, "step", *LARGE, *timing], [python, "step.py", *LARGE, "--variant", *VARIANTS, *timed]
+            return [ours, "step", *LARGE, *timing], [python, "step.py", *LARGE, *timed]
         case "talk":
-            return [ours, "talk", *timing], [python, "talk.py", "--variant", *VARIANTS, *timed]
+            return [ours, "talk", *timing], [python, "talk.py", *timed]
         case "students":
             return [ours, "students", "--threads", "2"], [python, "students.py", "--students", "4"]
     raise SystemExit(f"there is no bench called {bench}")
@@ -71,29 +78,83 @@ def best(rounds: dict[tuple, list[float]]) -> tuple[float, tuple]:
     return max((statistics.median(values), how) for how, values in rounds.items())
 
 
+def throughput(bench: str, arguments: argparse.Namespace) -> None:
+    """A row a size: samples or students in a time, more is better."""
+    ours = binary("training", "bench", "-p", "talkflow-distill", "--bench", "training", "--no-run")
+    seen = [collections.defaultdict(lambda: collections.defaultdict(list)) for _ in range(2)]
+    for _ in range(arguments.rounds):
+        for side, command in enumerate(commands(bench, ours, arguments)):
+            for measured in run(command):
+                size = tuple((key, measured[key]) for key in SIZE if key in measured and bench != "students")
+                seen[side][size][measured["variant"], measured["threads"]].append(figure(measured))
+    for size in seen[0]:
+        sides = [best(side[size]) for side in seen if size in side]
+        if len(sides) < 2:
+            raise SystemExit(f"the peer has no measurement of {bench} {dict(size)}: has {list(seen[1])}")
+        (mine, (_, threads)), (theirs, (variant, their_threads)) = sides
+        words = ", ".join(f"{key} {value}" for key, value in size if key in ("batch", "rounds"))
+        row(bench, words, f"{mine:,.0f} ({threads})", f"{theirs:,.0f} ({variant}, {their_threads})", mine / theirs)
+
+
+def row(*cells: object) -> None:
+    *words, ratio = cells
+    print("| " + " | ".join(map(str, words)) + f" | {ratio:.2f} |", flush=True)
+
+
+def sparse(arguments: argparse.Namespace) -> None:
+    """The whole of a manifest from an empty store: seconds, less is better."""
+    ours = binary("talkflow", "build", "--release", "--bin", "talkflow")
+    seconds = ([], [])
+    for _ in range(arguments.rounds):
+        with tempfile.TemporaryDirectory() as store:
+            command = [ours, "run", str(HERE.parent / "manifests/movielens_sparse.yaml"), "--offline", "--format", "json"]
+            done = subprocess.run([*command, "--data", arguments.data, "--store", store], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            seconds[0].append(json.loads(done.stdout)["seconds"])
+        command = [str(PEERS / ".venv/bin/python"), "sparse.py", "--data", str(pathlib.Path(arguments.data) / "ml-100k"), "--workers", "2"]
+        seconds[1].append(run(command)[0]["seconds"])
+    mine, theirs = map(statistics.median, seconds)
+    row("sparse", "", f"{mine:.1f} s", f"{theirs:.1f} s (fused-adam, 2 processes)", theirs / mine)
+
+
+def preprocess(arguments: argparse.Namespace) -> None:
+    """Each job in a process of its own: seconds and peak memory, less is better."""
+    ours = binary("preprocess", "bench", "-p", "talkflow-datasets", "--bench", "preprocess", "--no-run")
+    data = pathlib.Path(arguments.data)
+    with tempfile.TemporaryDirectory(dir=data) as scratch:
+        prepared = [str(PEERS / ".venv/bin/python"), "preprocess.py", "--ratings", str(data / "ratings.csv"), "--movies", str(data / "movies.csv")]
+        prepared += ["--scratch", scratch, "--repeats", "1"]
+        seen = collections.defaultdict(lambda: ([], []))
+        for _ in range(arguments.rounds):
+            for job, (their_job, engine) in JOBS.items():
+                mine = [m for m in run([ours, "--data", str(data), "--scratch", scratch, "--job", job, "--repeats", "1"])]
+                theirs = [m for m in run([*prepared, "--jobs", their_job]) if m["variant"] == engine]
+                for side, measured in zip(seen[job, engine], (mine, theirs)):
+                    side.extend((m["seconds"], m["peak_mib"]) for m in measured)
+    for (job, engine), sides in seen.items():
+        (mine, my_peak), (theirs, their_peak) = [tuple(statistics.median(values) for values in zip(*side)) for side in sides]
+        row("preprocess", job, f"{mine:.2f} s, {my_peak:.0f} MiB", f"{theirs:.2f} s, {their_peak:.0f} MiB ({engine})", theirs / mine)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("bench", nargs="+", choices=["step", "step-large", "talk", "students"])
+    parser.add_argument("bench", nargs="+", choices=["step", "step-large", "talk", "students", "sparse", "preprocess"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a measurement")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of step, step-large and talk, on both sides")
+    parser.add_argument("--variants", nargs="+", default=VARIANTS, help="of the peer")
+    parser.add_argument("--data", help="of sparse and preprocess")
     arguments = parser.parse_args()
-    ours = binary()
-    print("| bench | size | talkflow | best peer | ratio |\n|---|---|---|---|---|")
+    if arguments.data is None and {"sparse", "preprocess"} & set(arguments.bench):
+        parser.error("sparse and preprocess need --data")
+    print("| bench | size | talkflow | best peer | ratio |\n|---|---|---|---|---|", flush=True)
     for bench in arguments.bench:
-        seen = [collections.defaultdict(lambda: collections.defaultdict(list)) for _ in range(2)]
-        for _ in range(arguments.rounds):
-            for side, command in enumerate(commands(bench, ours, arguments.seconds)):
-                for measured in run(command):
-                    size = tuple((key, measured[key]) for key in SIZE[1:] if key in measured)
-                    how = (measured["variant"], measured["threads"])
-                    seen[side][size][how].append(figure(measured))
-        for size in seen[0]:
-            sides = [best(side[size]) for side in seen if size in side]
-            if len(sides) < 2:
-                raise SystemExit(f"the peer has no measurement of {bench} {dict(size)}: has {list(seen[1])}")
-            (mine, (_, threads)), (theirs, (variant, their_threads)) = sides
-            words = ", ".join(f"{key} {value}" for key, value in size if key in ("batch", "rounds"))
-            print(f"| {bench} | {words} | {mine:,.0f} ({threads}) | {theirs:,.0f} ({variant}, {their_threads}) | {mine / theirs:.2f} |", flush=True)
+        match bench:
+            case "sparse":
+                sparse(arguments)
+            case "preprocess":
+                preprocess(arguments)
+            case _:
+                throughput(bench, arguments)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 command -v valgrind >/dev/null || { echo "valgrind is missing: install it" >&2; exit 1; }
+# The kernels differ between processors, and with them the counts.
+grep -qw avx2 /proc/cpuinfo || { echo "the counts are those of processors with AVX2, which this one has not" >&2; exit 1; }
 bench=$(cargo bench -q -p talkflow-distill --bench training --no-run --message-format=json |
   sed -n 's/.*"executable":"\([^"]*training-[^"]*\)".*/\1/p' | tail -n 1)
 count() { # STEPS ARGUMENTS

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::error::{ModelError, TrainError};
 use crate::graph::Graph;
 use crate::models::ModelSpec;
-use crate::ops::{Layer, Ops, Pool, Var};
+use crate::ops::{Buffer, Layer, Ops, Pool, Var};
 use crate::tensors::Tensors;
 
 /// A teacher's cached states: one row of `width` numbers for each entry of [`TeacherView::row`], with their statistics.
@@ -168,11 +168,11 @@ pub(crate) struct Aligned<'a> {
 }
 
 /// The teacher's features of one batch.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct TeacherBatch<D: Ops> {
     pub(crate) low: Option<Var<D>>,
     pub(crate) high: Option<Var<D>>,
-    pub(crate) output: Option<Vec<f32>>,
+    pub(crate) output: Option<Buffer>,
 }
 
 impl<D: Ops> TeacherBatch<D> {
@@ -246,10 +246,10 @@ impl<'a> Aligned<'a> {
         Ok(TeacherBatch {
             low: states(&self.view.low)?,
             high: states(&self.view.high)?,
-            output: self
-                .view
-                .output
-                .map(|output| examples.iter().map(|&example| output[self.places[example as usize]]).collect()),
+            output: self.view.output.map(|output| {
+                let values = examples.iter().map(|&example| output[self.places[example as usize]]);
+                graph.pool().collect(examples.len(), values)
+            }),
         })
     }
 }

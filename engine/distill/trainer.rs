@@ -94,6 +94,20 @@ pub(crate) struct State<D: Ops> {
     pub(crate) step: usize,
 }
 
+/// The rows of a batch, in memory that the next batch uses again.
+#[derive(Default)]
+struct Picked {
+    users: Vec<u32>,
+    items: Vec<u32>,
+    ratings: Vec<f32>,
+}
+
+/// The entries of a column at some places.
+fn pick<T: Copy>(column: &[T], places: &[u32], into: &mut Vec<T>) {
+    into.clear();
+    into.extend(places.iter().map(|&at| column[at as usize]));
+}
+
 /// One training on one device.
 struct Session<'a, D: Ops> {
     config: &'a TrainConfig,
@@ -106,6 +120,7 @@ struct Session<'a, D: Ops> {
     tables: TableGradients,
     /// The memory of one step's matrices, for the next.
     pool: Pool,
+    picked: Picked,
     state: State<D>,
 }
 
@@ -141,6 +156,7 @@ impl<'a, D: Ops> Session<'a, D> {
             terms,
             tables: TableGradients::default(),
             pool: Pool::default(),
+            picked: Picked::default(),
             state: State {
                 student,
                 modules,
@@ -199,13 +215,14 @@ impl<'a, D: Ops> Session<'a, D> {
         let failed = failed::<D>;
         let train = self.data.train;
         let State { student, modules, sums, epoch, step, .. } = &mut self.state;
-        let pick = |column: &[u32]| examples.iter().map(|&at| column[at as usize]).collect::<Vec<_>>();
-        let (users, items) = (pick(&train.user), pick(&train.item));
-        let ratings: Vec<f32> = examples.iter().map(|&at| train.rating[at as usize]).collect();
+        let Picked { users, items, ratings } = &mut self.picked;
+        pick(&train.user, examples, users);
+        pick(&train.item, examples, items);
+        pick(&train.rating, examples, ratings);
         let dropout =
             Dropout { rate: student.spec.dropout() as f32, seed: self.config.seed, step: (*epoch * steps + *step) as u64 };
         let mut graph = Graph::training(&self.device, &self.pool);
-        let forward = student.forward(&mut graph, &users, &items, &dropout).map_err(failed)?;
+        let forward = student.forward(&mut graph, users, items, &dropout).map_err(failed)?;
         let teacher = match &self.teacher {
             Some(teacher) => teacher.batch(&graph, examples).map_err(failed)?,
             None => TeacherBatch::none(),
@@ -215,7 +232,7 @@ impl<'a, D: Ops> Session<'a, D> {
             student,
             modules,
             forward: &forward,
-            ratings: &ratings,
+            ratings,
             teacher: &teacher,
             dropout,
             progress: *epoch as f64 + (*step + 1) as f64 / steps as f64,
@@ -228,7 +245,7 @@ impl<'a, D: Ops> Session<'a, D> {
             return Err(TrainError::NonFinite { epoch: *epoch + 1, step: *step + 1, term: part.term.name(), value: part.value });
         }
         let mut gradients = graph.backward().map_err(failed)?;
-        student.collect(&mut gradients, &forward, (&users, &items), &mut self.tables).map_err(failed)?;
+        student.collect(&mut gradients, &forward, (users, items), &mut self.tables).map_err(failed)?;
         modules.collect(&mut gradients).map_err(failed)?;
         let scale = match self.config.clip {
             Some(limit) => {

@@ -309,7 +309,7 @@ impl<D: Ops> Student<D> {
         user_table.catch_up_rows(users);
         item_table.catch_up_rows(items);
         let width = user_table.width;
-        let joined = joined(graph.pool(), (user_table, item_table), users.iter().copied().zip(items.iter().copied()));
+        let joined = joined(graph.pool(), (user_table, item_table), (users, items));
         let embeddings = graph.leaf(joined, batch, 2 * width)?;
         let deep = self.deep(graph, &embeddings, dropout)?;
         let output = match &deep {
@@ -416,7 +416,8 @@ impl<D: Ops> Student<D> {
         };
         let (batch, width) = (pairs.len(), user_table.width);
         let mut graph = Graph::inference(&self.device, &self.pool);
-        let embeddings = graph.constant(joined(&self.pool, (user_table, item_table), pairs), batch, 2 * width)?;
+        let (users, items): (Vec<u32>, Vec<u32>) = pairs.unzip();
+        let embeddings = graph.constant(joined(&self.pool, (user_table, item_table), (&users, &items)), batch, 2 * width)?;
         self.deep(&mut graph, &embeddings, &Dropout::NONE)
     }
 }
@@ -435,18 +436,18 @@ fn both(numbers: usize, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
 }
 
 /// The embeddings of pairs of a user and an item, side by side: (pairs, 2 e).
-fn joined(pool: &Pool, (users, items): (&Table, &Table), pairs: impl ExactSizeIterator<Item = (u32, u32)>) -> Buffer {
+fn joined(pool: &Pool, (users, items): (&Table, &Table), pairs: (&[u32], &[u32])) -> Buffer {
     let width = users.width;
-    let mut joined = pool.take(pairs.len() * 2 * width);
-    let copy = |(row, (user, item)): (&mut [f32], (u32, u32))| {
+    let mut joined = pool.take(pairs.0.len() * 2 * width);
+    let copy = |(row, (&user, &item)): (&mut [f32], (&u32, &u32))| {
         let (left, right) = row.split_at_mut(width);
         left.copy_from_slice(users.row(user));
         right.copy_from_slice(items.row(item));
     };
     if joined.len() < WORTH_SHARING {
-        joined.chunks_exact_mut(2 * width).zip(pairs).for_each(copy);
+        joined.chunks_exact_mut(2 * width).zip(pairs.0.iter().zip(pairs.1)).for_each(copy);
     } else {
-        let pairs: Vec<(u32, u32)> = pairs.collect();
+        let pairs = pairs.0.par_iter().zip(pairs.1);
         joined.par_chunks_exact_mut(2 * width).zip(pairs).with_min_len(64).for_each(copy);
     }
     joined
