@@ -4,13 +4,13 @@
 //! A [`Buffer`] goes back to its pool when it is dropped. What it holds when taken is left over from before, so whoever takes one
 //! writes all of it; debug builds fill it with NaN, so that a forgotten entry shows.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Buffers of earlier batches, by their length. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pool(Arc<Mutex<HashMap<usize, Vec<Vec<f32>>>>>);
+pub(crate) struct Pool(Arc<Mutex<BTreeMap<usize, Vec<Vec<f32>>>>>);
 
 impl Pool {
     /// `len` numbers of unspecified value.
@@ -48,7 +48,7 @@ impl Pool {
         buffer
     }
 
-    fn shelves(&self) -> MutexGuard<'_, HashMap<usize, Vec<Vec<f32>>>> {
+    fn shelves(&self) -> MutexGuard<'_, BTreeMap<usize, Vec<Vec<f32>>>> {
         // A panic elsewhere leaves the shelves as sound as they were.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
