@@ -22,7 +22,7 @@ use super::{Activation, Link, Ops, Var};
 /// Rows of a batch that go through a run together, about.
 const ROWS: usize = 128;
 /// Rows of a weight whose gradient is computed together.
-const WEIGHT_ROWS: usize = 128;
+const WEIGHT_ROWS: usize = 66;
 /// Multiplications below which sharing work out costs more than it gains.
 const WORTH_SHARING: usize = 1 << 21;
 
@@ -206,7 +206,7 @@ fn forward(pool: &Pool, x: &[f32], batch: usize, links: &[Link<Cpu>], outputs: &
                 input = masked[place];
             }
             let finish = Finish { bias: Some(&link.layer.bias.value.values), relu: link.is_relu(), ..Finish::default() };
-            multiply(out[0], Operand::new(input, rows, inputs), &weights[place], finish);
+            multiply(out[0], input, rows, &weights[place], finish);
         }
     });
 }
@@ -277,15 +277,15 @@ impl Back {
                 let (below, above) = gradients.split_at_mut(place + shift);
                 let Some(below) = below.last_mut() else { break };
                 let inputs = link.inputs();
-                let g = Operand::new(above[0], rows, link.outputs());
+                let g: &[f32] = above[0];
                 // What reaches a state is complete here, so it goes through that state's ReLU at once.
                 let gate = place.checked_sub(1).and_then(result);
                 let add = !fresh[place];
                 match &link.mask {
-                    None => multiply(below, g, &weights[place], Finish { add, gate, ..Finish::default() }),
+                    None => multiply(below, g, rows, &weights[place], Finish { add, gate, ..Finish::default() }),
                     Some(mask) => {
                         let mut product = self.pool.take(rows * inputs);
-                        multiply(&mut product, g, &weights[place], Finish::default());
+                        multiply(&mut product, g, rows, &weights[place], Finish::default());
                         kernels::mask(below, &product, rows_of(mask, inputs, from, rows), add);
                         if let Some(gate) = gate {
                             kernels::gate(below, gate);

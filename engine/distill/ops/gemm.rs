@@ -5,13 +5,15 @@
 //! van de Geijn's (*Anatomy of High-Performance Matrix Multiplication*, 2008), with less blocking: a dense layer's weights fit
 //! into the cache as they are. Each sum runs over the depth in order, so a result does not depend on how rows are shared out.
 
+use multiversion::multiversion;
+
 use super::pool::{Buffer, Pool};
 
 /// Columns of a panel.
 const WIDE: usize = 16;
 /// Rows of a tile.
 pub(crate) const TALL: usize = 6;
-/// Depth of the panels of a long sum: with one tile's left side they stay in the first-level cache.
+/// Depth of a piece of a long sum: a panel of it stays in the first-level cache, and so does what of the left side is at work.
 const DEPTH: usize = 256;
 
 /// A matrix: numbers and strides.
@@ -68,13 +70,24 @@ impl Panels {
         let (depth, cols) = (b.rows, b.cols);
         let mut data = pool.take(cols.div_ceil(WIDE) * depth * WIDE);
         for (panel, rows) in data.chunks_exact_mut((depth * WIDE).max(1)).enumerate() {
-            pack::<WIDE>(rows, b.cols(panel * WIDE, WIDE.min(cols - panel * WIDE)).transposed());
+            pack_wide(rows, b.cols(panel * WIDE, WIDE.min(cols - panel * WIDE)).transposed());
         }
         Panels { data, depth, cols }
     }
 }
 
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+avx512f+avx512vl"))]
+fn pack_wide(into: &mut [f32], rows: Operand<'_>) {
+    pack::<WIDE>(into, rows);
+}
+
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+avx512f+avx512vl"))]
+fn pack_tall(into: &mut [f32], rows: Operand<'_>) {
+    pack::<TALL>(into, rows);
+}
+
 /// Writes up to `N` rows of a matrix column by column; rows that it does not have are 0.
+#[inline(always)]
 fn pack<const N: usize>(into: &mut [f32], rows: Operand<'_>) {
     assert!(rows.fits() && rows.rows <= N, "rows lie inside of their data");
     if rows.rows == N && rows.row_stride == 1 {
@@ -118,17 +131,32 @@ thread_local! {
     pub(crate) static MULTIPLIED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// `out = finish(a b)`, `a` and `out` row-major. On the calling thread.
-pub(crate) fn multiply(out: &mut [f32], a: Operand<'_>, b: &Panels, finish: Finish<'_>) {
-    assert_eq!(a.cols, b.depth, "inner dimensions agree");
-    assert_eq!(out.len(), a.rows * b.cols, "the result has a.rows * b.cols entries");
+/// The left side of a product: tile after tile of 6 rows.
+#[derive(Clone, Copy, Debug)]
+struct Left<'a> {
+    /// Row-major; or, where packed, for each tile its columns one after the other, 6 entries each, those beyond the last row 0.
+    /// Either way the tile that begins in a row begins at the entry (row * depth).
+    data: &'a [f32],
+    rows: usize,
+    depth: usize,
+    packed: bool,
+}
+
+impl Left<'_> {
+    /// How far apart entries are in a column, and in a row.
+    fn strides(&self) -> (usize, usize) {
+        if self.packed { (1, TALL) } else { (self.depth, 1) }
+    }
+}
+
+/// `out = finish(a b)`, `a` (rows x depth) and `out` row-major. On the calling thread.
+pub(crate) fn multiply(out: &mut [f32], a: &[f32], rows: usize, b: &Panels, finish: Finish<'_>) {
+    assert_eq!(out.len(), rows * b.cols, "the result has rows * b.cols entries");
     assert!(finish.bias.is_none_or(|bias| bias.len() == b.cols), "a bias has an entry a column");
     assert!(finish.gate.is_none_or(|gate| gate.len() == out.len()), "a gate has the result's shape");
     #[cfg(test)]
-    MULTIPLIED.set(MULTIPLIED.get() + (a.cols * out.len()) as u64);
-    for (panel, rows) in b.data.chunks_exact((b.depth * WIDE).max(1)).enumerate() {
-        sweep(out, a, (0, panel * WIDE, b.cols), rows, finish);
-    }
+    MULTIPLIED.set(MULTIPLIED.get() + (b.depth * out.len()) as u64);
+    sweep(out, Left { data: a, rows, depth: b.depth, packed: false }, b, finish);
 }
 
 /// `out = a b`, or `out += a b` where `add`, for a depth that is large beside both other sides: the rows of a batch. `out` is row-major.
@@ -143,65 +171,61 @@ pub(crate) fn multiply_deep(out: &mut [f32], a: Operand<'_>, b: Operand<'_>, add
         // Packed as the right side is: its rows may lie far apart.
         let left = tall(pool, a.cols(from, depth));
         let finish = Finish { add: add || from > 0, ..Finish::default() };
-        for (tile, left) in left.chunks_exact(depth * TALL).enumerate() {
-            let row = tile * TALL;
-            let left = Operand { data: left, rows: TALL.min(a.rows - row), cols: depth, row_stride: 1, col_stride: TALL };
-            for (panel, rows) in panels.data.chunks_exact(depth * WIDE).enumerate() {
-                sweep(out, left, (row, panel * WIDE, b.cols), rows, finish);
-            }
-        }
+        sweep(out, Left { data: &left, rows: a.rows, depth, packed: true }, &panels, finish);
     }
 }
 
-/// A left side, packed: for each 6 rows, column by column; what lies beyond the last row is 0.
+/// A left side, packed.
 fn tall(pool: &Pool, a: Operand<'_>) -> Buffer {
-    let mut data = pool.take(a.rows.div_ceil(TALL) * a.cols * TALL);
+    let mut data = pool.take(a.rows.next_multiple_of(TALL) * a.cols);
     for (tile, columns) in data.chunks_exact_mut((a.cols * TALL).max(1)).enumerate() {
-        pack::<TALL>(columns, a.rows(tile * TALL, TALL.min(a.rows - tile * TALL)));
+        pack_tall(columns, a.rows(tile * TALL, TALL.min(a.rows - tile * TALL)));
     }
     data
 }
 
-/// The product of `a` with one panel, from (row, column) on in a result of so many columns.
-fn sweep(out: &mut [f32], a: Operand<'_>, place: (usize, usize, usize), panel: &[f32], finish: Finish<'_>) {
-    assert!(a.fits() && panel.len() == a.cols * WIDE, "operands lie inside of their data");
-    assert!(a.col_stride == 1 || (a.row_stride, a.col_stride) == (1, TALL), "a left side is row-major, or packed");
+/// The product of a left side with panel after panel, each of which stays in the first-level cache while all rows go by.
+fn sweep(out: &mut [f32], a: Left<'_>, b: &Panels, finish: Finish<'_>) {
+    let rows = if a.packed { a.rows.next_multiple_of(TALL) } else { a.rows };
+    assert!(a.data.len() == rows * a.depth && a.depth == b.depth, "operands lie inside of their data");
+    assert!(out.len() == a.rows * b.cols, "so does the result");
     if a.rows == 0 {
         return;
     }
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-        // SAFETY: the processor has what the function is compiled for.
-        unsafe { sweep_fused(out, a, place, panel, finish) };
-        return;
+    for (panel, right) in b.data.chunks_exact((b.depth * WIDE).max(1)).enumerate() {
+        let place = (panel * WIDE, b.cols);
+        #[cfg(target_arch = "x86_64")]
+        if b.cols - place.0 >= WIDE && std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has what the function is compiled for.
+            unsafe { sweep_fused(out, a, place, right, finish) };
+            continue;
+        }
+        sweep_plain(out, a, place, right, finish);
     }
-    sweep_with(out, a, place, panel, finish);
 }
 
-/// Compiled for processors with 256-bit vectors and fused multiply-add: whole tiles never leave the registers before they are finished.
+/// One panel, from a column on in a result of so many columns, on processors with 256-bit vectors and fused multiply-add: whole tiles never leave
+/// the registers before they are finished.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn sweep_fused(out: &mut [f32], a: Operand<'_>, (from, col, cols): (usize, usize, usize), panel: &[f32], finish: Finish<'_>) {
-    if cols - col < WIDE {
-        sweep_with(out, a, (from, col, cols), panel, finish);
-        return;
-    }
-    let here = (from * cols + col)..((from + a.rows - 1) * cols + col + WIDE);
+fn sweep_fused(out: &mut [f32], a: Left<'_>, (col, cols): (usize, usize), panel: &[f32], finish: Finish<'_>) {
+    let here = col..((a.rows - 1) * cols + col + WIDE);
     let out = &mut out[here.clone()];
     let gate = finish.gate.map(|gate| &gate[here]);
     let bias = finish.bias.map(|bias| bias[col..col + WIDE].as_ptr());
     for row in (0..a.rows).step_by(TALL) {
-        // SAFETY: `sweep` has seen that all entries of `a` and of the panel are there; the slices above begin at the first entry that is
-        // written or compared and end behind the last, in rows of `cols` entries; of the tile only rows that are there are asked for.
+        // SAFETY: `sweep` has seen that all entries of `a` are there, and cut the panel to its size; the slices above begin at the first
+        // entry that is written or compared and end behind the last, in rows of `cols` entries; of the tile only rows that are there
+        // are asked for.
         unsafe {
             let at = row * cols;
             let gate = gate.map(|gate| gate.as_ptr().add(at));
             let (out, how) = (out.as_mut_ptr().add(at), (finish.add, finish.relu));
-            let (left, rows) = (a.data.as_ptr().add(row * a.row_stride), (a.rows - row).min(TALL));
-            if a.col_stride == 1 {
-                tile((Rows(left, a.row_stride), panel.as_ptr(), a.cols), rows, cols, out, how, bias, gate);
+            let (left, rows) = (a.data.as_ptr().add(row * a.depth), (a.rows - row).min(TALL));
+            if a.packed {
+                tile((Columns(left), panel.as_ptr(), a.depth), rows, cols, out, how, bias, gate);
             } else {
-                tile((Columns(left), panel.as_ptr(), a.cols), rows, cols, out, how, bias, gate);
+                tile((Rows(left, a.depth), panel.as_ptr(), a.depth), rows, cols, out, how, bias, gate);
             }
         }
     }
@@ -214,7 +238,7 @@ fn sweep_fused(out: &mut [f32], a: Operand<'_>, (from, col, cols): (usize, usize
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn tile<L: Left>(
+unsafe fn tile<L: Entries>(
     operands: (L, *const f32, usize),
     rows: usize,
     cols: usize,
@@ -237,13 +261,11 @@ unsafe fn tile<L: Left>(
 }
 
 /// For panels at the right edge, and for other processors.
-#[inline(always)]
-fn sweep_with(out: &mut [f32], a: Operand<'_>, (from, col, cols): (usize, usize, usize), panel: &[f32], finish: Finish<'_>) {
+fn sweep_plain(out: &mut [f32], a: Left<'_>, (col, cols): (usize, usize), panel: &[f32], finish: Finish<'_>) {
     for row in (0..a.rows).step_by(TALL) {
-        // Where the rows begin; those beyond the last are the last one again, and not stored.
-        let rows = std::array::from_fn(|i| (row + i).min(a.rows - 1) * a.row_stride);
-        let sums = plain(a, rows, panel);
-        store(out, cols, (from + row, col), &sums[..TALL.min(a.rows - row)], finish);
+        let rows = TALL.min(a.rows - row);
+        let sums = plain(a, row, rows, panel);
+        store(out, cols, (row, col), &sums[..rows], finish);
     }
 }
 
@@ -292,13 +314,16 @@ fn finish_row<const N: usize>(out: &mut [f32], sums: &[f32], finish: Finish<'_>,
     there.copy_from_slice(&values);
 }
 
-/// The sums of 6 rows, beginning at `rows`, with a panel.
+/// The sums of up to 6 rows, beginning at `row`, with a panel.
 #[inline(always)]
-fn plain(a: Operand<'_>, rows: [usize; TALL], panel: &[f32]) -> [[f32; WIDE]; TALL] {
+fn plain(a: Left<'_>, row: usize, rows: usize, panel: &[f32]) -> [[f32; WIDE]; TALL] {
     let mut sums = [[0.0f32; WIDE]; TALL];
+    let (row_stride, col_stride) = a.strides();
+    // Where the rows begin; those beyond the last are the last one again, and not stored.
+    let starts: [usize; TALL] = std::array::from_fn(|i| row * a.depth + i.min(rows - 1) * row_stride);
     for (k, right) in panel.chunks_exact(WIDE).enumerate() {
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            let left = a.data[row + k * a.col_stride];
+        for (sums, start) in sums.iter_mut().zip(starts) {
+            let left = a.data[start + k * col_stride];
             for (sum, right) in sums.iter_mut().zip(right) {
                 *sum += left * right;
             }
@@ -319,7 +344,7 @@ struct Columns(*const f32);
 
 /// A tile's left side, read from left to right.
 #[cfg(target_arch = "x86_64")]
-trait Left: Copy {
+trait Entries: Copy {
     /// The entry of row `i` in the `k`th column from here.
     ///
     /// # Safety
@@ -334,7 +359,7 @@ trait Left: Copy {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Left for Rows {
+impl Entries for Rows {
     #[inline(always)]
     unsafe fn entry(self, i: usize, k: usize) -> *const f32 {
         // SAFETY: the caller vouches for the entry.
@@ -349,7 +374,7 @@ impl Left for Rows {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Left for Columns {
+impl Entries for Columns {
     #[inline(always)]
     unsafe fn entry(self, i: usize, k: usize) -> *const f32 {
         // SAFETY: the caller vouches for the entry.
@@ -373,7 +398,7 @@ impl Left for Columns {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn fused<const N: usize, L: Left>(
+unsafe fn fused<const N: usize, L: Entries>(
     (mut left, mut panel, depth): (L, *const f32, usize),
     cols: usize,
     out: *mut f32,
@@ -382,8 +407,8 @@ unsafe fn fused<const N: usize, L: Left>(
     gate: Option<*const f32>,
 ) {
     use std::arch::x86_64::{
-        __m256, _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_fmadd_ps,
-        _mm256_loadu_ps, _mm256_max_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+        __m256, _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_max_ps, _mm256_setzero_ps, _mm256_storeu_ps,
     };
     /// Columns that go by at a time.
     const STEP: usize = 4;
@@ -473,14 +498,12 @@ mod tests {
                     multiply_deep(&mut out, a, b, true, &pool);
                     let sum: Vec<f64> = product.iter().zip(&c).map(|(p, &c)| p + f64::from(c)).collect();
                     assert!(close(&out, &sum), "deep, added {m} {k} {n}");
-                    if a.col_stride != 1 {
-                        continue;
-                    }
+                    let rows: Vec<f32> = (0..m).flat_map(|i| (0..k).map(move |j| a.at(i, j))).collect();
                     let mut out = vec![f32::NAN; m * n];
-                    multiply(&mut out, a, &panels, Finish::default());
+                    multiply(&mut out, &rows, m, &panels, Finish::default());
                     assert!(close(&out, &product), "{m} {k} {n}");
                     let mut out = c.clone();
-                    multiply(&mut out, a, &panels, Finish { add: true, bias: Some(&bias), relu: true, gate: Some(&gate) });
+                    multiply(&mut out, &rows, m, &panels, Finish { add: true, bias: Some(&bias), relu: true, gate: Some(&gate) });
                     let finished = sum.iter().enumerate().map(|(at, sum)| {
                         let value = (sum + f64::from(bias[at % n])).max(0.0);
                         if gate[at] > 0.0 { value } else { 0.0 }
@@ -497,12 +520,11 @@ mod tests {
         let pool = Pool::default();
         let (a, b) = (numbers("a", 20 * 9), numbers("b", 9 * 21));
         let panels = Panels::of(&pool, Operand::new(&b, 9, 21));
-        let a = Operand::new(&a, 20, 9);
         let mut whole = vec![0.0; 20 * 21];
-        multiply(&mut whole, a, &panels, Finish::default());
+        multiply(&mut whole, &a, 20, &panels, Finish::default());
         for from in 0..20 {
             let mut part = vec![0.0; (20 - from) * 21];
-            multiply(&mut part, a.rows(from, 20 - from), &panels, Finish::default());
+            multiply(&mut part, &a[from * 9..], 20 - from, &panels, Finish::default());
             assert_eq!(part, whole[from * 21..]);
         }
     }
