@@ -4,6 +4,7 @@
 
 mod download;
 mod prepare;
+mod selection;
 mod server;
 mod split;
 mod synthetic;
@@ -14,6 +15,7 @@ use std::path::Path;
 use talkflow_datasets::prepare::{Source, prepare as run};
 use talkflow_datasets::progress::Silent;
 use talkflow_datasets::ratings::{Ratings, RatingsFiles};
+use talkflow_datasets::selection::Selection;
 
 /// Prepares a source in a folder of its own and loads the artifact; the folder must outlive what reads it again.
 fn prepared(source: &Source) -> (tempfile::TempDir, Ratings) {
@@ -21,6 +23,17 @@ fn prepared(source: &Source) -> (tempfile::TempDir, Ratings) {
     run(source, folder.path(), &mut Silent).unwrap();
     let ratings = Ratings::open(&RatingsFiles::in_folder(folder.path())).unwrap();
     (folder, ratings)
+}
+
+/// The ratings of some genres of a prepared artifact.
+fn select(folder: &tempfile::TempDir, genres: &[&str]) -> Result<Selection, talkflow_datasets::Error> {
+    let genres: Vec<String> = genres.iter().map(|&genre| genre.to_owned()).collect();
+    Selection::open(&RatingsFiles::in_folder(folder.path()), &genres)
+}
+
+/// The rows of one genre.
+fn rows_of_genre(folder: &tempfile::TempDir, genre: &str) -> Vec<u32> {
+    select(folder, &[genre]).unwrap().columns().row.clone()
 }
 
 /// The message of a source that cannot be prepared.

@@ -11,7 +11,7 @@ use talkflow_datasets::prepare::{OwnFiles, OwnFormat, OwnItems, Source, prepare 
 use talkflow_datasets::progress::Silent;
 use talkflow_datasets::ratings::{Provenance, Ratings};
 
-use super::{contents, prepared, refused};
+use super::{contents, prepared, refused, rows_of_genre, select};
 
 /// A card of four ratings of three films by two users, in each format the same ones.
 fn tiny(format: Format) -> &'static Card {
@@ -175,24 +175,23 @@ fn the_users_own_csv() {
         genres: Some("tags".into()),
         between: "/".into(),
     });
-    let (_kept, ratings) = prepared(&Source::Own(files));
+    let (kept, ratings) = prepared(&Source::Own(files));
     assert_eq!(ratings.user_ids().unwrap(), ["anna", "bert"]);
     assert_eq!(ratings.items()[0].genres, ["crime", "new"]);
     assert_eq!((ratings.items()[1].id.as_str(), ratings.items()[1].title.as_deref()), ("a; b", None));
     assert_eq!(ratings.timestamps().unwrap(), None);
     assert_eq!(ratings.summary().scale, Scale { min: 1.0, max: 4.5, step: None });
     assert_eq!(ratings.summary().items_without_details, 1);
-    assert_eq!(ratings.rows_of_genre("crime").unwrap(), [0]);
+    assert_eq!(rows_of_genre(&kept, "crime"), [0]);
 }
 
 #[test]
 fn a_genre_nobody_has_is_answered_with_the_nearest() {
     let files = tempfile::tempdir().unwrap();
-    let (_folder, ratings) = prepared(&found(files.path(), Format::Csv));
-    assert_eq!(ratings.rows_of_genre("Drama").unwrap(), [0, 2]);
-    assert_eq!(ratings.rows_of_genre("Western").unwrap(), [1]);
-    assert_eq!(ratings.gather(&[2, 1, 2]), (vec![1, 0, 1], vec![0, 1, 0], vec![5.0, 3.0, 5.0]));
-    let message = ratings.rows_of_genre("film noir").unwrap_err().to_string();
+    let (folder, _) = prepared(&found(files.path(), Format::Csv));
+    assert_eq!(rows_of_genre(&folder, "Drama"), [0, 2]);
+    assert_eq!(rows_of_genre(&folder, "Western"), [1]);
+    let message = select(&folder, &["film noir"]).unwrap_err().to_string();
     assert_eq!(
         message,
         "no item has the genre `film noir` (did you mean `Film-Noir`?); the genres are `Drama`, `Film-Noir`, `Western`"

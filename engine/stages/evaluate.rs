@@ -4,10 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::bail;
-use talkflow_datasets::{
-    ratings::{Provenance, Ratings},
-    split::Part,
-};
+use talkflow_datasets::{ratings::Provenance, selection::Selection, split::Part};
 
 use self::{
     scoring::{Placing, World},
@@ -138,7 +135,7 @@ fn rule(world: &World<'_>) -> String {
 }
 
 /// Where the ratings came from, in words.
-fn described(ratings: &Ratings) -> String {
+fn described(ratings: &Selection) -> String {
     let summary = ratings.summary();
     let generated = if summary.source == Provenance::Synthetic { ", generated and not real" } else { "" };
     format!("{}, {} ratings of {} items by {} users{generated}", summary.name, summary.ratings, summary.items, summary.users)

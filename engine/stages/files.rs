@@ -11,7 +11,8 @@ use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder}
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use talkflow_datasets::{
-    ratings::{DATASET, ITEMS, RATINGS, Ratings, RatingsFiles, USERS},
+    ratings::{DATASET, ITEMS, RATINGS, RatingsFiles, USERS},
+    selection::{Columns, Selection},
     split::{self, Part, SPLIT, SPLIT_SUMMARY, Split, SplitFiles},
 };
 use talkflow_distill::{Cost, Examples, Monitor, RatingModel, Trained};
@@ -43,29 +44,29 @@ pub fn ratings_files(input: &Input<'_>) -> anyhow::Result<RatingsFiles> {
     })
 }
 
-/// Opens a ratings artifact.
-pub fn ratings(input: &Input<'_>) -> anyhow::Result<Ratings> {
-    Ratings::open(&ratings_files(input)?).with_context(|| format!("cannot read the result of `{}`", input.instance))
+/// Loads the ratings of some genres; all without genres.
+pub fn ratings(input: &Input<'_>, genres: &[String]) -> anyhow::Result<Selection> {
+    let open = Selection::open(&ratings_files(input)?, genres);
+    open.with_context(|| format!("cannot read the result of `{}`", input.instance))
 }
 
 /// Opens a split artifact and checks that it is one of `ratings`.
-pub fn split(input: &Input<'_>, ratings: &Ratings) -> anyhow::Result<Split> {
+pub fn split(input: &Input<'_>, ratings: &Selection) -> anyhow::Result<Split> {
     let files = SplitFiles { split: input.file(SPLIT)?, summary: input.file(SPLIT_SUMMARY)? };
     let split = Split::open(&files).with_context(|| format!("cannot read the result of `{}`", input.instance))?;
-    if split.parts().len() != ratings.len() {
-        bail!("`{}` splits {} rows and the ratings have {}", input.instance, split.parts().len(), ratings.len());
+    let rows = ratings.summary().ratings;
+    if split.parts().len() as u64 != rows {
+        bail!("`{}` splits {} rows and the ratings have {rows}", input.instance, split.parts().len());
     }
     Ok(split)
 }
 
-/// What a stage that names a split gets: the ratings, the split, and the rows it works on.
+/// What a stage that names a split gets: the ratings it works on, and the split.
 pub struct Rows {
-    /// All ratings.
-    pub ratings: Ratings,
+    /// The ratings selected.
+    pub ratings: Selection,
     /// The part of each row.
     pub split: Split,
-    /// The rows selected, ascending.
-    pub selected: Vec<u32>,
     /// Digest of the ratings artifact.
     pub ratings_digest: Digest,
 }
@@ -74,27 +75,21 @@ impl Rows {
     /// Of the ports `rows` and `ratings`.
     pub fn of(cx: &StageCx<'_>, filter: &Filter) -> anyhow::Result<Self> {
         let input = cx.input("ratings")?;
-        let ratings = ratings(input)?;
+        let ratings = ratings(input, filter.genres())?;
         let split = split(cx.input("rows")?, &ratings)?;
-        let selected = filter.rows(&ratings)?;
-        Ok(Self { selected, split, ratings_digest: input.digest(), ratings })
+        Ok(Self { split, ratings_digest: input.digest(), ratings })
     }
 
     /// The selected rows of a part, ascending.
     pub fn part(&self, part: Part) -> Vec<u32> {
-        self.split.within(&self.selected, part)
+        self.split.within(&self.ratings.columns().row, part)
     }
 
-    /// The selected rows of a part as a training takes them.
-    pub fn examples(&self, part: Part) -> Examples {
-        examples(&self.ratings, self.part(part))
+    /// The selected rows of some parts as a training takes them, ascending.
+    pub fn examples(&self, parts: &[Part]) -> Examples {
+        let Columns { row, user, item, rating } = self.ratings.pick(|row, _| parts.contains(&self.split.part(row)));
+        Examples { row, user, item, rating }
     }
-}
-
-/// Some rows as a training takes them.
-pub fn examples(ratings: &Ratings, row: Vec<u32>) -> Examples {
-    let (user, item, rating) = ratings.gather(&row);
-    Examples { row, user, item, rating }
 }
 
 /// `config.json` of a model.

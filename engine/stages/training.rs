@@ -37,7 +37,7 @@ impl Training {
     /// # Errors
     /// Whatever the training says.
     pub fn run(&self, cx: &mut StageCx<'_>, rows: &Rows, name: &str, teacher: Option<TeacherView<'_>>) -> anyhow::Result<()> {
-        let (training, validation) = (rows.examples(Part::Train), rows.examples(Part::Validation));
+        let (training, validation) = (rows.examples(&[Part::Train]), rows.examples(&[Part::Validation]));
         let summary = rows.ratings.summary();
         let data = TaskData {
             train: &training,

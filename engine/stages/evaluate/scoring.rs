@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::bail;
 use indexmap::IndexMap;
 use talkflow_datasets::{
-    ratings::Ratings,
+    selection::{Columns, Selection},
     split::{Part, Split},
 };
 use talkflow_distill::metrics;
@@ -41,17 +41,17 @@ struct SplitWorld<'a> {
 
 /// All ratings and splits of an evaluation.
 pub struct World<'a> {
-    ratings: Vec<(Ratings, Digest)>,
+    ratings: Vec<(Selection, Digest)>,
     splits: Vec<SplitWorld<'a>>,
 }
 
 impl<'a> World<'a> {
     /// Of the ports `rows` and `ratings`.
     pub fn open(cx: &'a StageCx<'_>) -> anyhow::Result<Self> {
-        let ratings: Vec<(Ratings, Digest)> = cx
+        let ratings: Vec<(Selection, Digest)> = cx
             .inputs("ratings")
             .iter()
-            .map(|input| Ok((files::ratings(input)?, input.digest())))
+            .map(|input| Ok((files::ratings(input, &[])?, input.digest())))
             .collect::<anyhow::Result<_>>()?;
         let labels = |port: &str| cx.inputs(port).iter().map(|input| input.labels).collect::<Vec<_>>();
         let of = labels("ratings");
@@ -63,7 +63,7 @@ impl<'a> World<'a> {
     }
 
     /// The ratings.
-    pub fn ratings(&self) -> impl Iterator<Item = &Ratings> {
+    pub fn ratings(&self) -> impl Iterator<Item = &Selection> {
         self.ratings.iter().map(|(ratings, _)| ratings)
     }
 
@@ -99,8 +99,8 @@ fn agrees(a: &Input<'_>, b: &Input<'_>) -> bool {
 struct Selected {
     /// What they are, in words.
     filter: Filter,
-    /// Their ids, ascending.
-    rows: Vec<u32>,
+    /// They themselves.
+    columns: Columns,
 }
 
 /// An entry, and what has to be known of it to hold it against others.
@@ -127,9 +127,9 @@ impl Placing<'_> {
         let selected = self.rows(world, split, &opened.config.genres)?;
         if self.part == Part::Test {
             // Its own, and those of whoever taught it.
-            files::refuse_leak(input, &selected.rows)?;
+            files::refuse_leak(input, &selected.columns.row)?;
             for teacher in teachers.iter().filter(|teacher| agrees(teacher, input)) {
-                files::refuse_leak(teacher, &selected.rows)?;
+                files::refuse_leak(teacher, &selected.columns.row)?;
             }
         }
         let block = input.labels.iter().filter(|(axis, _)| *axis != self.row_axis && *axis != self.column_axis);
@@ -177,9 +177,9 @@ impl Placing<'_> {
     /// Of the part, the rows of some genres.
     fn rows(&self, world: &World<'_>, split: &SplitWorld<'_>, genres: &[String]) -> anyhow::Result<Selected> {
         let (ratings, _) = &world.ratings[split.ratings];
-        let filter = Filter::of(genres.to_vec());
-        let rows = split.split.within(&filter.rows(ratings)?, self.part);
-        Ok(Selected { filter, rows })
+        let wanted = ratings.having(genres)?;
+        let columns = ratings.pick(|row, item| wanted[item as usize] && split.split.part(row) == self.part);
+        Ok(Selected { filter: Filter::of(genres.to_vec()), columns })
     }
 
     fn scored<'a>(
@@ -189,18 +189,17 @@ impl Placing<'_> {
         opened: &ModelFiles,
         input: &Input<'a>,
         [row, column, block]: [String; 3],
-        Selected { filter, rows }: Selected,
+        Selected { filter, columns }: Selected,
     ) -> anyhow::Result<Scored<'a>> {
-        let (ratings, digest) = &world.ratings[split.ratings];
+        let (_, digest) = &world.ratings[split.ratings];
         files::refuse_other_data(&opened.config, input.instance, *digest)?;
-        if rows.is_empty() {
+        if columns.row.is_empty() {
             bail!("`{}` has no {} rows: its genres are too rare for this split", input.instance, self.part.name());
         }
-        let ids = rows.iter().flat_map(|row| row.to_le_bytes());
+        let ids = columns.row.iter().flat_map(|row| row.to_le_bytes());
         let on: Vec<u8> = digest.to_string().into_bytes().into_iter().chain(ids).collect();
-        let examples = files::examples(ratings, rows);
         let some = |column: &[u32]| column.iter().copied().map(Some).collect::<Vec<_>>();
-        let predicted = opened.model.predict(&some(&examples.user), &some(&examples.item))?;
+        let predicted = opened.model.predict(&some(&columns.user), &some(&columns.item))?;
         let measured = |value: Option<f64>| value.unwrap_or(f64::NAN);
         let entry = Entry {
             row,
@@ -210,11 +209,11 @@ impl Placing<'_> {
             labels: input.labels.iter().map(|(axis, value)| (axis.clone(), value.clone())).collect(),
             genres: opened.config.genres.clone(),
             method: opened.config.method.clone(),
-            rows: examples.len(),
-            users: examples.user.iter().collect::<BTreeSet<_>>().len(),
-            rmse: measured(metrics::rmse(&predicted.ratings, &examples.rating)),
-            mae: measured(metrics::mae(&predicted.ratings, &examples.rating)),
-            user_rmse: measured(metrics::per_user_rmse(&examples.user, &predicted.ratings, &examples.rating)),
+            rows: columns.row.len(),
+            users: columns.user.iter().collect::<BTreeSet<_>>().len(),
+            rmse: measured(metrics::rmse(&predicted.ratings, &columns.rating)),
+            mae: measured(metrics::mae(&predicted.ratings, &columns.rating)),
+            user_rmse: measured(metrics::per_user_rmse(&columns.user, &predicted.ratings, &columns.rating)),
             fallbacks: predicted.fallbacks(),
             clipped: predicted.clipped,
             serving_parameters: opened.config.serving_parameters,
