@@ -8,81 +8,41 @@ tensors, and ends with Adam on the student and the four modules. Variants are th
 """
 
 import argparse
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional as F
 
-import optimisers
-from common import Batches, guarded, time_steps, timing_arguments, use_threads
+import steps
 from ncf import Frozen, Ncf, Talk, dense, frozen_weights
 
 
-def measure(arguments: argparse.Namespace, variant: str, batch: int, rounds: int) -> dict[str, object]:
-    torch.manual_seed(arguments.seed)
-    torch.compiler.reset()
-    kind, compiled = optimisers.VARIANTS[variant]
-    sparse = kind == "sparse"
-    rows = max(arguments.rows, batch)
-    user = torch.randint(arguments.users, (rows,))
-    item = torch.randint(arguments.items, (rows,))
-    rating = torch.randint(1, 11, (rows,)) / 2
+def build(arguments: argparse.Namespace, rounds: int) -> Callable[[Ncf, int], steps.Built]:
     teacher = arguments.teacher_hidden
-    low = F.relu(torch.randn(rows, teacher[0]))
-    batches = Batches(rows, batch, arguments.seed)
-    model = Ncf(arguments.users, arguments.items, arguments.embedding, arguments.hidden, sparse=sparse)
-    model.mean.fill_(rating.mean())
-    upper = Frozen(dense(inputs, outputs) for inputs, outputs in zip(teacher, teacher[1:]))
-    talk = Talk(model, upper, frozen_weights(low), teacher, arguments.message, rounds)
-    learning = [parameter for parameter in talk.parameters() if parameter.requires_grad]
-    optimiser = optimisers.make(kind, model.tables(), [*model.dense_parameters(), *learning], arguments.rate)
 
-    def deep_loss(joined, wide, rating, low):
-        _, high, output = model.deep(joined)
-        interact, message, state = talk(model, high, low)
-        return F.mse_loss(wide + output, rating) + 0.1 * interact + 0.1 * message + 0.1 * state
+    def built(model: Ncf, rows: int) -> steps.Built:
+        low = F.relu(torch.randn(rows, teacher[0]))
+        upper = Frozen(dense(inputs, outputs) for inputs, outputs in zip(teacher, teacher[1:]))
+        talk = Talk(model, upper, frozen_weights(low), teacher, arguments.message, rounds)
 
-    if compiled and sparse:
-        deep_loss = torch.compile(deep_loss, dynamic=False)
+        def deep_loss(joined, wide, rating, low):
+            _, high, output = model.deep(joined)
+            interact, message, state = talk(model, high, low)
+            return F.mse_loss(wide + output, rating) + 0.1 * interact + 0.1 * message + 0.1 * state
 
-    def loss(user, item, rating, low):
-        return deep_loss(*model.lookup(user, item), rating, low)
+        return [low], [parameter for parameter in talk.parameters() if parameter.requires_grad], deep_loss
 
-    if compiled and not sparse:
-        loss = torch.compile(loss, dynamic=False)
-    update = torch.compile(optimiser.step) if compiled == "all" else optimiser.step
-
-    def step() -> None:
-        index = batches.next()
-        optimiser.zero_grad()
-        loss(user[index], item[index], rating[index], low[index]).backward()
-        update()
-
-    timed = time_steps(step, arguments.warm_up, arguments.seconds, arguments.repeats)
-    return {"samples_per_second": round(timed["steps_per_second"] * batch), **timed}
+    return built
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--variant", nargs="+", choices=[*optimisers.VARIANTS], default=[*optimisers.VARIANTS])
-    parser.add_argument("--batch", type=int, nargs="+", default=[256, 1024, 4096])
+    parser = steps.parser(__doc__, hidden=[64, 32], rows=50_000)
     parser.add_argument("--rounds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--message", type=int, default=16)
-    parser.add_argument("--users", type=int, default=610)
-    parser.add_argument("--items", type=int, default=9724)
-    parser.add_argument("--embedding", type=int, default=64)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[64, 32])
     parser.add_argument("--teacher-hidden", type=int, nargs="+", default=[256, 128, 64])
-    parser.add_argument("--rows", type=int, default=50_000, help="rows of the epoch")
-    parser.add_argument("--rate", type=float, default=1e-3)
-    timing_arguments(parser)
     arguments = parser.parse_args()
-    for threads in arguments.threads:
-        use_threads(threads)
-        for rounds in arguments.rounds:
-            for batch in arguments.batch:
-                for variant in arguments.variant:
-                    fields = {"bench": "talk", "variant": variant, "threads": threads, "batch": batch, "rounds": rounds}
-                    guarded(fields, lambda: measure(arguments, variant, batch, rounds))
+    sizes = [{"rounds": rounds} for rounds in arguments.rounds]
+    steps.report_all(arguments, "talk", sizes, lambda rounds: build(arguments, rounds))
 
 
 if __name__ == "__main__":
