@@ -178,8 +178,8 @@ const CITATION: &str = "F. Maxwell Harper and Joseph A. Konstan. 2015. The Movie
 const WHOLE_STARS: Scale = Scale { min: 1.0, max: 5.0, step: Some(1.0) };
 const HALF_STARS: Scale = Scale { min: 0.5, max: 5.0, step: Some(0.5) };
 
-/// The genres of 100K and 1M.
-const EARLY_GENRES: [&str; 18] = [
+/// The genres of 100K and 1M, in the order of the flags of 100K's `u.item`.
+pub(crate) const EARLY_GENRES: [&str; 18] = [
     "Action",
     "Adventure",
     "Animation",

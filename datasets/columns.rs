@@ -187,7 +187,10 @@ pub(crate) fn write_whole(path: &Path, batch: &RecordBatch) -> Result<(), Error>
 }
 
 /// Rows that are decoded at once: so few that their memory stays in the cache and is not given back to the system in between.
-const BATCH: usize = 1 << 13;
+pub(crate) const BATCH: usize = 1 << 13;
+
+/// A number as Parquet's decoder gives it.
+pub(crate) type Stored<T> = <<T as Cell>::Stored as ParquetType>::T;
 
 /// A number as one row of a column holds it.
 pub(crate) trait Cell: Copy + Default + Send + Sync {
@@ -195,7 +198,8 @@ pub(crate) trait Cell: Copy + Default + Send + Sync {
     type Stored: ParquetType;
     /// The reader of such a column, where `reader` is one.
     fn reader(reader: ColumnReader) -> Option<ColumnReaderImpl<Self::Stored>>;
-    fn of(stored: <Self::Stored as ParquetType>::T) -> Self;
+    /// The number itself.
+    fn of(stored: &Stored<Self>) -> Self;
 }
 
 impl Cell for u32 {
@@ -205,7 +209,7 @@ impl Cell for u32 {
         if let ColumnReader::Int32ColumnReader(reader) = reader { Some(reader) } else { None }
     }
 
-    fn of(stored: i32) -> Self {
+    fn of(stored: &i32) -> Self {
         stored.cast_unsigned()
     }
 }
@@ -217,8 +221,8 @@ impl Cell for f32 {
         if let ColumnReader::FloatColumnReader(reader) = reader { Some(reader) } else { None }
     }
 
-    fn of(stored: f32) -> Self {
-        stored
+    fn of(stored: &f32) -> Self {
+        *stored
     }
 }
 
@@ -229,8 +233,8 @@ impl Cell for i64 {
         if let ColumnReader::Int64ColumnReader(reader) = reader { Some(reader) } else { None }
     }
 
-    fn of(stored: i64) -> Self {
-        stored
+    fn of(stored: &i64) -> Self {
+        *stored
     }
 }
 
@@ -264,34 +268,32 @@ impl TableReader {
     pub(crate) fn numbers<T: Cell>(&self, column: &str) -> Result<Vec<T>, Error> {
         let groups = self.groups();
         let mut values = vec![T::default(); groups.iter().sum()];
-        let columns = self.metadata.parquet_schema().columns();
-        let Some(at) = columns.iter().position(|leaf| leaf.path().string() == column) else {
-            return Err(not_an_artifact(&self.path, format!("it has no column `{column}`")));
-        };
         cut(&mut values, &groups).into_par_iter().enumerate().try_for_each(|(group, slice)| {
-            let file = File::open(&self.path).map_err(Error::io(&self.path, "open the file"))?;
-            let about = self.metadata.metadata().row_group(group);
-            let pages = SerializedPageReader::new(Arc::new(file), about.column(at), slice.len(), None);
-            let pages = Box::new(pages.map_err(Error::parquet(&self.path))?);
-            let reader = T::reader(get_column_reader(Arc::clone(&columns[at]), pages));
-            let mut reader =
-                reader.ok_or_else(|| not_an_artifact(&self.path, format!("its column `{column}` has another type")))?;
-            let (mut decoded, mut levels, mut rest) = (Vec::with_capacity(BATCH), Vec::new(), slice);
-            while !rest.is_empty() {
-                levels.clear();
-                let wanted = rest.len().min(BATCH);
-                let (records, found, _) =
-                    reader.read_records(wanted, Some(&mut levels), None, &mut decoded).map_err(Error::parquet(&self.path))?;
-                if records == 0 || found != records {
-                    return Err(not_an_artifact(&self.path, format!("its column `{column}` lacks values")));
-                }
-                let (now, after) = rest.split_at_mut(records.min(rest.len()));
-                now.iter_mut().zip(decoded.drain(..)).for_each(|(place, stored)| *place = T::of(stored));
-                rest = after;
+            let mut numbers = self.numbers_of_group::<T>(group, column)?;
+            for places in slice.chunks_mut(BATCH) {
+                let stored = numbers.next(places.len())?;
+                places.iter_mut().zip(stored).for_each(|(place, stored)| *place = T::of(stored));
             }
-            Ok(())
+            Ok::<_, Error>(())
         })?;
         Ok(values)
+    }
+
+    /// The numbers of a column of one row group, to be taken some at a time.
+    pub(crate) fn numbers_of_group<'t, T: Cell>(&'t self, group: usize, column: &'t str) -> Result<Numbers<'t, T>, Error> {
+        let leaves = self.metadata.parquet_schema().columns();
+        let Some(at) = leaves.iter().position(|leaf| leaf.path().string() == column) else {
+            return Err(not_an_artifact(&self.path, format!("it has no column `{column}`")));
+        };
+        // A file handle of its own: readers share no position.
+        let file = File::open(&self.path).map_err(Error::io(&self.path, "open the file"))?;
+        let about = self.metadata.metadata().row_group(group);
+        let rows = about.num_rows().max(0) as usize;
+        let pages =
+            SerializedPageReader::new(Arc::new(file), about.column(at), rows, None).map_err(Error::parquet(&self.path))?;
+        let reader = T::reader(get_column_reader(Arc::clone(&leaves[at]), Box::new(pages)));
+        let reader = reader.ok_or_else(|| not_an_artifact(&self.path, format!("its column `{column}` has another type")))?;
+        Ok(Numbers { path: &self.path, column, reader, stored: Vec::with_capacity(BATCH), levels: Vec::new() })
     }
 
     /// Decodes all row groups in parallel; each has its own state, which `take` gets with one batch of that group after the other.
@@ -328,6 +330,37 @@ impl TableReader {
             .with_batch_size(BATCH)
             .build()
             .map_err(Error::parquet(&self.path))
+    }
+}
+
+/// The numbers of one column of one row group, in order.
+pub(crate) struct Numbers<'t, T: Cell> {
+    path: &'t Path,
+    column: &'t str,
+    reader: ColumnReaderImpl<T::Stored>,
+    /// Those taken last; the memory is used again for the next.
+    stored: Vec<Stored<T>>,
+    levels: Vec<i16>,
+}
+
+impl<T: Cell> Numbers<'_, T> {
+    /// The next `count` numbers, best no more than [`BATCH`]; it is an error where there are fewer, or one has no value.
+    pub(crate) fn next(&mut self, count: usize) -> Result<&[Stored<T>], Error> {
+        self.stored.clear();
+        self.levels.clear();
+        let read = self.reader.read_records(count, Some(&mut self.levels), None, &mut self.stored);
+        let (records, values, _) = read.map_err(Error::parquet(self.path))?;
+        if records == count && values == count { Ok(&self.stored) } else { Err(self.lacking()) }
+    }
+
+    /// Passes over the next `count` numbers. Of pages among them nothing but the heading is read.
+    pub(crate) fn skip(&mut self, count: usize) -> Result<(), Error> {
+        let skipped = self.reader.skip_records(count).map_err(Error::parquet(self.path))?;
+        if skipped == count { Ok(()) } else { Err(self.lacking()) }
+    }
+
+    fn lacking(&self) -> Error {
+        not_an_artifact(self.path, format!("its column `{}` lacks values", self.column))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Everything talkflow reads: dataset cards, readers, the ratings artifact, splits, and a generator of synthetic ratings.
 //!
 //! The life of a data set, in the order of the modules: [`cards`] knows it by name; [`locate`] finds its files or [`download`]s them;
-//! [`prepare`] turns them, with the readers, into the ratings artifact; [`ratings`] loads that artifact; [`split`] says which rows
-//! train, validate and test. [`synthetic`] makes ratings where there are none. This package knows neither the engine nor learning.
+//! [`prepare`] turns them, with the readers, into the ratings artifact; [`ratings`] loads that artifact, [`selection`] the rows of
+//! some genres of it; [`split`] says which rows train, validate and test. [`synthetic`] makes ratings where there are none. This package knows neither the engine nor learning.
 
 pub mod archive;
 pub mod cards;
@@ -16,6 +16,7 @@ pub mod progress;
 pub mod ratings;
 mod readers;
 mod rng;
+pub mod selection;
 pub mod split;
 mod suggest;
 pub mod synthetic;

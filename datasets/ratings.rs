@@ -133,17 +133,17 @@ pub struct Item {
 }
 
 /// Rows that one thread goes through at a time.
-const CHUNK: usize = 1 << 16;
+pub(crate) const CHUNK: usize = 1 << 16;
 
 /// The ratings in memory, one vector a column, all of the same length; place `i` is the row with the id `i`.
 #[derive(Clone, Debug)]
 pub struct Ratings {
-    summary: Summary,
+    pub(crate) summary: Summary,
     files: RatingsFiles,
-    user: Vec<u32>,
-    item: Vec<u32>,
-    rating: Vec<f32>,
-    items: Vec<Item>,
+    pub(crate) user: Vec<u32>,
+    pub(crate) item: Vec<u32>,
+    pub(crate) rating: Vec<f32>,
+    pub(crate) items: Vec<Item>,
 }
 
 impl Ratings {
@@ -153,16 +153,13 @@ impl Ratings {
     /// [`Error::Io`] and [`Error::Parquet`] where a file cannot be read, [`Error::NotAnArtifact`] where it holds something else.
     pub fn open(files: &RatingsFiles) -> Result<Self, Error> {
         let (summary, table) = table(files)?;
-        let path = &files.ratings;
         let users_and_items = || Ok::<_, Error>((table.numbers::<u32>("user")?, table.numbers::<u32>("item")?));
         let (columns, (rating, items)) =
             rayon::join(users_and_items, || rayon::join(|| table.numbers("rating"), || read_items(&files.items)));
         let ((user, item), rating, items) = (columns?, rating?, items?);
-        // The highest of a chunk, then one comparison: the inner loop does not stop early, and so takes several ids at a time.
-        let highest = |ids: &[u32]| ids.iter().fold(0, |highest, &id| highest.max(id));
-        let beyond = |ids: &[u32], count: u64| ids.par_chunks(CHUNK).any(|ids| u64::from(highest(ids)) >= count);
+        let beyond = |ids: &[u32], count: u64| ids.par_chunks(CHUNK).any(|ids| beyond(ids.iter().copied(), count));
         if items.len() as u64 != summary.items || beyond(&item, summary.items) || beyond(&user, summary.users) {
-            return Err(not_an_artifact(path, "its users or items are not those of dataset.json"));
+            return Err(other_counts(files));
         }
         Ok(Self { summary, files: files.clone(), user, item, rating, items })
     }
@@ -214,13 +211,6 @@ impl Ratings {
         &self.items
     }
 
-    /// The user, the item and the rating of each of `rows`, in their order; each row is below [`Ratings::len`].
-    pub fn gather(&self, rows: &[u32]) -> (Vec<u32>, Vec<u32>, Vec<f32>) {
-        let of = |column: &[u32]| rows.par_iter().with_min_len(CHUNK).map(|&row| column[row as usize]).collect();
-        let rating = rows.par_iter().with_min_len(CHUNK).map(|&row| self.rating[row as usize]).collect();
-        (of(&self.user), of(&self.item), rating)
-    }
-
     /// The users' ids as the source writes them; place `i` is the user with the dense number `i`. Read from disk on each call.
     ///
     /// # Errors
@@ -231,26 +221,6 @@ impl Ratings {
             ids.extend(column::<StringArray>(&self.files.users, &batch, "id")?.iter().flatten().map(str::to_owned));
         }
         Ok(ids)
-    }
-
-    /// The rows whose item has `genre`, ascending.
-    ///
-    /// # Errors
-    /// [`Error::UnknownGenre`] with the nearest name and the list of all.
-    pub fn rows_of_genre(&self, genre: &str) -> Result<Vec<u32>, Error> {
-        check_genre(&self.summary, genre)?;
-        let has: Vec<bool> = self.items.iter().map(|item| item.genres.iter().any(|name| name == genre)).collect();
-        // Chunks in order, each in parallel: the result is ascending whatever the number of threads.
-        let rows: Vec<Vec<u32>> = self
-            .item
-            .par_chunks(CHUNK)
-            .enumerate()
-            .map(|(chunk, items)| {
-                let start = (chunk * CHUNK) as u32;
-                (start..).zip(items).filter(|&(_, &item)| has[item as usize]).map(|(row, _)| row).collect()
-            })
-            .collect();
-        Ok(rows.concat())
     }
 }
 
@@ -286,8 +256,19 @@ pub(crate) fn count(files: &RatingsFiles) -> Result<u64, Error> {
     table(files).map(|(summary, _)| summary.ratings)
 }
 
+/// Whether one of `ids`, of which there are some, is not below `count`. The highest, then one comparison: the loop does not stop early,
+/// and so takes several ids at a time.
+pub(crate) fn beyond(ids: impl Iterator<Item = u32>, count: u64) -> bool {
+    u64::from(ids.fold(0, u32::max)) >= count
+}
+
+/// The error of an artifact whose rows have users or items that it does not count.
+pub(crate) fn other_counts(files: &RatingsFiles) -> Error {
+    not_an_artifact(&files.ratings, "its users or items are not those of dataset.json")
+}
+
 /// The summary, and the rows, which are as many as it says.
-fn table(files: &RatingsFiles) -> Result<(Summary, TableReader), Error> {
+pub(crate) fn table(files: &RatingsFiles) -> Result<(Summary, TableReader), Error> {
     let summary = Summary::open(&files.dataset)?;
     let table = TableReader::open(&files.ratings, &["user", "item", "rating"])?;
     let rows: usize = table.groups().iter().sum();
@@ -297,7 +278,8 @@ fn table(files: &RatingsFiles) -> Result<(Summary, TableReader), Error> {
     Ok((summary, table))
 }
 
-fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
+/// The items, in the order of their dense numbers.
+pub(crate) fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
     let mut items = Vec::new();
     for batch in TableReader::open(path, &["id", "title", "genres"])?.all()? {
         let ids = column::<StringArray>(path, &batch, "id")?;

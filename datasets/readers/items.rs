@@ -3,9 +3,11 @@
 //! Lists of items are small beside the ratings and are held whole.
 
 use std::collections::HashMap;
+use std::iter;
 
 use csv::ByteRecord;
 
+use crate::cards::EARLY_GENRES;
 use crate::error::{Error, Malformed, Place, shown};
 use crate::input::Input;
 use crate::suggest;
@@ -14,28 +16,8 @@ use crate::suggest;
 const LARGEST: u64 = 1 << 30;
 /// What MovieLens writes in place of a genre where it knows none.
 const NO_GENRE: [&str; 2] = ["(no genres listed)", "unknown"];
-/// The genres of `u.item`'s flags, in their order; the first, "unknown", is none.
-const FLAGS: [&str; 19] = [
-    "unknown",
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children's",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-];
+/// How many flags an item has in `u.item`: one for "unknown", which is no genre, and one for each genre.
+const FLAGS: usize = 1 + EARLY_GENRES.len();
 
 /// What RecBole's data sets call a title, and genres.
 const ATOMIC_TITLES: [&str; 3] = ["movie_title", "title", "name"];
@@ -172,12 +154,12 @@ impl Reader {
     fn flags(mut self, bytes: &[u8]) -> Result<Items, Error> {
         for (number, line) in Self::lines(bytes) {
             let fields: Vec<&[u8]> = line.split(|&byte| byte == b'|').collect();
-            if fields.len() != 5 + FLAGS.len() {
-                let expected = format!("{} fields between bars: id, title, two dates, an address, 19 flags", 5 + FLAGS.len());
+            if fields.len() != 5 + FLAGS {
+                let expected = format!("{} fields between bars: id, title, two dates, an address, {FLAGS} flags", 5 + FLAGS);
                 return Err(self.malformed(number, None, format!("{} fields", fields.len()), expected));
             }
             let mut set = Vec::new();
-            for (flag, genre) in fields[5..].iter().zip(FLAGS) {
+            for (flag, genre) in fields[5..].iter().zip(iter::once("unknown").chain(EARLY_GENRES)) {
                 match *flag {
                     b"1" => set.push(genre),
                     b"0" => {}

@@ -4,6 +4,7 @@
 
 mod download;
 mod prepare;
+mod selection;
 mod server;
 mod split;
 mod synthetic;
@@ -14,6 +15,7 @@ use std::path::Path;
 use talkflow_datasets::prepare::{Source, prepare as run};
 use talkflow_datasets::progress::Silent;
 use talkflow_datasets::ratings::{Ratings, RatingsFiles};
+use talkflow_datasets::selection::Selection;
 
 /// Prepares a source in a folder of its own and loads the artifact; the folder must outlive what reads it again.
 fn prepared(source: &Source) -> (tempfile::TempDir, Ratings) {
@@ -21,6 +23,12 @@ fn prepared(source: &Source) -> (tempfile::TempDir, Ratings) {
     run(source, folder.path(), &mut Silent).unwrap();
     let ratings = Ratings::open(&RatingsFiles::in_folder(folder.path())).unwrap();
     (folder, ratings)
+}
+
+/// The rows of a genre of the artifact in `folder`.
+fn rows_of_genre(folder: &Path, genre: &str) -> Vec<u32> {
+    let selection = Selection::open(&RatingsFiles::in_folder(folder), &[genre.to_owned()]).unwrap();
+    selection.columns().row.clone()
 }
 
 /// The message of a source that cannot be prepared.

@@ -108,9 +108,8 @@ impl Stage for CacheFeatures {
         let rows = Rows::of(cx, &self.filter)?;
         let teacher = files::model(cx.input("teacher")?)?;
         files::refuse_other_data(&teacher.config, cx.input("teacher")?.instance, rows.ratings_digest)?;
-        let mut wanted: Vec<u32> = self.parts.iter().flat_map(|part| rows.part(part.0)).collect();
-        wanted.sort_unstable();
-        let examples = files::examples(&rows.ratings, wanted);
+        let parts: Vec<Part> = self.parts.iter().map(|part| part.0).collect();
+        let examples = rows.examples(&parts);
         let taps = teacher.model.taps(&examples.user, &examples.item)?;
         let mut stats = Stats::default();
         let mut columns: Vec<(&str, ArrayRef)> = vec![("row", Arc::new(UInt32Array::from(examples.row)))];

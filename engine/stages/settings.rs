@@ -3,7 +3,6 @@
 
 use std::ops::Bound;
 
-use talkflow_datasets::ratings::Ratings;
 use talkflow_distill::{
     Adam, Course, Decay, Distance, Distances, Feature, InteractInto, Label, Method, Mf, ModelSpec, Ncf, OneWay, Optimizer,
     Protocol, QuestionPath, Schedule, Sgd, Talk, Tap, TrainConfig, Weights, Wide,
@@ -184,23 +183,6 @@ impl Filter {
     /// The rows whose item has one of these genres; all where there are none.
     pub fn of(genres: Vec<String>) -> Self {
         Self { genres }
-    }
-
-    /// The rows, ascending.
-    ///
-    /// # Errors
-    /// Where the data set has no such genre.
-    pub fn rows(&self, ratings: &Ratings) -> anyhow::Result<Vec<u32>> {
-        if self.genres.is_empty() {
-            return Ok((0..u32::try_from(ratings.len())?).collect());
-        }
-        let mut rows = Vec::new();
-        for genre in &self.genres {
-            rows.extend(ratings.rows_of_genre(genre)?);
-        }
-        rows.sort_unstable();
-        rows.dedup();
-        Ok(rows)
     }
 
     /// The genres; none for all rows.
