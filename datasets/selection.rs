@@ -241,7 +241,7 @@ mod tests {
     fn rows_are_picked_by_id_and_item_across_chunks() {
         let selection = selection(CHUNK as u32 * 3 - 5);
         let all = selection.columns();
-        let keep = |row: u32, item: u32| row % 3 != 0 && item != 2;
+        let keep = |row: u32, item: u32| !row.is_multiple_of(3) && item != 2;
         let kept: Vec<usize> = (0..all.row.len()).filter(|&place| keep(all.row[place], all.item[place])).collect();
         let expected = Columns {
             row: kept.iter().map(|&place| all.row[place]).collect(),

@@ -36,14 +36,8 @@ fn artifact() -> tempfile::TempDir {
     let genres = "id,genres\n0,Even|Low\n1,Odd|Low\n4,Even|High\n8,Even|Unseen\n9,Rare|High\n";
     std::fs::write(&items, genres).unwrap();
     let csv = OwnFormat::Csv { separator: b',' };
-    let items = OwnItems {
-        path: items,
-        format: csv.clone(),
-        id: "id".into(),
-        title: None,
-        genres: Some("genres".into()),
-        between: "|".into(),
-    };
+    let items =
+        OwnItems { path: items, format: csv, id: "id".into(), title: None, genres: Some("genres".into()), between: "|".into() };
     let (folder, _) = prepared(&Source::Own(OwnFiles {
         name: "mine".to_owned(),
         ratings,
