@@ -353,7 +353,7 @@ impl<T: Cell> Numbers<'_, T> {
         if records == count && values == count { Ok(&self.stored) } else { Err(self.lacking()) }
     }
 
-    /// Passes over the next `count` numbers. Of pages among them nothing but the heading is read.
+    /// Passes over the next `count` numbers. Pages that lie wholly among them are not decoded.
     pub(crate) fn skip(&mut self, count: usize) -> Result<(), Error> {
         let skipped = self.reader.skip_records(count).map_err(Error::parquet(self.path))?;
         if skipped == count { Ok(()) } else { Err(self.lacking()) }

@@ -199,3 +199,69 @@ impl Source<'_> {
         Ok(chosen)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cards::Scale;
+    use crate::ratings::{GenreCount, Provenance};
+
+    /// Every second row of four items in turns, the first two of which have a genre.
+    fn selection(rows: u32) -> Selection {
+        let row: Vec<u32> = (0..rows).map(|row| row * 2).collect();
+        let of = |genres: &[&str]| Item {
+            id: String::new(),
+            title: None,
+            genres: genres.iter().map(|&genre| genre.to_owned()).collect(),
+        };
+        let columns = Columns {
+            user: row.iter().map(|row| row % 7).collect(),
+            item: row.iter().map(|row| row / 2 % 4).collect(),
+            rating: row.iter().map(|row| (row % 5) as f32).collect(),
+            row,
+        };
+        let summary = Summary {
+            name: String::new(),
+            title: String::new(),
+            source: Provenance::Synthetic,
+            ratings: u64::from(rows) * 2,
+            users: 7,
+            items: 4,
+            items_without_details: 0,
+            timestamps: false,
+            scale: Scale { min: 0.0, max: 4.0, step: None },
+            genres: ["a", "b"].map(|genre| GenreCount { genre: genre.to_owned(), items: 2, ratings: 0 }).to_vec(),
+            licence: String::new(),
+            citation: String::new(),
+        };
+        Selection { summary, items: vec![of(&["a", "b"]), of(&["b"]), of(&[]), of(&["a"])], columns }
+    }
+
+    #[test]
+    fn rows_are_picked_by_id_and_item_across_chunks() {
+        let selection = selection(CHUNK as u32 * 3 - 5);
+        let all = selection.columns();
+        let keep = |row: u32, item: u32| !row.is_multiple_of(3) && item != 2;
+        let kept: Vec<usize> = (0..all.row.len()).filter(|&place| keep(all.row[place], all.item[place])).collect();
+        let expected = Columns {
+            row: kept.iter().map(|&place| all.row[place]).collect(),
+            user: kept.iter().map(|&place| all.user[place]).collect(),
+            item: kept.iter().map(|&place| all.item[place]).collect(),
+            rating: kept.iter().map(|&place| all.rating[place]).collect(),
+        };
+        assert!(selection.pick(keep) == expected);
+        assert!(selection.pick(|_, _| true) == *all);
+        assert_eq!(selection.pick(|_, _| false), Columns::default());
+    }
+
+    #[test]
+    fn items_have_one_of_several_genres() -> Result<(), Error> {
+        let selection = selection(4);
+        let having = |genres: &[&str]| selection.having(&genres.iter().map(|&genre| genre.to_owned()).collect::<Vec<_>>());
+        assert_eq!(having(&["a"])?, [true, false, false, true]);
+        assert_eq!(having(&["b", "a", "b"])?, [true, true, false, true]);
+        assert_eq!(having(&[])?, [true; 4]);
+        assert!(matches!(having(&["a", "c"]), Err(Error::UnknownGenre { .. })));
+        Ok(())
+    }
+}

@@ -177,14 +177,6 @@ impl Split {
         &self.summary
     }
 
-    /// The part of a row.
-    ///
-    /// # Panics
-    /// Where there is no such row.
-    pub fn part(&self, row: u32) -> Part {
-        self.parts[row as usize]
-    }
-
     /// The rows of a part, ascending.
     pub fn rows(&self, part: Part) -> Vec<u32> {
         (0..).zip(&self.parts).filter(|&(_, &other)| other == part).map(|(row, _)| row).collect()

@@ -25,15 +25,10 @@ fn prepared(source: &Source) -> (tempfile::TempDir, Ratings) {
     (folder, ratings)
 }
 
-/// The ratings of some genres of a prepared artifact.
-fn select(folder: &tempfile::TempDir, genres: &[&str]) -> Result<Selection, talkflow_datasets::Error> {
-    let genres: Vec<String> = genres.iter().map(|&genre| genre.to_owned()).collect();
-    Selection::open(&RatingsFiles::in_folder(folder.path()), &genres)
-}
-
-/// The rows of one genre.
-fn rows_of_genre(folder: &tempfile::TempDir, genre: &str) -> Vec<u32> {
-    select(folder, &[genre]).unwrap().columns().row.clone()
+/// The rows of a genre of the artifact in `folder`.
+fn rows_of_genre(folder: &Path, genre: &str) -> Vec<u32> {
+    let selection = Selection::open(&RatingsFiles::in_folder(folder), &[genre.to_owned()]).unwrap();
+    selection.columns().row.clone()
 }
 
 /// The message of a source that cannot be prepared.

@@ -9,9 +9,10 @@ use talkflow_datasets::cards::{Card, Counts, Format, Scale, find};
 use talkflow_datasets::locate::{Files, Found, Origin, Places, locate_local};
 use talkflow_datasets::prepare::{OwnFiles, OwnFormat, OwnItems, Source, prepare as run};
 use talkflow_datasets::progress::Silent;
-use talkflow_datasets::ratings::{Provenance, Ratings};
+use talkflow_datasets::ratings::{Provenance, Ratings, RatingsFiles};
+use talkflow_datasets::selection::Selection;
 
-use super::{contents, prepared, refused, rows_of_genre, select};
+use super::{contents, prepared, refused, rows_of_genre};
 
 /// A card of four ratings of three films by two users, in each format the same ones.
 fn tiny(format: Format) -> &'static Card {
@@ -182,20 +183,21 @@ fn the_users_own_csv() {
     assert_eq!(ratings.timestamps().unwrap(), None);
     assert_eq!(ratings.summary().scale, Scale { min: 1.0, max: 4.5, step: None });
     assert_eq!(ratings.summary().items_without_details, 1);
-    assert_eq!(rows_of_genre(&kept, "crime"), [0]);
+    assert_eq!(rows_of_genre(kept.path(), "crime"), [0]);
 }
 
 #[test]
 fn a_genre_nobody_has_is_answered_with_the_nearest() {
     let files = tempfile::tempdir().unwrap();
     let (folder, _) = prepared(&found(files.path(), Format::Csv));
-    assert_eq!(rows_of_genre(&folder, "Drama"), [0, 2]);
-    assert_eq!(rows_of_genre(&folder, "Western"), [1]);
-    let message = select(&folder, &["film noir"]).unwrap_err().to_string();
-    assert_eq!(
-        message,
-        "no item has the genre `film noir` (did you mean `Film-Noir`?); the genres are `Drama`, `Film-Noir`, `Western`"
-    );
+    assert_eq!(rows_of_genre(folder.path(), "Drama"), [0, 2]);
+    assert_eq!(rows_of_genre(folder.path(), "Western"), [1]);
+    let files = RatingsFiles::in_folder(folder.path());
+    let select = |genres: &[&str]| Selection::open(&files, &genres.iter().map(|&genre| genre.to_owned()).collect::<Vec<_>>());
+    let message = "no item has the genre `film noir` (did you mean `Film-Noir`?); the genres are `Drama`, `Film-Noir`, `Western`";
+    assert_eq!(select(&["Drama", "film noir"]).unwrap_err().to_string(), message);
+    let asked = select(&["Drama"]).unwrap().having(&["film noir".to_owned()]);
+    assert_eq!(asked.unwrap_err().to_string(), message);
 }
 
 #[test]

@@ -67,14 +67,15 @@ fn every_data_set_at_hand_has_what_its_publisher_says() {
             continue;
         };
         let (folder, ratings) = load(found);
+        let files = RatingsFiles::in_folder(folder.path());
         let summary = ratings.summary();
         println!("{summary:?}");
         assert_eq!(summary.ratings, card.counts.ratings);
         assert!(summary.users <= card.counts.users && summary.items <= card.counts.items);
         assert_eq!(summary.items_without_details, 0);
         for (genre, count) in genres(card).into_iter().flatten() {
-            let selected = Selection::open(&RatingsFiles::in_folder(folder.path()), &[genre.to_owned()]).unwrap();
-            assert_eq!(selected.columns().row.len() as u64, count, "{}: {genre}", card.name);
+            let selection = Selection::open(&files, &[genre.to_owned()]).unwrap();
+            assert_eq!(selection.columns().row.len() as u64, count, "{}: {genre}", card.name);
         }
         let there: Vec<&str> = summary.genres.iter().map(|count| count.genre.as_str()).collect();
         assert_eq!(there, card.genres(), "{}", card.name);

@@ -269,7 +269,7 @@ fn an_all_genre_teacher_has_something_to_teach() {
     assert!((0.885..0.910).contains(&factors), "{factors}");
     let mut gains = Vec::new();
     for genre in SPARSE {
-        let rows = rows_of_genre(&folder, genre);
+        let rows = rows_of_genre(folder.path(), genre);
         let (genre_train, genre_test) = (split.within(&rows, Part::Train), split.within(&rows, Part::Test));
         let own = Model::<0>::fit(&ratings, &genre_train, 0.0).rmse(&ratings, &genre_test);
         gains.push(own - teacher.rmse(&ratings, &genre_test));

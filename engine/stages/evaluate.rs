@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 
 use anyhow::bail;
-use talkflow_datasets::{ratings::Provenance, selection::Selection, split::Part};
+use talkflow_datasets::{
+    ratings::{Provenance, Summary},
+    split::Part,
+};
 
 use self::{
     scoring::{Placing, World},
@@ -96,7 +99,7 @@ impl Stage for Evaluate {
         scored.extend(placing.teachers(&world, cx.inputs("teacher"), &scored)?);
         let entries = placing.in_order(scored)?;
         let Statistics { blocks, cells, checks } = statistics::of(&entries, self.metrics.contains(&Metric::GapRecovery));
-        let data: BTreeSet<String> = world.ratings().map(described).collect();
+        let data: BTreeSet<String> = world.summaries().map(described).collect();
         let scores = Scores {
             data: data.into_iter().collect::<Vec<_>>().join("; "),
             part: self.part.0.name().to_owned(),
@@ -126,7 +129,7 @@ impl Stage for Evaluate {
 
 /// What happens to predictions that a model cannot make or that no rating can be.
 fn rule(world: &World<'_>) -> String {
-    let scale = world.ratings().next().map(|ratings| ratings.summary().scale);
+    let scale = world.summaries().next().map(|summary| summary.scale);
     let range = scale.map_or(String::new(), |scale| format!(" to {}..{}", scale.min, scale.max));
     format!(
         "users and items not seen in training fall back to the remaining bias terms; predictions are clipped{range}; \
@@ -135,8 +138,7 @@ fn rule(world: &World<'_>) -> String {
 }
 
 /// Where the ratings came from, in words.
-fn described(ratings: &Selection) -> String {
-    let summary = ratings.summary();
+fn described(summary: &Summary) -> String {
     let generated = if summary.source == Provenance::Synthetic { ", generated and not real" } else { "" };
     format!("{}, {} ratings of {} items by {} users{generated}", summary.name, summary.ratings, summary.items, summary.users)
 }

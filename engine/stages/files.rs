@@ -11,7 +11,7 @@ use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder}
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use talkflow_datasets::{
-    ratings::{DATASET, ITEMS, RATINGS, RatingsFiles, USERS},
+    ratings::{DATASET, ITEMS, RATINGS, RatingsFiles, Summary, USERS},
     selection::{Columns, Selection},
     split::{self, Part, SPLIT, SPLIT_SUMMARY, Split, SplitFiles},
 };
@@ -44,19 +44,18 @@ pub fn ratings_files(input: &Input<'_>) -> anyhow::Result<RatingsFiles> {
     })
 }
 
-/// Loads the ratings of some genres; all without genres.
-pub fn ratings(input: &Input<'_>, genres: &[String]) -> anyhow::Result<Selection> {
-    let open = Selection::open(&ratings_files(input)?, genres);
-    open.with_context(|| format!("cannot read the result of `{}`", input.instance))
+/// Opens the rows of some genres of a ratings artifact, or without genres all of them.
+pub fn selection(input: &Input<'_>, genres: &[String]) -> anyhow::Result<Selection> {
+    let selection = Selection::open(&ratings_files(input)?, genres);
+    selection.with_context(|| format!("cannot take rows of the result of `{}`", input.instance))
 }
 
-/// Opens a split artifact and checks that it is one of `ratings`.
-pub fn split(input: &Input<'_>, ratings: &Selection) -> anyhow::Result<Split> {
+/// Opens a split artifact and checks that it is one of the ratings that `summary` counts.
+pub fn split(input: &Input<'_>, summary: &Summary) -> anyhow::Result<Split> {
     let files = SplitFiles { split: input.file(SPLIT)?, summary: input.file(SPLIT_SUMMARY)? };
     let split = Split::open(&files).with_context(|| format!("cannot read the result of `{}`", input.instance))?;
-    let rows = ratings.summary().ratings;
-    if split.parts().len() as u64 != rows {
-        bail!("`{}` splits {} rows and the ratings have {rows}", input.instance, split.parts().len());
+    if split.parts().len() as u64 != summary.ratings {
+        bail!("`{}` splits {} rows and the ratings have {}", input.instance, split.parts().len(), summary.ratings);
     }
     Ok(split)
 }
@@ -64,8 +63,8 @@ pub fn split(input: &Input<'_>, ratings: &Selection) -> anyhow::Result<Split> {
 /// What a stage that names a split gets: the ratings it works on, and the split.
 pub struct Rows {
     /// The ratings selected.
-    pub ratings: Selection,
-    /// The part of each row.
+    pub selection: Selection,
+    /// The part of each row, selected or not.
     pub split: Split,
     /// Digest of the ratings artifact.
     pub ratings_digest: Digest,
@@ -75,21 +74,26 @@ impl Rows {
     /// Of the ports `rows` and `ratings`.
     pub fn of(cx: &StageCx<'_>, filter: &Filter) -> anyhow::Result<Self> {
         let input = cx.input("ratings")?;
-        let ratings = ratings(input, filter.genres())?;
-        let split = split(cx.input("rows")?, &ratings)?;
-        Ok(Self { split, ratings_digest: input.digest(), ratings })
+        let selection = selection(input, filter.genres())?;
+        let split = split(cx.input("rows")?, selection.summary())?;
+        Ok(Self { selection, split, ratings_digest: input.digest() })
     }
 
     /// The selected rows of a part, ascending.
     pub fn part(&self, part: Part) -> Vec<u32> {
-        self.split.within(&self.ratings.columns().row, part)
+        self.split.within(&self.selection.columns().row, part)
     }
 
-    /// The selected rows of some parts as a training takes them, ascending.
+    /// The selected rows of some parts as a training takes them, in the order of the data set.
     pub fn examples(&self, parts: &[Part]) -> Examples {
-        let Columns { row, user, item, rating } = self.ratings.pick(|row, _| parts.contains(&self.split.part(row)));
-        Examples { row, user, item, rating }
+        let part_of = self.split.parts();
+        examples(self.selection.pick(|row, _| parts.contains(&part_of[row as usize])))
     }
+}
+
+/// Ratings as a training takes them.
+pub fn examples(Columns { row, user, item, rating }: Columns) -> Examples {
+    Examples { row, user, item, rating }
 }
 
 /// `config.json` of a model.
@@ -152,7 +156,7 @@ pub fn write_model(cx: &StageCx<'_>, rows: &Rows, filter: &Filter, method: &str,
         method: method.to_owned(),
         rows: filter.title(),
         genres: filter.genres().to_vec(),
-        data: rows.ratings.summary().name.clone(),
+        data: rows.selection.summary().name.clone(),
         ratings: rows.ratings_digest,
         serving_parameters: *serving,
         training_parameters: *training_only,

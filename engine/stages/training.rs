@@ -38,12 +38,12 @@ impl Training {
     /// Whatever the training says.
     pub fn run(&self, cx: &mut StageCx<'_>, rows: &Rows, name: &str, teacher: Option<TeacherView<'_>>) -> anyhow::Result<()> {
         let (training, validation) = (rows.examples(&[Part::Train]), rows.examples(&[Part::Validation]));
-        let summary = rows.ratings.summary();
+        let summary = rows.selection.summary();
         let data = TaskData {
             train: &training,
             validation: &validation,
             users: usize::try_from(summary.users)?,
-            items: rows.ratings.items().len(),
+            items: rows.selection.items().len(),
             scale: talkflow_distill::Scale { min: summary.scale.min, max: summary.scale.max },
         };
         fs::create_dir_all(cx.partial)?;

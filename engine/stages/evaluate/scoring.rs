@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::bail;
 use indexmap::IndexMap;
 use talkflow_datasets::{
-    selection::{Columns, Selection},
+    ratings::Summary,
+    selection::Selection,
     split::{Part, Split},
 };
-use talkflow_distill::metrics;
+use talkflow_distill::{Examples, metrics};
 
 use crate::{
     artifact::Digest,
@@ -41,30 +42,42 @@ struct SplitWorld<'a> {
 
 /// All ratings and splits of an evaluation.
 pub struct World<'a> {
+    /// Of each ratings artifact what some model is scored on, read once for all of them.
     ratings: Vec<(Selection, Digest)>,
     splits: Vec<SplitWorld<'a>>,
 }
 
 impl<'a> World<'a> {
-    /// Of the ports `rows` and `ratings`.
+    /// Of the ports `rows` and `ratings`, as far as the models are scored on them.
     pub fn open(cx: &'a StageCx<'_>) -> anyhow::Result<Self> {
-        let ratings: Vec<(Selection, Digest)> = cx
-            .inputs("ratings")
-            .iter()
-            .map(|input| Ok((files::ratings(input, &[])?, input.digest())))
-            .collect::<anyhow::Result<_>>()?;
         let labels = |port: &str| cx.inputs(port).iter().map(|input| input.labels).collect::<Vec<_>>();
-        let of = labels("ratings");
-        let splits = cx.inputs("rows").iter().map(|input| {
-            let place = joined(input, &of, "ratings")?;
-            Ok(SplitWorld { labels: input.labels, split: files::split(input, &ratings[place].0)?, ratings: place })
+        let (ratings, splits) = (labels("ratings"), labels("rows"));
+        let places: Vec<usize> =
+            cx.inputs("rows").iter().map(|input| joined(input, &ratings, "ratings")).collect::<anyhow::Result<_>>()?;
+        // The genres of each model, which are its teachers' as well.
+        let mut scored: Vec<BTreeSet<Vec<String>>> = vec![BTreeSet::new(); ratings.len()];
+        for model in cx.inputs("models") {
+            let genres = files::model_config(model)?.genres;
+            for input in cx.inputs("teacher").iter().filter(|teacher| agrees(teacher, model)).chain([model]) {
+                scored[places[joined(input, &splits, "rows")?]].insert(genres.clone());
+            }
+        }
+        let open = |(input, scored): (&Input<'_>, BTreeSet<Vec<String>>)| {
+            // No genres are all rows.
+            let all = scored.contains::<[String]>(&[]);
+            let genres: Vec<String> = if all { Vec::new() } else { scored.into_iter().flatten().collect() };
+            Ok((files::selection(input, &genres)?, input.digest()))
+        };
+        let ratings = cx.inputs("ratings").iter().zip(scored).map(open).collect::<anyhow::Result<Vec<_>>>()?;
+        let splits = cx.inputs("rows").iter().zip(places).map(|(input, place)| {
+            Ok(SplitWorld { labels: input.labels, split: files::split(input, ratings[place].0.summary())?, ratings: place })
         });
         Ok(Self { splits: splits.collect::<anyhow::Result<_>>()?, ratings })
     }
 
-    /// The ratings.
-    pub fn ratings(&self) -> impl Iterator<Item = &Selection> {
-        self.ratings.iter().map(|(ratings, _)| ratings)
+    /// What is known of each ratings artifact.
+    pub fn summaries(&self) -> impl Iterator<Item = &Summary> {
+        self.ratings.iter().map(|(selection, _)| selection.summary())
     }
 
     /// The split a model belongs to: the one whose matrix values do not contradict the model's.
@@ -99,8 +112,8 @@ fn agrees(a: &Input<'_>, b: &Input<'_>) -> bool {
 struct Selected {
     /// What they are, in words.
     filter: Filter,
-    /// They themselves.
-    columns: Columns,
+    /// The rows, ascending.
+    examples: Examples,
 }
 
 /// An entry, and what has to be known of it to hold it against others.
@@ -127,9 +140,9 @@ impl Placing<'_> {
         let selected = self.rows(world, split, &opened.config.genres)?;
         if self.part == Part::Test {
             // Its own, and those of whoever taught it.
-            files::refuse_leak(input, &selected.columns.row)?;
+            files::refuse_leak(input, &selected.examples.row)?;
             for teacher in teachers.iter().filter(|teacher| agrees(teacher, input)) {
-                files::refuse_leak(teacher, &selected.columns.row)?;
+                files::refuse_leak(teacher, &selected.examples.row)?;
             }
         }
         let block = input.labels.iter().filter(|(axis, _)| *axis != self.row_axis && *axis != self.column_axis);
@@ -176,10 +189,10 @@ impl Placing<'_> {
 
     /// Of the part, the rows of some genres.
     fn rows(&self, world: &World<'_>, split: &SplitWorld<'_>, genres: &[String]) -> anyhow::Result<Selected> {
-        let (ratings, _) = &world.ratings[split.ratings];
-        let wanted = ratings.having(genres)?;
-        let columns = ratings.pick(|row, item| wanted[item as usize] && split.split.part(row) == self.part);
-        Ok(Selected { filter: Filter::of(genres.to_vec()), columns })
+        let (selection, _) = &world.ratings[split.ratings];
+        let (has, parts) = (selection.having(genres)?, split.split.parts());
+        let rows = selection.pick(|row, item| has[item as usize] && parts[row as usize] == self.part);
+        Ok(Selected { filter: Filter::of(genres.to_vec()), examples: files::examples(rows) })
     }
 
     fn scored<'a>(
@@ -189,17 +202,17 @@ impl Placing<'_> {
         opened: &ModelFiles,
         input: &Input<'a>,
         [row, column, block]: [String; 3],
-        Selected { filter, columns }: Selected,
+        Selected { filter, examples }: Selected,
     ) -> anyhow::Result<Scored<'a>> {
         let (_, digest) = &world.ratings[split.ratings];
         files::refuse_other_data(&opened.config, input.instance, *digest)?;
-        if columns.row.is_empty() {
+        if examples.is_empty() {
             bail!("`{}` has no {} rows: its genres are too rare for this split", input.instance, self.part.name());
         }
-        let ids = columns.row.iter().flat_map(|row| row.to_le_bytes());
+        let ids = examples.row.iter().flat_map(|row| row.to_le_bytes());
         let on: Vec<u8> = digest.to_string().into_bytes().into_iter().chain(ids).collect();
         let some = |column: &[u32]| column.iter().copied().map(Some).collect::<Vec<_>>();
-        let predicted = opened.model.predict(&some(&columns.user), &some(&columns.item))?;
+        let predicted = opened.model.predict(&some(&examples.user), &some(&examples.item))?;
         let measured = |value: Option<f64>| value.unwrap_or(f64::NAN);
         let entry = Entry {
             row,
@@ -209,11 +222,11 @@ impl Placing<'_> {
             labels: input.labels.iter().map(|(axis, value)| (axis.clone(), value.clone())).collect(),
             genres: opened.config.genres.clone(),
             method: opened.config.method.clone(),
-            rows: columns.row.len(),
-            users: columns.user.iter().collect::<BTreeSet<_>>().len(),
-            rmse: measured(metrics::rmse(&predicted.ratings, &columns.rating)),
-            mae: measured(metrics::mae(&predicted.ratings, &columns.rating)),
-            user_rmse: measured(metrics::per_user_rmse(&columns.user, &predicted.ratings, &columns.rating)),
+            rows: examples.len(),
+            users: examples.user.iter().collect::<BTreeSet<_>>().len(),
+            rmse: measured(metrics::rmse(&predicted.ratings, &examples.rating)),
+            mae: measured(metrics::mae(&predicted.ratings, &examples.rating)),
+            user_rmse: measured(metrics::per_user_rmse(&examples.user, &predicted.ratings, &examples.rating)),
             fallbacks: predicted.fallbacks(),
             clipped: predicted.clipped,
             serving_parameters: opened.config.serving_parameters,
