@@ -2,7 +2,7 @@
 """Runs talkflow's benches and their peers in turns, and prints one table of medians and ratios.
 
 Each round runs talkflow, then the peer, and so on; a figure is the median over rounds. Of several variants and numbers of threads the best
-stands on either side, chosen by its median. Needs `benches/peers/setup.sh` to have been run, and nothing but Python's own library here.
+stands on either side, chosen by its median; the share is that of the machine's peak of a large product, measured around each run. Needs `benches/peers/setup.sh` to have been run, and nothing but Python's own library here.
 
     benches/compare.py step talk students            # (a), (c), (f)
     benches/compare.py step-large --rounds 5         # (b)
@@ -82,18 +82,23 @@ def throughput(bench: str, arguments: argparse.Namespace) -> None:
     """A row a size: samples or students in a time, more is better."""
     ours = binary("training", "bench", "-p", "talkflow-distill", "--bench", "training", "--no-run")
     seen = [collections.defaultdict(lambda: collections.defaultdict(list)) for _ in range(2)]
+    shares = collections.defaultdict(list)
     for _ in range(arguments.rounds):
         for side, command in enumerate(commands(bench, ours, arguments)):
             for measured in run(command):
                 size = tuple((key, measured[key]) for key in SIZE if key in measured and bench != "students")
                 seen[side][size][measured["variant"], measured["threads"]].append(figure(measured))
+                if "share_of_peak" in measured:
+                    shares[size, measured["threads"]].append(measured["share_of_peak"])
     for size in seen[0]:
         sides = [best(side[size]) for side in seen if size in side]
         if len(sides) < 2:
             raise SystemExit(f"the peer has no measurement of {bench} {dict(size)}: has {list(seen[1])}")
         (mine, (_, threads)), (theirs, (variant, their_threads)) = sides
         words = ", ".join(f"{key} {value}" for key, value in size if key in ("batch", "rounds"))
-        row(bench, words, f"{mine:,.0f} ({threads})", f"{theirs:,.0f} ({variant}, {their_threads})", mine / theirs)
+        share = shares.get((size, threads))
+        share = f"{statistics.median(share):.2f}" if share else ""
+        row(bench, words, f"{mine:,.0f} ({threads})", share, f"{theirs:,.0f} ({variant}, {their_threads})", mine / theirs)
 
 
 def row(*cells: object) -> None:
@@ -113,7 +118,7 @@ def sparse(arguments: argparse.Namespace) -> None:
         command = [str(PEERS / ".venv/bin/python"), "sparse.py", "--data", str(pathlib.Path(arguments.data) / "ml-100k"), "--workers", "2"]
         seconds[1].append(run(command)[0]["seconds"])
     mine, theirs = map(statistics.median, seconds)
-    row("sparse", "", f"{mine:.1f} s", f"{theirs:.1f} s (fused-adam, 2 processes)", theirs / mine)
+    row("sparse", "", f"{mine:.1f} s", "", f"{theirs:.1f} s (fused-adam, 2 processes)", theirs / mine)
 
 
 def preprocess(arguments: argparse.Namespace) -> None:
@@ -132,7 +137,7 @@ def preprocess(arguments: argparse.Namespace) -> None:
                     side.extend((m["seconds"], m["peak_mib"]) for m in measured)
     for (job, engine), sides in seen.items():
         (mine, my_peak), (theirs, their_peak) = [tuple(statistics.median(values) for values in zip(*side)) for side in sides]
-        row("preprocess", job, f"{mine:.2f} s, {my_peak:.0f} MiB", f"{theirs:.2f} s, {their_peak:.0f} MiB ({engine})", theirs / mine)
+        row("preprocess", job, f"{mine:.2f} s, {my_peak:.0f} MiB", "", f"{theirs:.2f} s, {their_peak:.0f} MiB ({engine})", theirs / mine)
 
 
 def main() -> None:
@@ -146,7 +151,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.data is None and {"sparse", "preprocess"} & set(arguments.bench):
         parser.error("sparse and preprocess need --data")
-    print("| bench | size | talkflow | best peer | ratio |\n|---|---|---|---|---|", flush=True)
+    print("| bench | size | talkflow | share of peak | best peer | ratio |\n|---|---|---|---|---|---|", flush=True)
     for bench in arguments.bench:
         match bench:
             case "sparse":
