@@ -98,11 +98,13 @@ pub enum ArtifactKind {
     Features,
     /// An evaluation of models.
     Scores,
+    /// Files of the user's own making.
+    Files,
 }
 
 impl ArtifactKind {
     /// The one list of kinds.
-    pub const ALL: [Self; 5] = [Self::Ratings, Self::Split, Self::Model, Self::Features, Self::Scores];
+    pub const ALL: [Self; 6] = [Self::Ratings, Self::Split, Self::Model, Self::Features, Self::Scores, Self::Files];
 
     /// What people call it, with its article.
     pub fn noun(self) -> &'static str {
@@ -112,6 +114,7 @@ impl ArtifactKind {
             Self::Model => "a model",
             Self::Features => "cached features",
             Self::Scores => "scores",
+            Self::Files => "files",
         }
     }
 }

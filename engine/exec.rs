@@ -10,6 +10,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::{Path, PathBuf},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -49,6 +50,22 @@ pub struct Options {
     pub places: Places,
     /// Whether to read files from outside anew although their stat has not changed.
     pub paranoid: bool,
+}
+
+/// A run's name and place.
+#[derive(Clone, Copy, Debug)]
+pub struct RunAt<'a> {
+    /// Its name.
+    pub id: &'a str,
+    /// Its folder in the store.
+    pub folder: &'a Path,
+}
+
+impl RunAt<'_> {
+    /// The log of the instance at a place in the plan.
+    pub fn log_of(&self, index: usize) -> PathBuf {
+        self.folder.join("logs").join(format!("{index}.log"))
+    }
 }
 
 /// How an instance ended.
@@ -144,7 +161,7 @@ pub fn run<S: Stage>(
     plan: &Plan<S>,
     store: &Store,
     options: &Options,
-    run: &str,
+    run: &RunAt<'_>,
     cancel: &Cancel,
     report: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, StoreError> {
@@ -153,7 +170,7 @@ pub fn run<S: Stage>(
     let clock = Instant::now();
     let (sender, inbox) = mpsc::channel();
     let wanted = options.wanted.iter().filter(|wanted| **wanted).count();
-    report(&Event::RunStarted { run: run.to_owned(), manifest: plan.name.clone(), stages: wanted, cores: options.cores });
+    report(&Event::RunStarted { run: run.id.to_owned(), manifest: plan.name.clone(), stages: wanted, cores: options.cores });
     let (states, unusable) = std::thread::scope(|scope| {
         let mut engine = Loop {
             plan,
@@ -221,7 +238,7 @@ struct Loop<'scope, 'env, S> {
     plan: &'env Plan<S>,
     store: &'env Store,
     options: &'env Options,
-    run: &'env str,
+    run: &'env RunAt<'env>,
     cancel: &'env Cancel,
     files: &'env OutsideFiles,
     latest: &'env mut Latest,
@@ -377,7 +394,8 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             device: self.options.device,
             cores: self.cores_of(index),
             forced: self.options.forced[index],
-            run: self.run,
+            run: self.run.id,
+            log: self.run.log_of(index),
             cancel: self.cancel.clone(),
         };
         self.states[index] = State::Running(reason.clone());

@@ -229,6 +229,8 @@ pub struct StageCx<'a> {
     pub places: &'a Places,
     /// The folder to write into.
     pub out: &'a Path,
+    /// The file that the stage's log goes to, to append to; made when there is something to write.
+    pub log: &'a Path,
     /// Where checkpoints go, a folder to make when there is one; survives a kill and vanishes at publication.
     pub partial: &'a Path,
     /// Where to compute.

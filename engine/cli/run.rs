@@ -56,7 +56,7 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
         journal.on(event);
         terminal.on(event);
     };
-    let outcome = exec::run(&plan, &store, &options, &id, &cancel, &mut report)?;
+    let outcome = exec::run(&plan, &store, &options, &exec::RunAt { id: &id, folder: &folder }, &cancel, &mut report)?;
     if let Some(error) = journal.failure() {
         let note = format!("warning: {} is not complete: {error}\n", journal.path().display());
         let _ = std::io::Write::write_all(&mut std::io::stderr(), note.as_bytes());

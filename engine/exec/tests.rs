@@ -168,7 +168,8 @@ impl World {
             Event::Finished { stage, .. } => order.lock().unwrap().1.push(stage.clone()),
             _ => {}
         };
-        let outcome = run(&plan, &self.store, &options, "r", &Cancel::default(), &mut report).unwrap();
+        let at = RunAt { id: "r", folder: self.store.root() };
+        let outcome = run(&plan, &self.store, &options, &at, &Cancel::default(), &mut report).unwrap();
         let (began, log) = order.into_inner().unwrap();
         Did { outcome, began, log }
     }

@@ -41,6 +41,8 @@ pub struct Job<'a, S> {
     pub forced: bool,
     /// The run's name.
     pub run: &'a str,
+    /// Where its log goes.
+    pub log: PathBuf,
     /// The wish to stop.
     pub cancel: Cancel,
 }
@@ -107,6 +109,7 @@ impl<S: Stage> Job<'_, S> {
             outside: &self.outside,
             places: self.places,
             out: draft.folder(),
+            log: &self.log,
             partial: &partial,
             device: self.device,
             talk: Talk { say, cancel: &cancel },
