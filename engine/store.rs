@@ -35,6 +35,7 @@ mod garbage;
 mod latest;
 mod lease;
 mod outside;
+mod put;
 mod verify;
 
 pub use draft::{Draft, Published};
@@ -42,6 +43,7 @@ pub use garbage::{Collected, Keep};
 pub use latest::Latest;
 pub use lease::Lease;
 pub use outside::OutsideFiles;
+pub use put::{Placed, Put};
 pub use verify::Damage;
 
 /// The version of the layout above and of a key's canonical form.
@@ -123,6 +125,9 @@ pub struct Provenance {
     pub cores: usize,
     /// The run it was made in.
     pub run: String,
+    /// The manifest of that run, by its name; empty where an older talkflow made it.
+    #[serde(default)]
+    pub manifest: String,
 }
 
 /// An opened store. Cheap to share between threads.

@@ -12,7 +12,7 @@ use talkflow_datasets::split::{SPLIT, Split, SplitFiles};
 use super::{Answer, Common, Failure, answer, show::latest_of};
 use crate::{
     stages::files::{self, ModelConfig},
-    store::{Record, Store},
+    store::{Put, Record, Store},
 };
 
 /// Its arguments.
@@ -32,8 +32,7 @@ pub fn export(args: &ExportArgs, common: &Common) -> Answer {
     empty_folder(&args.output)?;
     for (name, entry) in record.files.0.iter().filter(|(name, _)| *name != files::TRAIN_ROWS) {
         let to = args.output.join(name);
-        let copied = fs::read(store.blob(&entry.digest)).and_then(|bytes| fs::write(&to, bytes));
-        copied.map_err(|error| Failure::Failed(format!("cannot write {}: {error}", to.display())))?;
+        store.put(&entry.digest, &to, Put::Own).map_err(|error| Failure::Failed(error.to_string()))?;
     }
     if record.files.0.contains_key(files::WEIGHTS) {
         let config: ModelConfig = files::json(&args.output.join(files::CONFIG))?;

@@ -140,6 +140,7 @@ impl<S: Stage> Job<'_, S> {
                 seconds: clock.elapsed().as_secs_f64(),
                 cores: self.cores,
                 run: self.run.to_owned(),
+                manifest: self.plan.name.clone(),
             },
         };
         let published = self.store.publish(draft, record)?;

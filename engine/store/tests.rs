@@ -25,7 +25,14 @@ fn record(what: &str) -> Record {
         metrics: Map::new(),
         notes: Vec::new(),
         fingerprint,
-        provenance: Provenance { talkflow: "0".to_owned(), started: 0, seconds: 0.0, cores: 1, run: "r".to_owned() },
+        provenance: Provenance {
+            talkflow: "0".to_owned(),
+            started: 0,
+            seconds: 0.0,
+            cores: 1,
+            run: "r".to_owned(),
+            manifest: "m".to_owned(),
+        },
     }
 }
 
