@@ -21,7 +21,6 @@ mod predict;
 mod run;
 mod show;
 mod store;
-mod time;
 
 /// Distil big models into small ones: a declarative, content-cached pipeline with interactive communication between teacher
 /// and student.

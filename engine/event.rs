@@ -1,12 +1,15 @@
 //! Everything that happens in a run, as data. The engine tells it, reports show it; neither knows the other.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::key::{ActionKey, Stale};
+use crate::{
+    key::{ActionKey, Stale},
+    store::Usage,
+};
 
 /// How far a stage is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Units of work done.
     pub done: u64,
@@ -17,7 +20,7 @@ pub struct Progress {
 }
 
 /// One thing that happened. `stage` is an instance's name, `index` its place in the plan.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A run began.
@@ -43,6 +46,9 @@ pub enum Event {
         metrics: Map<String, Value>,
         /// What has to be said with it.
         notes: Vec<String>,
+        /// What differs from the stage's last result, where an earlier result is back.
+        #[serde(default)]
+        back: Option<Stale>,
     },
     /// A stage's work began.
     Started {
@@ -92,6 +98,11 @@ pub enum Event {
         seconds: f64,
         /// Its metrics.
         metrics: Map<String, Value>,
+        /// Why it had to run.
+        reason: Stale,
+        /// What it took of the machine.
+        #[serde(default)]
+        usage: Usage,
     },
     /// A stage failed, for good or with another attempt to come.
     Failed {
@@ -126,4 +137,14 @@ pub enum Event {
         /// Wall time.
         seconds: f64,
     },
+}
+
+/// A line of a run's journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Timed<E = Event> {
+    /// Seconds since the run began.
+    pub at: f64,
+    /// What happened then.
+    #[serde(flatten)]
+    pub event: E,
 }

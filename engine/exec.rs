@@ -9,7 +9,7 @@
 //! ```
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::mpsc,
     time::{Duration, Instant},
@@ -25,10 +25,15 @@ use crate::{
     store::{Latest, OutsideFiles, Record, Store, StoreError},
 };
 
+mod log;
+mod origin;
+mod usage;
 mod walk;
 mod worker;
 
 pub use walk::{Standing, Walk};
+use origin::Origins;
+use usage::Peak;
 use worker::{Ended, Job};
 
 /// What the user may decide about a run.
@@ -186,6 +191,9 @@ pub fn run<S: Stage>(
             states: Vec::new(),
             followers: followers(plan),
             attempts: vec![0; plan.instances.len()],
+            origins: Origins::new(plan.instances.len()),
+            peaks: BTreeMap::new(),
+            looked: Instant::now(),
             ready: BTreeSet::new(),
             queue: BTreeSet::new(),
             free: options.cores,
@@ -249,6 +257,11 @@ struct Loop<'scope, 'env, S> {
     followers: Vec<BTreeSet<usize>>,
     /// How often each was begun.
     attempts: Vec<u32>,
+    /// Whose change each one's own goes back to.
+    origins: Origins,
+    /// The memory seen while each of the running works, and when it was last looked at.
+    peaks: BTreeMap<usize, Peak>,
+    looked: Instant,
     /// Instances whose inputs are all there, to be looked at next in the plan's order: a set, so that a long chain needs no deep
     /// stack.
     ready: BTreeSet<usize>,
@@ -284,11 +297,20 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             if self.busy == 0 {
                 return;
             }
+            self.look_at_memory();
             match inbox.recv_timeout(HEARTBEAT) {
                 Ok(message) => self.hear(message),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    fn look_at_memory(&mut self) {
+        if self.looked.elapsed() >= HEARTBEAT && !self.peaks.is_empty() {
+            let now = usage::memory().0.unwrap_or(0);
+            self.peaks.values().for_each(|peak| peak.saw(now));
+            self.looked = Instant::now();
         }
     }
 
@@ -336,6 +358,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         match walk.standing(instance, fingerprint, self.options.forced[index]) {
             Ok(Standing::Fresh(record)) => self.cached(index, record),
             Ok(Standing::Stale { fingerprint: Some(fingerprint), reason, .. }) => {
+                let reason = self.origins.trace(index, instance, reason);
                 self.states[index] = State::Queued(Box::new(Queued { fingerprint, reason, outside }));
                 self.queue.insert(index);
             }
@@ -396,6 +419,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             forced: self.options.forced[index],
             run: self.run.id,
             log: self.run.log_of(index),
+            peak: self.peaks.entry(index).or_default().clone(),
             cancel: self.cancel.clone(),
         };
         self.states[index] = State::Running(reason.clone());
@@ -432,6 +456,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             Message::Said(index, Said::Note(note)) => (self.report)(&Event::Noted { index, stage: stage(index), note }),
             Message::Ended(index, ended) => {
                 self.busy -= 1;
+                self.peaks.remove(&index);
                 self.free += self.cores_of(index);
                 self.free_memory += self.memory_of(index);
                 self.ended(index, *ended);
@@ -451,19 +476,22 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                     );
                     (self.report)(&Event::Noted { index, stage: instance.name.clone(), note });
                 }
+                let reason = match std::mem::replace(&mut self.states[index], State::Locating) {
+                    State::Running(reason) => reason,
+                    // Nothing but what runs can end.
+                    _ => Stale::FirstRun,
+                };
                 let event = Event::Finished {
                     index,
                     stage: instance.name.clone(),
                     key: record.key,
                     seconds: record.provenance.seconds,
                     metrics: record.metrics.clone(),
+                    reason: reason.clone(),
+                    usage: record.provenance.usage,
                 };
                 (self.report)(&event);
-                let reason = match &self.states[index] {
-                    State::Running(reason) => Some(reason.to_string()),
-                    _ => None,
-                };
-                self.done(index, Fate::Ran, reason, record);
+                self.done(index, Fate::Ran, Some(reason.to_string()), record);
             }
             Ended::Failed(causes) if self.attempts[index] <= instance.retries && !self.closing => {
                 (self.report)(&Event::Failed { index, stage: instance.name.clone(), causes, retry: true });
@@ -476,19 +504,25 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
     }
 
     fn cached(&mut self, index: usize, record: Box<Record>) {
+        let instance = &self.plan.instances[index];
+        let back = match self.walk().back(instance, &record) {
+            Ok(back) => back.map(|reason| self.origins.trace(index, instance, reason)),
+            Err(error) => return self.give_up(index, error),
+        };
         let event = Event::Cached {
             index,
             stage: self.plan.instances[index].name.clone(),
             key: record.key,
             metrics: record.metrics.clone(),
             notes: record.notes.clone(),
+            back,
         };
         (self.report)(&event);
         self.done(index, Fate::Cached, None, record);
     }
 
     fn done(&mut self, index: usize, fate: Fate, reason: Option<String>, record: Box<Record>) {
-        if let Err(error) = self.latest.set(&self.plan.instances[index].name, record.key) {
+        if let Err(error) = self.latest.set(&self.plan.instances[index].name, &record) {
             self.closing = true;
             self.unusable.get_or_insert(error);
         }

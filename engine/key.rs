@@ -139,7 +139,7 @@ impl Label {
 }
 
 /// One differing line of two fingerprints.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Which line.
     pub label: Label,
@@ -167,14 +167,57 @@ impl fmt::Display for Change {
     }
 }
 
+impl Change {
+    /// Whether it only says that what a stage reads is not what it was.
+    pub fn is_of_input(&self) -> bool {
+        matches!(self.label, Label::Input(_))
+    }
+
+    /// The port of the input that changed, where several artifacts share it without their number: `models` of `models.3`.
+    pub fn port(&self) -> Option<&str> {
+        let Label::Input(name) = &self.label else { return None };
+        let number = |tail: &str| !tail.is_empty() && tail.bytes().all(|byte| byte.is_ascii_digit());
+        Some(name.rsplit_once('.').filter(|(_, tail)| number(tail)).map_or(name, |(port, _)| port))
+    }
+
+    /// In a few words: no digests, and long values cut.
+    pub fn brief(&self) -> String {
+        match (&self.old, &self.new) {
+            (Some(_), Some(_)) if self.label.is_digest() => format!("{} changed", self.label),
+            (Some(old), Some(new)) => format!("{}: {} -> {}", self.label, cut(old), cut(new)),
+            (None, Some(_)) if self.label.is_digest() => format!("{} is new", self.label),
+            (None, Some(new)) => format!("{} is new: {}", self.label, cut(new)),
+            (Some(_), None) | (None, None) => format!("{} is gone", self.label),
+        }
+    }
+}
+
+/// A value short enough for one line among others.
+fn cut(value: &str) -> String {
+    const LONGEST: usize = 30;
+    match value.chars().count() > LONGEST {
+        true => value.chars().take(LONGEST - 3).chain("...".chars()).collect(),
+        false => value.to_owned(),
+    }
+}
+
 /// Why a stage has to run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stale {
     /// No result of this stage is known.
     FirstRun,
     /// Its key differs from that of its last result, here.
     Changed(Vec<Change>),
+    /// Only what it reads differs, since a stage before it has another result.
+    Upstream {
+        /// The inputs that changed.
+        changes: Vec<Change>,
+        /// The first stage that changed for a reason of its own.
+        stage: String,
+        /// That reason.
+        reason: Box<Stale>,
+    },
     /// Its result was known and is not in the store any more.
     Lost(String),
     /// The user asked for it with `--force`.
@@ -185,15 +228,41 @@ pub enum Stale {
     Download(String),
 }
 
+impl Stale {
+    /// In a few words, for a line among others.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Changed(changes) => first_of(changes, Change::brief),
+            Self::Upstream { stage, reason, .. } => format!("`{stage}` changed: {}", reason.brief()),
+            other => other.to_string(),
+        }
+    }
+
+    /// The lines of the key that differ.
+    pub fn changes(&self) -> &[Change] {
+        match self {
+            Self::Changed(changes) | Self::Upstream { changes, .. } => changes,
+            _ => &[],
+        }
+    }
+}
+
+fn first_of(changes: &[Change], say: impl Fn(&Change) -> String) -> String {
+    match changes {
+        [] => "key changed".to_owned(),
+        [one] => say(one),
+        [one, rest @ ..] => format!("{} (and {} more)", say(one), rest.len()),
+    }
+}
+
 impl fmt::Display for Stale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FirstRun => f.write_str("first run"),
-            Self::Changed(changes) => match changes.as_slice() {
-                [] => f.write_str("key changed"),
-                [one] => one.fmt(f),
-                [one, rest @ ..] => write!(f, "{one} (and {} more)", rest.len()),
-            },
+            Self::Changed(changes) => f.write_str(&first_of(changes, ToString::to_string)),
+            Self::Upstream { changes, stage, reason } => {
+                write!(f, "{}: `{stage}` has another result ({reason})", first_of(changes, Change::brief))
+            }
             Self::Lost(what) => write!(f, "{what} is no longer in the store"),
             Self::Forced => f.write_str("forced"),
             Self::DependsOn(stage) => write!(f, "depends on `{stage}`"),
@@ -240,6 +309,16 @@ mod tests {
         assert_eq!(Stale::Lost("`model.safetensors`".into()).to_string(), "`model.safetensors` is no longer in the store");
         assert_eq!(Stale::DependsOn("features".into()).to_string(), "depends on `features`");
         assert_eq!(Stale::Forced.to_string(), "forced");
+        let input = Change { label: Label::Input("models.3".into()), old: Some("a".repeat(64)), new: Some("b".repeat(64)) };
+        assert_eq!(input.port(), Some("models"));
+        assert_eq!(Stale::Changed(vec![input.clone()]).brief(), "input `models.3` changed");
+        let seed = Change { label: Label::Setting("seed".into()), old: Some("1".into()), new: Some("2".into()) };
+        let upstream =
+            Stale::Upstream { changes: vec![input], stage: "split".into(), reason: Box::new(Stale::Changed(vec![seed])) };
+        assert_eq!(upstream.to_string(), "input `models.3` changed: `split` has another result (seed: 1 -> 2)");
+        assert_eq!(upstream.brief(), "`split` changed: seed: 1 -> 2");
+        let long = Change { label: Label::Setting("genres".into()), old: Some("x".repeat(80)), new: Some("y".into()) };
+        assert_eq!(long.brief(), format!("genres: {}... -> y", "x".repeat(27)));
         assert_eq!(Stale::Download("movielens/1m".into()).to_string(), "movielens/1m has to be downloaded");
     }
 }

@@ -14,6 +14,7 @@
 //! 6. Every transition is an [`event`]; [`report`] shows events; the engine itself prints nothing.
 //! 7. The outcome becomes a documented exit code.
 
+pub mod time;
 pub mod source;
 pub mod artifact;
 pub mod key;

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use crate::{
     artifact::{Artifact, Digest},
     event::Progress,
-    store::Store,
+    store::{Store, Usage},
 };
 
 /// Where floats are computed.
@@ -241,6 +241,8 @@ pub struct StageCx<'a> {
     pub metrics: Map<String, Value>,
     /// Sentences kept with the result.
     pub notes: Vec<String>,
+    /// What it took of the machine, where the stage knows better than the engine: of processes that it started.
+    pub usage: Usage,
 }
 
 impl<'a> StageCx<'a> {

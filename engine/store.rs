@@ -7,10 +7,10 @@
 //! lock                   shared by every process for as long as it uses the store, taken alone by garbage collection
 //! actions/ab/KEY.json    what was made under a key: files, metrics, fingerprint, provenance
 //! blobs/ab/DIGEST        file contents, read-only
-//! latest/MANIFEST.jsonl  the last key of each stage instance, appended: what `why` compares with
+//! latest/MANIFEST.jsonl  the last key of each stage instance and how long its result took, appended
 //! leases/KEY             locked by whoever makes KEY just now
 //! partial/KEY/           checkpoints of an unfinished training
-//! runs/ID/               a run's events and its resolved manifest
+//! runs/ID/               a run: run.json, resolved.json, events.jsonl, and a log for each stage that said something
 //! tmp/                   drafts
 //! files.json             digests of files outside the store, by their stat
 //! ```
@@ -20,13 +20,14 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    artifact::{Artifact, Digest},
+    artifact::{Artifact, Digest, FileEntry},
     key::{ActionKey, Fingerprint},
 };
 
@@ -110,6 +111,16 @@ pub struct Record {
     pub fingerprint: Fingerprint,
     /// Where and how it was made: nothing here enters a key.
     pub provenance: Provenance,
+    /// What the stage said while it made them; no part of the artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<FileEntry>,
+}
+
+impl Record {
+    /// All contents that belong to it: its files, and its log.
+    pub fn blobs(&self) -> impl Iterator<Item = &FileEntry> {
+        self.files.0.values().chain(&self.log)
+    }
 }
 
 /// Circumstances of a stage's run.
@@ -128,6 +139,19 @@ pub struct Provenance {
     /// The manifest of that run, by its name; empty where an older talkflow made it.
     #[serde(default)]
     pub manifest: String,
+    /// What it took of the machine.
+    #[serde(default)]
+    pub usage: Usage,
+}
+
+/// What a stage took of the machine, as far as that could be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time of all its threads, or of the processes it started.
+    pub cpu_seconds: Option<f64>,
+    /// The most memory in bytes: of the processes it started; of a stage that works inside talkflow, that of the whole process
+    /// while it ran, stages beside it included.
+    pub peak_memory: Option<u64>,
 }
 
 /// An opened store. Cheap to share between threads.
@@ -235,14 +259,22 @@ impl Store {
         self.root.join("partial").join(key.to_string())
     }
 
-    /// A new folder for the events of a run called `id`.
+    /// A new run: its name, which is when it began in UTC to the millisecond, and its folder. A name that is taken, maybe by a
+    /// process in another container, is left to its owner: the next free millisecond is taken.
     ///
     /// # Errors
-    /// Where it cannot be made.
-    pub fn run_folder(&self, id: &str) -> Result<PathBuf, StoreError> {
-        let path = self.root.join("runs").join(id);
-        fs::create_dir_all(&path).map_err(StoreError::io("make", &path))?;
-        Ok(path)
+    /// Where the folder cannot be made.
+    pub fn new_run(&self, since_1970: Duration) -> Result<(String, PathBuf), StoreError> {
+        let mut at = since_1970;
+        loop {
+            let id = format!("{}-{:03}", crate::time::stamp(at.as_secs()), at.subsec_millis());
+            let path = self.root.join("runs").join(&id);
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok((id, path)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => at += Duration::from_millis(1),
+                Err(error) => return Err(StoreError::io("make", &path)(error)),
+            }
+        }
     }
 
     /// Where runs keep their events.

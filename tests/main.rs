@@ -6,6 +6,7 @@ mod codes;
 mod commands;
 mod crash;
 mod diagnostics;
+mod history;
 mod processes;
 mod rooms;
 mod run;

@@ -10,8 +10,9 @@ use crate::{
     exec::{Standing, Walk},
     key::{Change, Fingerprint, Stale},
     plan::Plan,
+    stage::Stage,
     stages::dataset::STAND_IN,
-    store::Lookup,
+    store::{Lookup, StoreError},
 };
 
 /// Arguments of `plan`.
@@ -63,7 +64,8 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Answer {
     let walk = Walk { plan: &manifest, store: &store, latest: &latest, files: &files, device: options.device };
     let standings = walk.survey(&options.wanted, &options.forced, &options.places)?;
     let _ = store.remember(&files);
-    let planned: Vec<Planned> = standings.iter().map(|(index, standing)| planned(&manifest, *index, standing)).collect();
+    let planned: Vec<Planned> =
+        standings.iter().map(|(index, standing)| planned(&walk, *index, standing)).collect::<Result<_, _>>()?;
     let count = |state| planned.iter().filter(|p| p.state == state).count();
     let (fresh, run, unknown, blocked) = (count("cached"), count("run"), count("unknown"), count("blocked"));
     let document = serde_json::json!({
@@ -87,13 +89,15 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Answer {
     }
 }
 
-fn planned<S>(plan: &Plan<S>, index: usize, standing: &Standing) -> Planned {
+fn planned<S: Stage>(walk: &Walk<'_, S>, index: usize, standing: &Standing) -> Result<Planned, StoreError> {
     let none = || Vec::new();
+    let instance = &walk.plan.instances[index];
     let (state, reason, key, notes) = match standing {
         Standing::Fresh(record) => {
             // Of what is kept with a result, a plan says only that it is about other data than wanted.
             let loud = record.notes.iter().filter(|note| note.starts_with(STAND_IN)).cloned().collect();
-            ("cached", None, Some(record.key), loud)
+            let back = walk.back(instance, record)?.map(|back| format!("an earlier result: {}", back.brief()));
+            ("cached", back, Some(record.key), loud)
         }
         Standing::Stale { reason: reason @ Stale::DependsOn(_), .. } => ("unknown", Some(reason.to_string()), None, none()),
         Standing::Stale { fingerprint, reason, notes } => {
@@ -101,7 +105,7 @@ fn planned<S>(plan: &Plan<S>, index: usize, standing: &Standing) -> Planned {
         }
         Standing::Blocked(why) => ("blocked", Some(why.clone()), None, none()),
     };
-    Planned { name: plan.instances[index].name.clone(), state, reason, key: key.map(|key| key.to_string()), notes }
+    Ok(Planned { name: instance.name.clone(), state, reason, key: key.map(|key| key.to_string()), notes })
 }
 
 #[derive(Serialize)]
@@ -134,7 +138,7 @@ pub fn why(args: &WhyArgs, common: &Common) -> Answer {
     let mut explained = Vec::new();
     for (index, standing) in standings.iter().filter(|(index, _)| asked[**index]) {
         let name = &manifest.instances[*index].name;
-        let p = planned(&manifest, *index, standing);
+        let p = planned(&walk, *index, standing)?;
         let last = latest.get(name);
         let fingerprint = match standing {
             Standing::Fresh(record) => Some(record.fingerprint.clone()),

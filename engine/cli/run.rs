@@ -46,8 +46,7 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
     let options = load::options(&plan, &args.selection, common, args.jobs.map(usize::from), args.keep_going)?;
     let store = common.open_store()?;
     let cancel = on_signals()?;
-    let id = run_id();
-    let folder = store.run_folder(&id)?;
+    let (id, folder) = store.new_run(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())?;
     let mut journal =
         Journal::begin(&folder).map_err(|e| Failure::Failed(format!("cannot write in {}: {e}", folder.display())))?;
     let places = plan.instances.iter().map(|instance| plan.sources.place(instance.at)).collect();
@@ -158,10 +157,4 @@ fn on_signals() -> Result<Cancel, Failure> {
         register().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
     }
     Ok(Cancel::on(signal))
-}
-
-/// A run's name: when it began, in UTC, and which process it was.
-fn run_id() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    format!("{}-{}", super::time::stamp(seconds), std::process::id())
 }

@@ -9,9 +9,11 @@ use serde_json::{Map, Value};
 use super::{
     Answer, Common, Failure, ManifestArgs, answer, load,
     store::{bytes, scaled},
+};
+use crate::{
+    store::{Lookup, Record, Store},
     time,
 };
-use crate::store::{Lookup, Record, Store};
 
 /// Its arguments.
 #[derive(Debug, Args)]

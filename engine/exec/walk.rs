@@ -120,6 +120,17 @@ impl<S: Stage> Walk<'_, S> {
         })
     }
 
+    /// What differs from the instance's last result where `record`, an earlier one or another stage's, is its result now.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn back(&self, instance: &Instance<S>, record: &Record) -> Result<Option<Stale>, StoreError> {
+        match self.latest.get(&instance.name) {
+            Some(last) if *last != record.key => self.why(instance, &record.key, &record.fingerprint).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Where every wanted instance stands now, without running or downloading anything, in the plan's order.
     ///
     /// # Errors
@@ -143,7 +154,9 @@ impl<S: Stage> Walk<'_, S> {
         for index in instance.inputs.iter().flat_map(|input| &input.from) {
             if !matches!(before.get(index), Some(Standing::Fresh(_))) {
                 let name = self.plan.instances[*index].name.clone();
-                return Ok(Standing::Stale { notes: Vec::new(), fingerprint: None, reason: Stale::DependsOn(name) });
+                // What is forced runs whatever comes out before it.
+                let reason = if forced { Stale::Forced } else { Stale::DependsOn(name) };
+                return Ok(Standing::Stale { notes: Vec::new(), fingerprint: None, reason });
             }
         }
         let outside = match instance.spec.locate(places) {

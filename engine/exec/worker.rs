@@ -8,11 +8,15 @@ use std::{
 
 use indexmap::IndexMap;
 
+use super::{
+    log::StageLog,
+    usage::{Meter, Peak},
+};
 use crate::{
     key::{Fingerprint, Label},
     plan::{Instance, Plan},
     stage::{Cancel, Device, Input, Outside, Places, Said, Stage, StageCx, Talk},
-    store::{Lookup, OutsideFiles, Provenance, Record, Store, StoreError},
+    store::{Lookup, OutsideFiles, Provenance, Record, Store, StoreError, Usage},
 };
 
 /// Everything one piece of work needs.
@@ -43,6 +47,8 @@ pub struct Job<'a, S> {
     pub run: &'a str,
     /// Where its log goes.
     pub log: PathBuf,
+    /// The most memory seen while it works.
+    pub peak: Peak,
     /// The wish to stop.
     pub cancel: Cancel,
 }
@@ -104,6 +110,11 @@ impl<S: Stage> Job<'_, S> {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let draft = self.store.draft()?;
         let partial = self.store.partial(&key);
+        let log = StageLog::new(self.log.clone());
+        let say = |said: Said| {
+            log.hear(&said);
+            say(said);
+        };
         let mut cx = StageCx {
             inputs: self.inputs_by_port(),
             outside: &self.outside,
@@ -112,20 +123,26 @@ impl<S: Stage> Job<'_, S> {
             log: &self.log,
             partial: &partial,
             device: self.device,
-            talk: Talk { say, cancel: &cancel },
+            talk: Talk { say: &say, cancel: &cancel },
             metrics: serde_json::Map::new(),
             notes: Vec::new(),
+            usage: Usage::default(),
         };
         for note in &self.outside.notes {
             cx.note(note);
         }
-        if let Err(error) = self.attempt(&mut cx) {
-            return Ok(self.failure(&error, &cancel));
+        let attempt = self.attempt(&mut cx);
+        let (metrics, notes, usage) = (cx.metrics, cx.notes, cx.usage);
+        let failed = match attempt {
+            Err(error) => Some(self.failure(&error, &cancel)),
+            Ok(()) => self
+                .changed_meanwhile()
+                .map(|changed| Ended::Failed(vec![format!("{changed} changed while it was read: run again")])),
+        };
+        log.end(if let Some(Ended::Failed(causes)) = &failed { causes } else { &[] });
+        if let Some(failed) = failed {
+            return Ok(failed);
         }
-        if let Some(changed) = self.changed_meanwhile() {
-            return Ok(Ended::Failed(vec![format!("{changed} changed while it was read: run again")]));
-        }
-        let (metrics, notes) = (cx.metrics, cx.notes);
         let record = Record {
             key,
             instance: self.instance.name.clone(),
@@ -141,7 +158,9 @@ impl<S: Stage> Job<'_, S> {
                 cores: self.cores,
                 run: self.run.to_owned(),
                 manifest: self.plan.name.clone(),
+                usage,
             },
+            log: self.store.keep_log(&self.log)?,
         };
         let published = self.store.publish(draft, record)?;
         Ok(Ended::Ran(Box::new(published.record), published.conflict.map(|digest| digest.short())))
@@ -150,8 +169,13 @@ impl<S: Stage> Job<'_, S> {
     /// Runs the stage's own code in a thread pool of its cores, a panic being a failure like any other.
     fn attempt(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.cores).build()?;
+        let meter = Meter::begin(&self.peak);
         let run = AssertUnwindSafe(|| pool.install(|| self.instance.spec.run(cx)));
-        catch_unwind(run).unwrap_or_else(|panic| {
+        let ran = catch_unwind(run);
+        let measured = meter.end(&pool);
+        cx.usage.cpu_seconds = cx.usage.cpu_seconds.or(measured.cpu_seconds);
+        cx.usage.peak_memory = cx.usage.peak_memory.or(measured.peak_memory);
+        ran.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             anyhow::bail!("a fault in talkflow itself, please report it: {}", text.unwrap_or("panic"))
         })

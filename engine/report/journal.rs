@@ -7,9 +7,7 @@ use std::{
     time::Instant,
 };
 
-use serde::Serialize;
-
-use crate::event::Event;
+use crate::event::{Event, Timed};
 
 /// Writes `events.jsonl` in a run's folder.
 #[derive(Debug)]
@@ -20,28 +18,23 @@ pub struct Journal {
     failed: Option<io::Error>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    /// Seconds since the run began.
-    at: f64,
-    #[serde(flatten)]
-    event: &'a Event,
-}
-
 impl Journal {
-    /// Begins a journal in `folder`.
+    /// Begins a journal in `folder`. Its file is locked until the run ends, however it ends: who reads can tell a run that goes on
+    /// from one that was killed.
     ///
     /// # Errors
     /// Where the file cannot be made.
     pub fn begin(folder: &Path) -> io::Result<Self> {
         let path = folder.join("events.jsonl");
         let file = fs::File::options().create(true).append(true).open(&path)?;
+        // Where locks are not to be had, the run goes on without: it will look as if it had ended.
+        let _ = file.try_lock();
         Ok(Self { path, file, clock: Instant::now(), failed: None })
     }
 
     /// Appends an event. A disk that fills up is told once, at the end: the run itself is worth more than its journal.
     pub fn on(&mut self, event: &Event) {
-        let line = Line { at: self.clock.elapsed().as_secs_f64(), event };
+        let line = Timed { at: self.clock.elapsed().as_secs_f64(), event };
         let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
             self.file.write_all(&line)

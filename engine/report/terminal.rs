@@ -31,13 +31,14 @@ impl Terminal {
             Event::RunStarted { manifest, stages, cores, .. } => {
                 self.line(&format!("{manifest}: {}, {}", count(*stages, "stage"), count(*cores, "core")));
             }
-            Event::Cached { stage, metrics, notes, .. } => {
-                self.line(&format!("{:>9}  {stage}{}", "cached", main_metric(metrics)));
+            Event::Cached { stage, metrics, notes, back, .. } => {
+                let back = back.as_ref().map_or(String::new(), |back| format!("  (an earlier result: {})", back.brief()));
+                self.line(&format!("{:>9}  {stage}{}{back}", "cached", main_metric(metrics)));
                 notes.iter().for_each(|note| self.line(&format!("{:>9}  {note}", "")));
             }
             Event::Started { index, stage, reason, attempt } => {
                 let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-                self.open(*index, stage, &format!("{reason}{again}"));
+                self.open(*index, stage, &format!("{}{again}", reason.brief()));
             }
             Event::Waiting { index, stage } => {
                 self.open(*index, stage, "another process is making this; waiting for its result");
@@ -56,9 +57,9 @@ impl Terminal {
                 }
             }
             Event::Noted { stage, note, .. } => self.line(&format!("{:>9}  {stage}: {note}", "note")),
-            Event::Finished { index, stage, seconds, metrics, .. } => {
+            Event::Finished { index, stage, seconds, metrics, reason, .. } => {
                 self.close(*index);
-                self.line(&format!("{seconds:>7.1} s  {stage}{}", main_metric(metrics)));
+                self.line(&format!("{seconds:>7.1} s  {stage}{}  ({})", main_metric(metrics), reason.brief()));
             }
             Event::Failed { index, stage, causes, retry } => {
                 self.close(*index);

@@ -76,6 +76,21 @@ impl Store {
         Ok(Published { record, conflict: None })
     }
 
+    /// Keeps a stage's log beside its result, so that it lasts as long as that; nothing where the stage said nothing.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn keep_log(&self, log: &Path) -> Result<Option<FileEntry>, StoreError> {
+        let keep = self.draft()?;
+        let copy = keep.folder().join("log");
+        match fs::copy(log, &copy) {
+            Ok(0) => Ok(None),
+            Ok(_) => self.keep(&copy).map(|(_, entry)| Some(entry)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("keep", log)(error)),
+        }
+    }
+
     /// Forgets the checkpoints of a key, so that its next training begins at the beginning.
     ///
     /// # Errors

@@ -110,7 +110,7 @@ impl Store {
             match record.filter(|record| wanted.contains(&record.key) || young(modified, keep.made_within)) {
                 Some(record) => {
                     collected.kept += 1;
-                    live.extend(record.files.0.values().map(|entry| self.blob(&entry.digest)));
+                    live.extend(record.blobs().map(|entry| self.blob(&entry.digest)));
                 }
                 None => {
                     collected.records += 1;

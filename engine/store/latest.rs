@@ -1,4 +1,4 @@
-//! The last key of each stage instance, a file a manifest name. One appended line a change, so that a killed run loses
+//! The last key of each stage instance and how long its result took, a file a manifest name. One appended line a change, so that a killed run loses
 //! nothing it had noted; rewritten when most of its lines are outdated. Who appends or rewrites holds the file's lock, so that
 //! no process loses what another notes; readers need none.
 
@@ -12,25 +12,38 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError};
+use super::{Record, Store, StoreError};
 use crate::{artifact::Digest, key::ActionKey};
 
 /// Last keys by instance name.
 #[derive(Debug)]
 pub struct Latest {
     path: PathBuf,
-    keys: BTreeMap<String, ActionKey>,
+    notes: BTreeMap<String, Note>,
+}
+
+/// What is known of an instance's last result.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Note {
+    key: ActionKey,
+    /// The stage kind.
+    #[serde(default)]
+    kind: String,
+    /// Wall seconds it took.
+    #[serde(default)]
+    seconds: Option<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Line {
     instance: String,
-    key: ActionKey,
+    #[serde(flatten)]
+    note: Note,
 }
 
 /// What a file says.
 struct Notes {
-    keys: BTreeMap<String, ActionKey>,
+    notes: BTreeMap<String, Note>,
     lines: usize,
 }
 
@@ -41,19 +54,19 @@ impl Notes {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(StoreError::io("read", path)(error)),
         };
-        let mut notes = Self { keys: BTreeMap::new(), lines: 0 };
+        let mut notes = Self { notes: BTreeMap::new(), lines: 0 };
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             notes.lines += 1;
             // A torn line of a killed process, maybe torn within a character, is not a note.
-            if let Ok(Line { instance, key }) = serde_json::from_slice(line) {
-                notes.keys.insert(instance, key);
+            if let Ok(Line { instance, note }) = serde_json::from_slice(line) {
+                notes.notes.insert(instance, note);
             }
         }
         Ok(notes)
     }
 
     fn mostly_outdated(&self) -> bool {
-        self.lines > 64 + 4 * self.keys.len()
+        self.lines > 64 + 4 * self.notes.len()
     }
 }
 
@@ -69,7 +82,7 @@ impl Store {
             // Housekeeping only: on a full disk what is remembered can still be read, and garbage be collected by it.
             let _ = self.shorten(&path);
         }
-        Ok(Latest { path, keys: notes.keys })
+        Ok(Latest { path, notes: notes.notes })
     }
 
     /// Rewrites a file of notes without the outdated ones, alone.
@@ -80,7 +93,7 @@ impl Store {
         if !notes.mostly_outdated() {
             return Ok(());
         }
-        let text: String = notes.keys.iter().map(|(instance, key)| line(instance, *key)).collect();
+        let text: String = notes.notes.iter().map(|(instance, note)| line(instance, note)).collect();
         self.write_whole(path, text.as_bytes())
     }
 
@@ -104,24 +117,44 @@ impl Store {
 impl Latest {
     /// The last key of an instance.
     pub fn get(&self, instance: &str) -> Option<&ActionKey> {
-        self.keys.get(instance)
+        self.notes.get(instance).map(|note| &note.key)
     }
 
     /// All instances with their last keys, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &ActionKey)> {
-        self.keys.iter().map(|(instance, key)| (instance.as_str(), key))
+        self.notes.iter().map(|(instance, note)| (instance.as_str(), &note.key))
     }
 
-    /// Notes the key an instance has now.
+    /// How many seconds each instance, given by name and kind, may be expected to take: as long as its last result took, else as
+    /// the mean of its kind; `None` where nothing of that kind was ever made for this manifest.
+    pub fn expected<'a>(&self, instances: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Option<f64>> {
+        let mut kinds: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+        for note in self.notes.values() {
+            if let Some(seconds) = note.seconds {
+                let (sum, n) = kinds.entry(&note.kind).or_default();
+                (*sum, *n) = (*sum + seconds, *n + 1.0);
+            }
+        }
+        let of = |(name, kind): (&str, &str)| {
+            let own = self.notes.get(name).and_then(|note| note.seconds);
+            own.or_else(|| kinds.get(kind).map(|(sum, n)| sum / n))
+        };
+        instances.map(of).collect()
+    }
+
+    /// Notes the result an instance has now.
     ///
     /// # Errors
     /// Where the disk cannot be written.
-    pub fn set(&mut self, instance: &str, key: ActionKey) -> Result<(), StoreError> {
-        if self.keys.get(instance) == Some(&key) {
+    pub fn set(&mut self, instance: &str, record: &Record) -> Result<(), StoreError> {
+        if self.get(instance) == Some(&record.key) {
             return Ok(());
         }
-        append(&self.path, &line(instance, key)).map_err(StoreError::io("write", &self.path))?;
-        self.keys.insert(instance.to_owned(), key);
+        // To the millisecond: enough to plan by.
+        let seconds = Some((record.provenance.seconds * 1000.0).round() / 1000.0);
+        let note = Note { key: record.key, kind: record.kind.clone(), seconds };
+        append(&self.path, &line(instance, &note)).map_err(StoreError::io("write", &self.path))?;
+        self.notes.insert(instance.to_owned(), note);
         Ok(())
     }
 }
@@ -153,9 +186,9 @@ fn open_alone(path: &Path) -> io::Result<fs::File> {
     }
 }
 
-fn line(instance: &str, key: ActionKey) -> String {
-    let line = Line { instance: instance.to_owned(), key };
-    // A struct of two strings always has a JSON form.
+fn line(instance: &str, note: &Note) -> String {
+    let line = Line { instance: instance.to_owned(), note: note.clone() };
+    // Two strings and a number always have a JSON form.
     serde_json::to_string(&line).unwrap_or_default() + "\n"
 }
 

@@ -32,7 +32,9 @@ fn record(what: &str) -> Record {
             cores: 1,
             run: "r".to_owned(),
             manifest: "m".to_owned(),
+            usage: Usage::default(),
         },
+        log: None,
     }
 }
 
@@ -128,8 +130,8 @@ fn the_last_keys_survive_a_torn_line_and_strange_names() {
     let (_folder, store) = store();
     for name in ["plain", "with/slash", "..", "ä".repeat(200).as_str()] {
         let mut latest = store.latest(name).unwrap();
-        latest.set("stage", record("a").key).unwrap();
-        latest.set("stage", record("b").key).unwrap();
+        latest.set("stage", &record("a")).unwrap();
+        latest.set("stage", &record("b")).unwrap();
         assert_eq!(store.latest(name).unwrap().get("stage"), Some(&record("b").key), "{name}");
     }
     let path = store.root.join("latest/plain.jsonl");
@@ -151,8 +153,8 @@ fn a_note_after_a_torn_line_is_a_line_of_its_own() {
     for torn in [&b"{\"instance\":\"stage[genre=Caf\xc3"[..], b"{\"instance\":\"st", b"{\"instance\":\"stage\",\"key\":\"00\"}"] {
         fs::write(&path, torn).unwrap();
         assert_eq!(store.latest("m").unwrap().get("stage"), None);
-        store.latest("m").unwrap().set("stage", record("a").key).unwrap();
-        store.latest("m").unwrap().set("other", record("b").key).unwrap();
+        store.latest("m").unwrap().set("stage", &record("a")).unwrap();
+        store.latest("m").unwrap().set("other", &record("b")).unwrap();
         let latest = store.latest("m").unwrap();
         assert_eq!((latest.get("stage"), latest.get("other")), (Some(&record("a").key), Some(&record("b").key)));
         assert_eq!(fs::read(&path).unwrap().split(|byte| *byte == b'\n').count(), 4, "one torn, two whole, the end");
@@ -163,14 +165,14 @@ fn a_note_after_a_torn_line_is_a_line_of_its_own() {
 fn no_note_is_lost_while_others_rewrite_the_file() {
     let (folder, store) = store();
     let root = folder.path().join("s");
-    let keys = [record("a").key, record("b").key];
+    let records = [record("a"), record("b")];
     let lost: usize = std::thread::scope(|scope| {
         let note = |name: String| {
             let store = Store::open(&root).unwrap();
             let one = |n: usize| {
                 // Reading rewrites the file whenever most of it is outdated.
-                store.latest("m").unwrap().set(&name, keys[n % 2]).unwrap();
-                usize::from(store.latest("m").unwrap().get(&name) != Some(&keys[n % 2]))
+                store.latest("m").unwrap().set(&name, &records[n % 2]).unwrap();
+                usize::from(store.latest("m").unwrap().get(&name) != Some(&records[n % 2].key))
             };
             (0..150).map(one).sum::<usize>()
         };
@@ -187,12 +189,74 @@ fn what_is_remembered_can_be_read_where_nothing_can_be_written() {
     let (_folder, store) = store();
     let mut latest = store.latest("m").unwrap();
     for n in 0..201 {
-        latest.set("stage", record(["a", "b"][n % 2]).key).unwrap();
+        latest.set("stage", &record(["a", "b"][n % 2])).unwrap();
     }
     // As on a full disk: no draft can be made.
     fs::remove_dir(store.root.join("tmp")).unwrap();
     fs::write(store.root.join("tmp"), "").unwrap();
     assert_eq!(store.latest("m").unwrap().get("stage"), Some(&record("a").key));
+}
+
+#[test]
+fn an_instance_is_expected_to_take_as_long_as_its_last_result_or_as_its_kind() {
+    let (_folder, store) = store();
+    let of = |what: &str, seconds: f64| {
+        let mut made = record(what);
+        made.provenance.seconds = seconds;
+        made
+    };
+    let mut latest = store.latest("m").unwrap();
+    assert_eq!(latest.expected([("a", "test")].into_iter()), [None]);
+    latest.set("a", &of("one", 9.0)).unwrap();
+    latest.set("a", &of("two", 1.0)).unwrap();
+    latest.set("b", &of("one", 4.0)).unwrap();
+    // A line of a store that knew no durations.
+    fs::write(store.root.join("latest/n.jsonl"), line_without_seconds()).unwrap();
+    assert_eq!(store.latest("n").unwrap().expected([("a", "test")].into_iter()), [None]);
+    let asked = [("a", "test"), ("b", "test"), ("new", "test"), ("new", "other")];
+    assert_eq!(store.latest("m").unwrap().expected(asked.into_iter()), [Some(1.0), Some(4.0), Some(2.5), None]);
+}
+
+fn line_without_seconds() -> String {
+    format!("{{\"instance\":\"a\",\"key\":\"{}\"}}\n", record("a").key)
+}
+
+#[test]
+fn a_log_is_kept_with_its_result_and_outlives_the_run() {
+    let (folder, store) = store();
+    let (_, run) = store.new_run(Duration::from_secs(1)).unwrap();
+    let log = run.join("0.log");
+    assert_eq!(store.keep_log(&log).unwrap(), None);
+    fs::write(&log, "said\n").unwrap();
+    let mut made = record("a");
+    made.log = store.keep_log(&log).unwrap();
+    let draft = store.draft().unwrap();
+    store.publish(draft, made).unwrap();
+    store.latest("m").unwrap().set("stage", &record("a")).unwrap();
+    fs::remove_dir_all(&run).unwrap();
+    store.collect(Keep::days(0), false).unwrap();
+    let store = Store::open(&folder.path().join("s")).unwrap();
+    let Lookup::Found(record) = store.lookup(&record("a").key).unwrap() else { panic!("it is gone") };
+    assert_eq!(fs::read_to_string(store.blob(&record.log.unwrap().digest)).unwrap(), "said\n");
+    // A log is no part of the artifact: without it the result is still whole.
+    fs::remove_file(store.blob(&record.log.unwrap().digest)).unwrap();
+    assert!(matches!(store.lookup(&record.key).unwrap(), Lookup::Found(_)));
+}
+
+#[test]
+fn runs_that_begin_in_the_same_moment_have_names_and_folders_of_their_own() {
+    let (folder, store) = store();
+    let others: Vec<Store> = (0..4).map(|_| Store::open(&folder.path().join("s")).unwrap()).collect();
+    let now = Duration::from_millis(1_767_225_600_999);
+    let mut names: Vec<String> = std::thread::scope(|scope| {
+        let one = |store| scope.spawn(move || (0..25).map(|_| Store::new_run(store, now).unwrap().0).collect::<Vec<_>>());
+        let threads: Vec<_> = others.iter().map(one).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(store.new_run(Duration::from_secs(1_767_225_599)).unwrap().0, "20251231-235959-000");
+    names.sort();
+    names.dedup();
+    assert_eq!((names.len(), names[0].as_str(), names[1].as_str()), (100, "20260101-000000-999", "20260101-000001-000"));
 }
 
 #[test]
@@ -220,7 +284,7 @@ fn garbage_is_what_no_manifest_has_as_its_last() {
     let (folder, store) = store();
     publish(&store, "old", "1");
     publish(&store, "new", "2");
-    store.latest("m").unwrap().set("stage", record("new").key).unwrap();
+    store.latest("m").unwrap().set("stage", &record("new")).unwrap();
     let dry = store.collect(Keep::default(), true).unwrap();
     assert_eq!((dry.records, dry.blobs, dry.kept), (1, 1, 1));
     let open = || Store::open(&folder.path().join("s")).unwrap();
@@ -263,7 +327,7 @@ fn checkpoints_that_a_training_could_go_on_from_are_no_garbage() {
     };
     publish(&open(), "done", "1");
     publish(&open(), "outdated", "2");
-    open().latest("m").unwrap().set("stage", record("done").key).unwrap();
+    open().latest("m").unwrap().set("stage", &record("done")).unwrap();
     for (what, days) in [("fresh", 0), ("week", 7), ("month", 30), ("done", 0), ("outdated", 0)] {
         checkpoint(what, days);
     }
@@ -298,7 +362,7 @@ fn the_last_runs_stay_and_those_within_the_time_kept() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Store::open(folder.path()).unwrap();
     for n in 0..8 {
-        let run = open().run_folder(&format!("2026010{n}-000000-1")).unwrap();
+        let run = open().new_run(Duration::from_secs(1_767_225_600 + 86_400 * n)).unwrap().1;
         fs::write(run.join("events.jsonl"), "{}").unwrap();
         age(&run, 10 * (8 - n));
     }
@@ -310,7 +374,7 @@ fn the_last_runs_stay_and_those_within_the_time_kept() {
         assert_eq!(open().collect(keep, false).unwrap(), dry);
         assert_eq!(left(), before - removed);
     }
-    assert!(open().runs().join("20260107-000000-1").exists());
+    assert!(open().runs().join("20260108-000000-000").exists());
     assert_eq!(open().collect(Keep::days(0), false).unwrap().runs, 0, "the last hundred stay");
 }
 
