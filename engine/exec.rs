@@ -31,9 +31,9 @@ mod usage;
 mod walk;
 mod worker;
 
-pub use walk::{Standing, Walk};
 use origin::Origins;
 use usage::Peak;
+pub use walk::{Standing, Walk};
 use worker::{Ended, Job};
 
 /// What the user may decide about a run.
