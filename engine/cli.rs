@@ -19,6 +19,7 @@ mod load;
 mod plan;
 mod predict;
 mod run;
+mod schema;
 mod show;
 mod store;
 
@@ -114,6 +115,8 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Write a first manifest.
     Init(init::InitArgs),
+    /// Print the JSON Schema of manifests, for editors.
+    Schema(schema::SchemaArgs),
     /// Print a completion script for a shell.
     Completions {
         /// For which shell.
@@ -218,6 +221,7 @@ fn dispatch(cli: Cli) -> Answer {
         Command::Export(args) => export::export(&args, common),
         Command::Predict(args) => predict::predict(&args, common),
         Command::Init(args) => init::init(&args, common),
+        Command::Schema(args) => schema::schema(&args, common),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "talkflow", &mut script);

@@ -5,21 +5,25 @@
 //! A wrong value is reported with its place and replaced by a harmless one, and the walk goes on: a user sees all mistakes
 //! at once. What is written and never asked for is a mistake too. This room knows no stage kind and no YAML.
 
+mod describe;
 mod directory;
 mod files;
 mod number;
 mod reader;
 mod reference;
 mod settings;
+mod shape;
 mod stages;
 mod tagged;
 mod text;
 
+pub use describe::{Field, Form, describe};
 pub use directory::{Directory, Labels};
 pub use files::File;
 pub use reader::{Fields, Outside, Reading, read};
 pub(crate) use reference::Reference;
 pub use settings::{Leaf, Origin, Setting, Settings};
+pub use shape::Shape;
 pub use stages::{Port, Wanted, WantedFrom};
 pub use text::Choice;
 

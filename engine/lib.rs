@@ -27,6 +27,7 @@ pub mod fields;
 pub mod plan;
 pub mod graph;
 pub mod stages;
+pub mod schema;
 pub mod exec;
 pub mod report;
 pub mod cli;

@@ -17,7 +17,7 @@ mod template;
 mod yaml;
 
 pub use interpolate::{AxisValue, Interpolation, Scope};
-pub use load::{Manifest, load};
+pub use load::{Manifest, TOP, load};
 pub use node::{Entry, Map, Node, Value, Variable, Via};
 pub use scalar::scalar;
 pub use template::is_name;

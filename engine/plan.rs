@@ -20,6 +20,7 @@ use crate::manifest::{Env, Node, load as load_manifest};
 use crate::source::{Diagnostics, Sources, Span};
 
 pub use agree::{Disagreement, Seen};
+pub use beside::{BESIDE, Beside, read as beside};
 pub use resolved::{Line, Resolved};
 
 /// The stage kinds there are.

@@ -127,6 +127,23 @@ fn init_writes_a_manifest_that_is_right_and_overwrites_nothing() {
 }
 
 #[test]
+fn the_schema_is_printed_or_written_for_an_editor() {
+    let space = Space::new();
+    let printed = space.run(&["schema"]).ok().json();
+    let stage = &printed["definitions"]["whole"]["stage"]["properties"];
+    for kind in talkflow::stages::WORDS {
+        assert!(stage.get(kind).is_some(), "{kind}: {stage:#}");
+    }
+    let clip = &printed["definitions"]["whole"]["pretrain"]["properties"]["batch"];
+    assert_eq!((&clip["default"], &clip["minimum"]), (&256.into(), &1.into()), "{clip:#}");
+    assert!(clip["description"].as_str().unwrap().contains("Most rows in a batch"), "{clip:#}");
+    space.run(&["schema", "-o", "talkflow.schema.json"]).ok().says("# yaml-language-server: $schema=talkflow.schema.json");
+    let written: serde_json::Value = serde_json::from_str(&space.read("talkflow.schema.json")).unwrap();
+    assert_eq!(written, printed);
+    space.run(&["schema", "-o", "nowhere/x.json"]).code(1).says("nowhere/x.json");
+}
+
+#[test]
 fn completions_are_made_for_each_shell() {
     let space = Space::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

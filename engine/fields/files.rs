@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::reader::{Fields, Found};
+use super::reader::{Absent, Fields, Found};
+use super::settings::Leaf;
+use super::shape::Shape;
 use crate::manifest::Value;
 use crate::source::Span;
 
@@ -22,10 +24,13 @@ impl Fields<'_> {
     /// (from the current folder, where it was typed or came from the environment). The file becomes one of the
     /// stage's files, by contents, and its path is not recorded. `None` after a mistake.
     pub fn file(&mut self, key: &str) -> Option<PathBuf> {
+        if self.sketch(key, &Shape::File, Absent::Required) {
+            return self.file_sketched(key, Absent::Required);
+        }
         match self.take(key) {
             Some(found) => self.file_found(key, &found),
             None => {
-                self.missing(key, "the path of a file");
+                self.missing(key, &Shape::File.noun());
                 None
             }
         }
@@ -33,15 +38,23 @@ impl Fields<'_> {
 
     /// Reads the path of a file that may be left out.
     pub fn optional_file(&mut self, key: &str) -> Option<PathBuf> {
+        if self.sketch(key, &Shape::File, Absent::None) {
+            return self.file_sketched(key, Absent::None);
+        }
         match self.take(key) {
             Some(found) if !matches!(found.node.value, Value::Null) => self.file_found(key, &found),
             _ => None,
         }
     }
 
+    fn file_sketched(&mut self, key: &str, absent: Absent<Leaf>) -> Option<PathBuf> {
+        let node = self.sketched_value(key, &Shape::File, &absent)?;
+        self.file_found(key, &Found::of(&node, None))
+    }
+
     fn file_found(&mut self, key: &str, found: &Found) -> Option<PathBuf> {
         let Value::Text(text) = &found.node.value else {
-            self.wrong(found, "the path of a file", None);
+            self.wrong(found, &Shape::File.noun(), None);
             return None;
         };
         if text.is_empty() {

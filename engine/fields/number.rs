@@ -5,11 +5,8 @@ use std::ops::{Bound, RangeBounds};
 
 use super::reader::{Absent, Fields, Found};
 use super::settings::Leaf;
+use super::shape::Shape;
 use crate::manifest::{Value, scalar};
-
-const WHOLE: &str = "a whole number";
-const NUMBER: &str = "a number";
-const SWITCH: &str = "`true` or `false`";
 
 impl Fields<'_> {
     /// Reads a whole number in `range`; required where `default` is `None`.
@@ -24,7 +21,7 @@ impl Fields<'_> {
 
     fn int_or(&mut self, key: &str, absent: Absent<u64>, range: &impl RangeBounds<u64>) -> Option<u64> {
         let convert = |fields: &mut Self, found: &Found| fields.int_of(key, found, range);
-        self.value(key, absent, WHOLE, convert, |value| Leaf::Int(*value))
+        self.value(key, absent, &Shape::int(range), convert, |value| Leaf::Int(*value))
     }
 
     /// Reads a whole number in `range` as a count or size; required where `default` is `None`.
@@ -42,12 +39,12 @@ impl Fields<'_> {
 
     /// Reads a list of whole numbers, each in `range`; required where `default` is `None`.
     pub fn ints(&mut self, key: &str, default: Option<&[u64]>, range: impl RangeBounds<u64>) -> Vec<u64> {
-        let convert = |fields: &mut Self, found: &Found| {
-            fields.list_of(found, "a list of whole numbers", |fields, item| fields.int_of(key, item, &range))
-        };
+        let shape = Shape::list(Shape::int(&range));
+        let convert =
+            |fields: &mut Self, found: &Found| fields.list_of(found, &shape, |fields, item| fields.int_of(key, item, &range));
         let leaf = |values: &Vec<u64>| Leaf::List(values.iter().copied().map(Leaf::Int).collect());
         let absent = Absent::or(default.map(<[u64]>::to_vec));
-        self.value(key, absent, "a list of whole numbers", convert, leaf).unwrap_or_else(|| default.unwrap_or_default().to_vec())
+        self.value(key, absent, &shape, convert, leaf).unwrap_or_else(|| default.unwrap_or_default().to_vec())
     }
 
     /// Reads a finite number in `range`; required where `default` is `None`.
@@ -62,12 +59,12 @@ impl Fields<'_> {
 
     fn float_or(&mut self, key: &str, absent: Absent<f64>, range: &impl RangeBounds<f64>) -> Option<f64> {
         let convert = |fields: &mut Self, found: &Found| fields.float_of(key, found, range);
-        self.value(key, absent, NUMBER, convert, |value| Leaf::Float(*value))
+        self.value(key, absent, &Shape::float(range), convert, |value| Leaf::Float(*value))
     }
 
     /// Reads true or false; required where `default` is `None`.
     pub fn bool(&mut self, key: &str, default: Option<bool>) -> bool {
-        self.value(key, Absent::or(default), SWITCH, Self::bool_of, |value| Leaf::Bool(*value))
+        self.value(key, Absent::or(default), &Shape::Bool, Self::bool_of, |value| Leaf::Bool(*value))
             .unwrap_or(default.unwrap_or_default())
     }
 
@@ -80,11 +77,11 @@ impl Fields<'_> {
                     "no" | "off" | "n" => Some("write `false`".to_owned()),
                     _ => None,
                 };
-                self.wrong(found, SWITCH, help);
+                self.wrong(found, &Shape::Bool.noun(), help);
                 None
             }
             _ => {
-                self.wrong(found, SWITCH, None);
+                self.wrong(found, &Shape::Bool.noun(), None);
                 None
             }
         }
@@ -97,15 +94,15 @@ impl Fields<'_> {
                 // 1e3 is a number with an exponent in YAML, and people write it for 1000.
                 let whole = value.fract() == 0.0 && (0.0..9e15).contains(&value);
                 let help = whole.then(|| format!("write `{value}`"));
-                self.say(found.mistake(format!("expected {WHOLE}, found `{value:?}`")).maybe_help(help));
+                self.say(found.mistake(format!("expected {}, found `{value:?}`", Shape::int(range).noun())).maybe_help(help));
                 return None;
             }
             Value::Text(text) => {
-                self.wrong(found, WHOLE, unseparated(&text));
+                self.wrong(found, &Shape::int(range).noun(), unseparated(&text));
                 return None;
             }
             _ => {
-                self.wrong(found, WHOLE, None);
+                self.wrong(found, &Shape::int(range).noun(), None);
                 return None;
             }
         };
@@ -123,11 +120,11 @@ impl Fields<'_> {
             Value::Float(value) => value,
             Value::Int(value) => value as f64,
             Value::Text(text) => {
-                self.wrong(found, NUMBER, unseparated(&text));
+                self.wrong(found, &Shape::float(range).noun(), unseparated(&text));
                 return None;
             }
             _ => {
-                self.wrong(found, NUMBER, None);
+                self.wrong(found, &Shape::float(range).noun(), None);
                 return None;
             }
         };

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::describe::Sketch;
 use super::directory::Directory;
 use super::files::File;
 use super::settings::{Leaf, Origin, Settings};
+use super::shape::Shape;
 use super::stages::Wanted;
 use crate::manifest::{Entry, Map, Node, Value, Variable, Via};
 use crate::source::{Diagnostic, Sources, Span, did_you_mean, one_of};
@@ -53,6 +55,8 @@ pub(super) struct Record {
     unrecorded: u32,
     /// Above 0: the value that should hold this section is wrong and that was reported; say and record no more.
     pub(super) muted: u32,
+    /// Where nothing is read and what could be is noted.
+    pub(super) sketch: Option<Sketch>,
 }
 
 /// The fields of one mapping in a stage's settings, as its kind reads them.
@@ -84,19 +88,8 @@ pub struct Fields<'a> {
 ///
 /// `node` is the value of the kind's key `name`, which stands at `key`; nothing at all reads as an empty mapping.
 pub fn read<R>(outside: Outside<'_>, name: &str, key: Span, node: &Node, read: impl FnOnce(&mut Fields<'_>) -> R) -> Reading<R> {
-    let mut fields = Fields {
-        outside,
-        record: Record::default(),
-        map: None,
-        span: key,
-        via: node.via.clone(),
-        path: String::new(),
-        name: name.to_owned(),
-        asked: Vec::new(),
-        missing: Vec::new(),
-        absent: false,
-        before: 0,
-    };
+    let mut fields = Fields::top(outside, name, key);
+    fields.via.clone_from(&node.via);
     match &node.value {
         Value::Map(map) => fields.map = Some(Arc::clone(map)),
         Value::Null => {}
@@ -109,6 +102,17 @@ pub fn read<R>(outside: Outside<'_>, name: &str, key: Span, node: &Node, read: i
     fields.report();
     let record = fields.record;
     Reading { value, settings: record.settings, wanted: record.wanted, files: record.files, mistakes: record.mistakes }
+}
+
+/// Lets `read` read nothing, and notes what it asks for on the way that the sketch says.
+pub(super) fn sketch(outside: Outside<'_>, at: Span, sketch: Sketch, read: impl FnOnce(&mut Fields<'_>)) -> Sketch {
+    let mut fields = Fields::top(outside, "", at);
+    // No value is right or wrong here.
+    fields.record.muted = 1;
+    fields.record.sketch = Some(sketch);
+    fields.sketch_entry();
+    read(&mut fields);
+    fields.record.sketch.unwrap_or_default()
 }
 
 /// A value as it was found, with the `${...}` that brought it or the section it stands in.
@@ -143,10 +147,30 @@ impl Found {
     }
 }
 
+impl<'a> Fields<'a> {
+    /// A mapping with nothing in it.
+    fn top(outside: Outside<'a>, name: &str, span: Span) -> Self {
+        Self {
+            outside,
+            record: Record::default(),
+            map: None,
+            span,
+            via: None,
+            path: String::new(),
+            name: name.to_owned(),
+            asked: Vec::new(),
+            missing: Vec::new(),
+            absent: false,
+            before: 0,
+        }
+    }
+}
+
 impl Fields<'_> {
     /// Reads a section: a mapping with fields of its own. One that is not written has all its defaults, and its
     /// required fields are missed.
     pub fn section<R>(&mut self, key: &str, read: impl FnOnce(&mut Fields<'_>) -> R) -> R {
+        self.sketch(key, &Shape::Section, Absent::Default(Leaf::None));
         match self.take(key) {
             None => self.inside(key, None, self.span, None, read),
             Some(found) => self.inside_found(key, &found, read),
@@ -155,6 +179,9 @@ impl Fields<'_> {
 
     /// Reads a section that may be left out, or be `null`.
     pub fn optional_section<R>(&mut self, key: &str, read: impl FnOnce(&mut Fields<'_>) -> R) -> Option<R> {
+        if self.sketch(key, &Shape::Section, Absent::None) && self.sketched(key) == Some(true) {
+            return Some(self.inside(key, None, self.span, None, read));
+        }
         match self.take(key) {
             Some(found) if !matches!(found.node.value, Value::Null) => Some(self.inside_found(key, &found, read)),
             found => {
@@ -174,7 +201,10 @@ impl Fields<'_> {
 
     /// Whether a field is written here.
     #[must_use]
-    pub fn has(&self, key: &str) -> bool {
+    pub fn has(&mut self, key: &str) -> bool {
+        if let Some(there) = self.sketched(key) {
+            return there;
+        }
         self.map.as_ref().is_some_and(|map| map.contains_key(key))
     }
 
@@ -252,6 +282,7 @@ impl Fields<'_> {
             absent,
             before,
         };
+        section.sketch_entry();
         let value = read(&mut section);
         section.report();
         self.record = section.record;
@@ -345,16 +376,25 @@ impl Fields<'_> {
         self.keep(key, Leaf::None, origin);
     }
 
-    /// Reads a value that `convert` understands: the shared part of all scalars and lists. `wanted` is a noun for
-    /// messages. `convert` gives nothing after it has reported what is wrong, and then nothing is recorded.
+    /// Reads a value that `convert` understands: the shared part of all scalars and lists. `shape` is what it
+    /// takes. `convert` gives nothing after it has reported what is wrong, and then nothing is recorded.
     pub(super) fn value<T>(
         &mut self,
         key: &str,
         absent: Absent<T>,
-        wanted: &str,
+        shape: &Shape,
         convert: impl FnOnce(&mut Self, &Found) -> Option<T>,
         leaf: impl Fn(&T) -> Leaf,
     ) -> Option<T> {
+        if self.record.sketch.is_some() {
+            let default = absent.as_ref().map(&leaf);
+            self.sketch(key, shape, default.clone());
+            return match self.sketched_value(key, shape, &default) {
+                Some(node) => convert(self, &Found::of(&node, None)),
+                None => absent.value(),
+            };
+        }
+        let wanted = &shape.noun();
         let Some(found) = self.take(key) else {
             return match absent {
                 Absent::Required => {
@@ -403,6 +443,27 @@ impl<T> Absent<T> {
     /// A field that is required unless there is a default.
     pub(super) fn or(default: Option<T>) -> Self {
         default.map_or(Self::Required, Self::Default)
+    }
+
+    /// The value it means, if any.
+    fn value(self) -> Option<T> {
+        if let Self::Default(value) = self { Some(value) } else { None }
+    }
+
+    fn as_ref(&self) -> Absent<&T> {
+        match self {
+            Self::Required => Absent::Required,
+            Self::None => Absent::None,
+            Self::Default(value) => Absent::Default(value),
+        }
+    }
+
+    fn map<U>(self, with: impl FnOnce(T) -> U) -> Absent<U> {
+        match self {
+            Self::Required => Absent::Required,
+            Self::None => Absent::None,
+            Self::Default(value) => Absent::Default(with(value)),
+        }
     }
 }
 

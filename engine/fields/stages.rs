@@ -4,8 +4,9 @@
 use indexmap::IndexSet;
 
 use super::directory::Asked;
-use super::reader::{Fields, Found};
+use super::reader::{Absent, Fields, Found};
 use super::reference::Lost;
+use super::shape::Shape;
 use crate::artifact::ArtifactKind;
 use crate::manifest::Value;
 use crate::source::Span;
@@ -44,15 +45,20 @@ pub enum WantedFrom {
 impl Fields<'_> {
     /// Reads a reference to exactly one instance of a stage whose output is `accepts`. Required.
     pub fn stage(&mut self, key: &str, accepts: ArtifactKind) -> Port {
+        let shape = Shape::Stage(accepts);
+        self.sketch(key, &shape, Absent::Required);
         match self.take(key) {
             Some(found) => self.one(key, &found, accepts),
-            None => self.missing(key, &format!("a stage that yields {}", accepts.noun())),
+            None => self.missing(key, &shape.noun()),
         }
         self.port(key)
     }
 
     /// Reads a reference to one instance of a stage, which may be left out, or be `null`.
     pub fn optional_stage(&mut self, key: &str, accepts: ArtifactKind) -> Option<Port> {
+        if self.sketch(key, &Shape::Stage(accepts), Absent::None) && self.sketched(key) == Some(true) {
+            return Some(self.port(key));
+        }
         match self.take(key) {
             Some(found) if !matches!(found.node.value, Value::Null) => {
                 self.one(key, &found, accepts);
@@ -65,9 +71,11 @@ impl Fields<'_> {
     /// Reads one or several references: a stage, or a list of stages; of a matrix stage all instances, or those selected.
     /// Required. The order is that of the references, and within one that of the matrix.
     pub fn stages(&mut self, key: &str, accepts: ArtifactKind) -> Port {
+        let shape = Shape::Stages(accepts);
+        self.sketch(key, &shape, Absent::Required);
         match self.take(key) {
             Some(found) => self.many(key, &found, accepts),
-            None => self.missing(key, &format!("one or more stages that yield {}", accepts.noun())),
+            None => self.missing(key, &shape.noun()),
         }
         self.port(key)
     }

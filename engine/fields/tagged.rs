@@ -1,7 +1,8 @@
 //! Tagged choices: one word of several, and the settings that go with it.
 
-use super::reader::{Fields, Found, listed};
+use super::reader::{Absent, Fields, Found, listed};
 use super::settings::{Leaf, Origin};
+use super::shape::Shape;
 use crate::manifest::{Entry, Map, Node, Value};
 use crate::source::one_of;
 
@@ -18,12 +19,17 @@ impl Fields<'_> {
         default: Option<&str>,
         read: impl FnOnce(&str, &mut Fields<'_>) -> R,
     ) -> R {
+        let shape = Shape::Variant(words.iter().map(|&word| word.to_owned()).collect());
+        if self.sketch(key, &shape, Absent::or(default.map(|word| Leaf::Word(word.to_owned())))) {
+            let word = self.sketched_word(key, words).unwrap_or_default();
+            return self.inside(&format!("{key}.{word}"), None, self.span, None, |fields| read(word, fields));
+        }
         let found = self.take(key);
         let chosen = match &found {
             None => match default {
                 Some(word) => Ok((word.to_owned(), Origin::Default, None)),
                 None => {
-                    self.missing(key, &format!("one of {}", listed(words)));
+                    self.missing(key, &shape.noun());
                     Err(())
                 }
             },

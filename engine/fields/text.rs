@@ -1,11 +1,10 @@
 //! Text and words: free text, one of a closed set of words, and lists of these.
 
-use super::reader::{Absent, Fields, Found, listed};
+use super::reader::{Absent, Fields, Found};
 use super::settings::Leaf;
+use super::shape::Shape;
 use crate::manifest::{Node, Value};
 use crate::source::one_of;
-
-const TEXT: &str = "text";
 
 /// A closed set of values, each with the word a manifest uses for it.
 ///
@@ -34,21 +33,22 @@ impl Fields<'_> {
     /// Reads text; required where `default` is `None`. Empty text is a mistake.
     pub fn text(&mut self, key: &str, default: Option<&str>) -> String {
         let absent = Absent::or(default.map(str::to_owned));
-        self.value(key, absent, TEXT, Self::text_of, |text| Leaf::Text(text.clone()))
+        self.value(key, absent, &Shape::Text, Self::text_of, |text| Leaf::Text(text.clone()))
             .unwrap_or_else(|| default.unwrap_or_default().to_owned())
     }
 
     /// Reads text that may be left out, or be `null`.
     pub fn optional_text(&mut self, key: &str) -> Option<String> {
-        self.value(key, Absent::None, TEXT, Self::text_of, |text| Leaf::Text(text.clone()))
+        self.value(key, Absent::None, &Shape::Text, Self::text_of, |text| Leaf::Text(text.clone()))
     }
 
     /// Reads a list of texts; required where `default` is `None`.
     pub fn texts(&mut self, key: &str, default: Option<&[&str]>) -> Vec<String> {
         let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        let convert = |fields: &mut Self, found: &Found| fields.list_of(found, "a list of texts", Self::text_of);
+        let shape = Shape::list(Shape::Text);
+        let convert = |fields: &mut Self, found: &Found| fields.list_of(found, &shape, Self::text_of);
         let leaf = |texts: &Vec<String>| Leaf::List(texts.iter().cloned().map(Leaf::Text).collect());
-        self.value(key, Absent::or(default.map(owned)), "a list of texts", convert, leaf)
+        self.value(key, Absent::or(default.map(owned)), &shape, convert, leaf)
             .unwrap_or_else(|| owned(default.unwrap_or_default()))
     }
 
@@ -56,23 +56,21 @@ impl Fields<'_> {
     pub fn word(&mut self, key: &str, words: &[&str], default: Option<&str>) -> String {
         let convert = |fields: &mut Self, found: &Found| fields.word_of(key, found, words).map(str::to_owned);
         let absent = Absent::or(default.map(str::to_owned));
-        self.value(key, absent, &format!("one of {}", listed(words)), convert, |word| Leaf::Word(word.clone()))
+        self.value(key, absent, &Shape::word(words), convert, |word| Leaf::Word(word.clone()))
             .unwrap_or_else(|| default.or(words.first().copied()).unwrap_or_default().to_owned())
     }
 
     /// Reads one of `words` that may be left out, or be `null`.
     pub fn optional_word(&mut self, key: &str, words: &[&str]) -> Option<String> {
         let convert = |fields: &mut Self, found: &Found| fields.word_of(key, found, words).map(str::to_owned);
-        let wanted = format!("one of {}", listed(words));
-        self.value(key, Absent::None, &wanted, convert, |word| Leaf::Word(word.clone()))
+        self.value(key, Absent::None, &Shape::word(words), convert, |word| Leaf::Word(word.clone()))
     }
 
     /// Reads one of a closed set of words; required where `default` is `None`.
     pub fn choice<T: Choice>(&mut self, key: &str, default: Option<T>) -> T {
         let words = words::<T>();
-        let wanted = format!("one of {}", listed(&words));
         let convert = |fields: &mut Self, found: &Found| fields.choice_of(key, found, &words);
-        self.value(key, Absent::or(default), &wanted, convert, |value| Leaf::Word(value.word().to_owned()))
+        self.value(key, Absent::or(default), &Shape::word(&words), convert, |value| Leaf::Word(value.word().to_owned()))
             .or(default)
             .unwrap_or_else(|| T::WORDS[0].1)
     }
@@ -80,10 +78,10 @@ impl Fields<'_> {
     /// Reads a list of words from a closed set, each at most once, in the order written; required where `default` is `None`.
     pub fn choices<T: Choice>(&mut self, key: &str, default: Option<&[T]>) -> Vec<T> {
         let words = words::<T>();
-        let wanted = format!("a list of {}", listed(&words));
+        let shape = Shape::List { item: Box::new(Shape::word(&words)), distinct: true };
         let convert = |fields: &mut Self, found: &Found| {
             let mut seen: Vec<T> = Vec::new();
-            fields.list_of(found, &wanted, |fields, item| {
+            fields.list_of(found, &shape, |fields, item| {
                 let value = fields.choice_of(key, item, &words)?;
                 if seen.contains(&value) {
                     fields.say(item.mistake(format!("`{}` stands twice in `{key}`", value.word())));
@@ -95,7 +93,7 @@ impl Fields<'_> {
         };
         let leaf = |values: &Vec<T>| Leaf::List(values.iter().map(|value| Leaf::Word(value.word().to_owned())).collect());
         let absent = Absent::or(default.map(<[T]>::to_vec));
-        self.value(key, absent, &wanted, convert, leaf).unwrap_or_else(|| default.unwrap_or_default().to_vec())
+        self.value(key, absent, &shape, convert, leaf).unwrap_or_else(|| default.unwrap_or_default().to_vec())
     }
 
     pub(super) fn text_of(&mut self, found: &Found) -> Option<String> {
@@ -107,11 +105,11 @@ impl Fields<'_> {
             Value::Text(text) => Some(text.to_string()),
             Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
                 let written = self.outside.sources.slice(found.node.span);
-                self.wrong(found, TEXT, Some(format!("quote it: \"{written}\"")));
+                self.wrong(found, &Shape::Text.noun(), Some(format!("quote it: \"{written}\"")));
                 None
             }
             _ => {
-                self.wrong(found, TEXT, None);
+                self.wrong(found, &Shape::Text.noun(), None);
                 None
             }
         }
@@ -119,7 +117,7 @@ impl Fields<'_> {
 
     fn word_of<'w>(&mut self, key: &str, found: &Found, words: &[&'w str]) -> Option<&'w str> {
         let Value::Text(text) = &found.node.value else {
-            self.wrong(found, &format!("one of {}", listed(words)), None);
+            self.wrong(found, &Shape::word(words).noun(), None);
             return None;
         };
         let known = words.iter().find(|word| **word == &**text);
@@ -139,7 +137,7 @@ impl Fields<'_> {
     pub(super) fn list_of<T>(
         &mut self,
         found: &Found,
-        wanted: &str,
+        shape: &Shape,
         mut item: impl FnMut(&mut Self, &Found) -> Option<T>,
     ) -> Option<Vec<T>> {
         let Value::List(nodes) = &found.node.value else {
@@ -147,7 +145,7 @@ impl Fields<'_> {
                 Value::Map(_) | Value::Null | Value::Broken => None,
                 _ => Some(format!("write `[{}]`", self.outside.sources.slice(found.node.span))),
             };
-            self.wrong(found, wanted, help);
+            self.wrong(found, &shape.noun(), help);
             return None;
         };
         let values: Vec<Option<T>> = nodes.iter().map(|node: &Node| item(self, &Found::of(node, found.via.as_ref()))).collect();

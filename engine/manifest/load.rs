@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 8 << 20;
 /// More unknown keys than this are not listed.
 const MOST_UNKNOWN: usize = 50;
 /// What may stand at the top of a manifest.
-const TOP: [&str; 6] = ["talkflow", "name", "description", "extends", "params", "stages"];
+pub const TOP: [&str; 6] = ["talkflow", "name", "description", "extends", "params", "stages"];
 
 /// A manifest: merged with what it extends and with `--set`, and nothing resolved yet.
 #[derive(Debug)]

@@ -6,14 +6,18 @@ use super::Resources;
 use crate::fields::Fields;
 
 /// What may stand beside a stage's kind.
-pub(super) const BESIDE: [&str; 5] = ["matrix", "resources", "timeout", "retries", "description"];
+pub const BESIDE: [&str; 5] = ["matrix", "resources", "timeout", "retries", "description"];
 
 /// What stood there, but for the matrix.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Beside {
+pub struct Beside {
+    /// What it may use.
     pub resources: Resources,
+    /// After how long it is stopped.
     pub timeout: Option<Duration>,
+    /// How often it is tried again.
     pub retries: u32,
+    /// What is said about it.
     pub description: Option<String>,
 }
 
@@ -32,7 +36,7 @@ const SIZES: [(&str, u64); 9] = [
 ];
 
 /// Reads it.
-pub(super) fn read(fields: &mut Fields<'_>) -> Beside {
+pub fn read(fields: &mut Fields<'_>) -> Beside {
     let resources = fields.section("resources", |fields| {
         let cores = fields.optional_int("cores", 1..=1024);
         let memory = fields.optional_text("memory").and_then(|text| {
