@@ -160,6 +160,9 @@ impl Fields<'_> {
     }
 }
 
+/// A decision, by number, and its outcome.
+type Taken = (usize, usize);
+
 /// Describes what `read` reads.
 pub fn describe(read: impl Fn(&mut Fields<'_>)) -> Form {
     let mut sources = Sources::default();
@@ -168,12 +171,12 @@ pub fn describe(read: impl Fn(&mut Fields<'_>)) -> Form {
     let directory = Directory::default();
     let outside = Outside { sources: &sources, directory: &directory, stage: "", axes: &[] };
     let mut names: IndexSet<String> = IndexSet::new();
-    let mut seen: HashSet<(Option<(usize, usize)>, (usize, usize))> = HashSet::new();
+    let mut seen: HashSet<(Option<Taken>, Taken)> = HashSet::new();
     let mut scripts = vec![Vec::new()];
     let mut merged = Merged::default();
     while let Some(script) = scripts.pop() {
         let sketch = super::reader::sketch(outside, at, Sketch { script, ..Sketch::default() }, &read);
-        let taken: Vec<(usize, usize)> =
+        let taken: Vec<Taken> =
             sketch.taken.iter().map(|decision| (names.insert_full(decision.name.clone()).0, decision.outcome)).collect();
         for (place, decision) in sketch.taken.iter().enumerate() {
             let before = &taken[..place];
@@ -273,6 +276,8 @@ impl Merged {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+
     use super::*;
     use crate::artifact::ArtifactKind;
 

@@ -1,5 +1,7 @@
 //! The schema against the manifests there are, the mistakes there are, and the reference.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 use std::{
     collections::BTreeSet,
     fs,
