@@ -12,16 +12,21 @@ use crate::{
 };
 
 mod data;
+mod diff;
 mod export;
 mod graph;
 mod init;
 mod load;
+mod logs;
+mod matching;
+mod metrics;
 mod plan;
 mod predict;
 mod run;
 mod schema;
 mod show;
 mod store;
+mod why;
 
 /// Distil big models into small ones: a declarative, content-cached pipeline with interactive communication between teacher
 /// and student.
@@ -97,12 +102,18 @@ enum Command {
     Run(run::RunArgs),
     /// Show what would run and why, without running it.
     Plan(plan::PlanArgs),
-    /// Explain a stage's key: each part that differs from its last result, old and new.
-    Why(plan::WhyArgs),
+    /// Explain a stage: each part of its key that differs, old and new, and the first cause; now, or in a past run.
+    Why(why::WhyArgs),
     /// Draw the graph of stages.
     Graph(graph::GraphArgs),
     /// Show past runs, a run, a stage's result, or a manifest's effective values.
     Show(show::ShowArgs),
+    /// Print what a stage said while it worked.
+    Logs(logs::LogsArgs),
+    /// Print the metrics of runs as one tidy table, or write it as csv, JSON or Parquet.
+    Metrics(metrics::MetricsArgs),
+    /// Compare two runs: parameters, keys, metrics, circumstances.
+    Diff(diff::DiffArgs),
     /// Look into the artifact store.
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -213,9 +224,12 @@ fn dispatch(cli: Cli) -> Answer {
     match cli.command {
         Command::Run(args) => run::run(&args, common),
         Command::Plan(args) => plan::plan(&args, common),
-        Command::Why(args) => plan::why(&args, common),
+        Command::Why(args) => why::why(&args, common),
         Command::Graph(args) => graph::graph(&args, common),
         Command::Show(args) => show::show(&args, common),
+        Command::Logs(args) => logs::logs(&args, common),
+        Command::Metrics(args) => metrics::metrics(&args, common),
+        Command::Diff(args) => diff::diff(&args, common),
         Command::Store(command) => store::store(&command, common),
         Command::Data(command) => data::data(&command, common),
         Command::Export(args) => export::export(&args, common),
@@ -266,7 +280,12 @@ fn user_cache() -> Option<PathBuf> {
 
 /// Prints to standard output; a reader that has gone, such as `head`, is no failure.
 fn print(text: &str) -> Answer {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    write_bytes(text.as_bytes())
+}
+
+/// The same for what may be no text.
+fn write_bytes(bytes: &[u8]) -> Answer {
+    match std::io::stdout().lock().write_all(bytes) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::Failed(format!("cannot write to standard output: {error}")))
         }
@@ -287,4 +306,26 @@ fn answer(common: &Common, document: &impl Serialize, human: impl FnOnce() -> St
         Format::Json => print_json(document),
         Format::Human => print(&human()),
     }
+}
+
+/// A number as people read it.
+fn number(value: &serde_json::Value) -> String {
+    match (value, value.as_f64()) {
+        (serde_json::Value::Number(number), Some(float)) if number.is_f64() => format!("{float:.4}"),
+        (serde_json::Value::String(text), _) => text.clone(),
+        (serde_json::Value::Null, _) => "-".to_owned(),
+        (other, _) => other.to_string(),
+    }
+}
+
+/// Rows under each other, two spaces between their columns.
+fn columns(rows: Vec<Vec<String>>) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
 }

@@ -139,6 +139,23 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The stage it is about, with its place in the plan.
+    pub fn of_stage(&self) -> Option<(usize, &str)> {
+        match self {
+            Self::RunStarted { .. } | Self::RunFinished { .. } => None,
+            Self::Cached { index, stage, .. }
+            | Self::Started { index, stage, .. }
+            | Self::Waiting { index, stage }
+            | Self::Progressed { index, stage, .. }
+            | Self::Noted { index, stage, .. }
+            | Self::Finished { index, stage, .. }
+            | Self::Failed { index, stage, .. }
+            | Self::Skipped { index, stage, .. } => Some((*index, stage)),
+        }
+    }
+}
+
 /// A line of a run's journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timed<E = Event> {

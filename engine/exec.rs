@@ -31,7 +31,7 @@ mod usage;
 mod walk;
 mod worker;
 
-use origin::Origins;
+pub use origin::Origins;
 use usage::Peak;
 pub use walk::{Standing, Walk};
 use worker::{Ended, Job};

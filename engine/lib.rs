@@ -20,6 +20,7 @@ pub mod artifact;
 pub mod key;
 pub mod store;
 pub mod event;
+pub mod history;
 pub mod scores;
 pub mod stage;
 pub mod manifest;

@@ -2,5 +2,7 @@
 
 pub mod document;
 pub mod journal;
+pub mod live;
+mod screen;
 pub mod table;
 pub mod terminal;

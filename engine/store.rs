@@ -277,6 +277,15 @@ impl Store {
         }
     }
 
+    /// The names of runs, in the order in which they began.
+    ///
+    /// # Errors
+    /// Where the disk cannot be read.
+    pub fn run_names(&self) -> Result<Vec<String>, StoreError> {
+        let folders = list(&self.runs())?.into_iter().filter(|path| path.is_dir());
+        Ok(folders.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
     /// Where runs keep their events.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")

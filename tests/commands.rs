@@ -23,7 +23,7 @@ fn why_shows_each_part_of_the_key_that_differs_and_the_first_cause() {
     space.document(&[]);
     let why = |stage: &str, set: &str| space.run(&["why", "m.yaml", stage, "--set", set]).ok();
     why("teacher", "epochs=5").says("stop.epochs: 3 -> 5");
-    why("scores", "epochs=5").says("first cause: `teacher`: stop.epochs: 3 -> 5");
+    why("scores", "epochs=5").says("because `teacher` runs first: stop.epochs: 3 -> 5");
     space.run(&["why", "m.yaml", "teacher"]).ok().says("the same as its last result");
     space.run(&["why", "m.yaml", "teachers"]).code(2).says("did you mean `teacher`");
     space.nothing_to_do(&[]);
@@ -47,8 +47,8 @@ fn show_tells_runs_stages_and_effective_values() {
     let space = Space::with(&small(METHODS));
     let document = space.document(&[]);
     let run = document["run"].as_str().unwrap();
-    space.run(&["show"]).ok().says(run).says("11 ran, 0 cached");
-    space.run(&["show", run]).ok().says("finished").says("teacher");
+    space.run(&["show"]).ok().says(run).says("done  ");
+    space.run(&["show", run]).ok().says("11 ran, 0 cached").says("teacher");
     space
         .run(&["show", "teacher"])
         .ok()

@@ -11,3 +11,4 @@ mod processes;
 mod rooms;
 mod run;
 mod space;
+mod terminal;

@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Args;
@@ -17,8 +18,9 @@ use super::{Answer, Common, Failure, Format, ManifestArgs, Selection, load, prin
 use crate::{
     event::Event,
     exec::{self, Fate, Outcome},
+    history::{self, About, Host, Revision, Totals, Wanted},
     plan::{Instance, Plan},
-    report::{document::RunDocument, journal::Journal, table, terminal::Terminal},
+    report::{document::RunDocument, journal::Journal, live::Expected, table, terminal::Terminal},
     scores::{self, Entry, Scores},
     stage::Cancel,
     stages::{StageSpec, dataset::STAND_IN},
@@ -46,21 +48,93 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
     let options = load::options(&plan, &args.selection, common, args.jobs.map(usize::from), args.keep_going)?;
     let store = common.open_store()?;
     let cancel = on_signals()?;
-    let (id, folder) = store.new_run(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())?;
-    let mut journal =
-        Journal::begin(&folder).map_err(|e| Failure::Failed(format!("cannot write in {}: {e}", folder.display())))?;
+    let begin = since_1970();
+    let (id, folder) = store.new_run(begin)?;
+    let revision = Revision::ask(plan.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+    let mut about = about(&id, args, &plan, &options, begin);
+    let mut journal = (about.write(&folder))
+        .and_then(|()| history::write_resolved(&folder, &resolved(&plan)))
+        .and_then(|()| Journal::begin(&folder))
+        .map_err(|e| Failure::Failed(format!("cannot write in {}: {e}", folder.display())))?;
     let places = plan.instances.iter().map(|instance| plan.sources.place(instance.at)).collect();
-    let mut terminal = Terminal::new(places, Some(journal.path().to_owned()));
+    let mut terminal = Terminal::new(places, expected(&plan, &store, &options)?, Some(journal.path().to_owned()));
     let mut report = |event: &Event| {
         journal.on(event);
         terminal.on(event);
     };
-    let outcome = exec::run(&plan, &store, &options, &exec::RunAt { id: &id, folder: &folder }, &cancel, &mut report)?;
-    if let Some(error) = journal.failure() {
-        let note = format!("warning: {} is not complete: {error}\n", journal.path().display());
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), note.as_bytes());
+    let ran = exec::run(&plan, &store, &options, &exec::RunAt { id: &id, folder: &folder }, &cancel, &mut report);
+    let ended = since_1970();
+    let journal_failure = journal.failure().map(|error| format!("{} is not complete: {error}", journal.path().display()));
+    let (totals, answer) = match ran {
+        Ok(outcome) => {
+            let count = |fate| outcome.count(fate);
+            let totals = Totals {
+                ran: count(Fate::Ran),
+                cached: count(Fate::Cached),
+                failed: count(Fate::Failed),
+                skipped: count(Fate::Skipped),
+            };
+            (Some(totals), answer(&outcome, &plan, &store, &id, common).and_then(|()| verdict(outcome, common)))
+        }
+        Err(error) => (None, Err(Failure::Store(error))),
+    };
+    about.ended = Some(ended.as_secs_f64());
+    about.exit = Some(answer.as_ref().map_or_else(Failure::code, |()| 0));
+    about.totals = totals;
+    about.git = revision.answer();
+    let about_failure = about.write(&folder).err().map(|error| format!("{} is not complete: {error}", folder.display()));
+    for failure in [journal_failure, about_failure].into_iter().flatten() {
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("warning: {failure}\n").as_bytes());
     }
-    answer(&outcome, &plan, &store, &id, common)?;
+    answer
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// What the live view has to know of each stage.
+fn expected(plan: &Plan<StageSpec>, store: &Store, options: &exec::Options) -> Result<Vec<Expected>, Failure> {
+    let names = plan.instances.iter().map(|instance| (instance.name.as_str(), instance.kind.as_str()));
+    let seconds = store.latest(&plan.name)?.expected(names);
+    let stages = plan.instances.iter().zip(seconds).zip(&options.wanted);
+    let one = |((instance, seconds), wanted): ((&Instance<StageSpec>, Option<f64>), &bool)| Expected {
+        name: instance.name.clone(),
+        kind: instance.kind.clone(),
+        seconds,
+        wanted: *wanted,
+    };
+    Ok(stages.map(one).collect())
+}
+
+/// What there is to say of a run that begins.
+fn about(id: &str, args: &RunArgs, plan: &Plan<StageSpec>, options: &exec::Options, begin: Duration) -> About {
+    About {
+        run: id.to_owned(),
+        manifest: history::Manifest { name: plan.name.clone(), path: args.manifest.manifest.clone() },
+        talkflow: env!("CARGO_PKG_VERSION").to_owned(),
+        formats: history::Formats::default(),
+        command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+        sets: args.manifest.sets.clone(),
+        wanted: Wanted::of(&options.wanted),
+        host: Host::this(),
+        device: options.device.word().to_owned(),
+        cores: options.cores,
+        git: None,
+        started: begin.as_secs_f64(),
+        ended: None,
+        exit: None,
+        totals: None,
+    }
+}
+
+/// Parameters and settings in effect, as `show --resolved` prints them.
+fn resolved(plan: &Plan<StageSpec>) -> Value {
+    serde_json::json!({ "params": plan.resolved_params(), "stages": plan.resolved() })
+}
+
+/// What a run that ended means for the exit code.
+fn verdict(outcome: Outcome, common: &Common) -> Answer {
     match (outcome.signal, outcome.unusable) {
         (Some(signal), _) => Err(Failure::Signal(signal)),
         // One document only: with `--format json` it is printed already.

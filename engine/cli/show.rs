@@ -1,9 +1,6 @@
 //! `talkflow show`: past runs, one run, a stage's result, or the effective values of a manifest.
 
-use std::fs;
-
 use clap::Args;
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
@@ -11,14 +8,18 @@ use super::{
     store::{bytes, scaled},
 };
 use crate::{
+    history::{self, Run},
     store::{Lookup, Record, Store},
     time,
 };
 
+mod runs;
+
 /// Its arguments.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// A run, or a stage by its name in the store; with --resolved a manifest [default: all runs].
+    /// A run (its name or the beginning of it, `last`, `last~1`), or a stage by its name in the store; with --resolved a manifest
+    /// [default: all runs].
     what: Option<String>,
     /// Every effective value of a manifest with where it came from.
     #[arg(long, requires = "what")]
@@ -26,17 +27,6 @@ pub struct ShowArgs {
     /// With --resolved, change a parameter.
     #[arg(long = "set", value_name = "PARAM=YAML", requires = "resolved")]
     sets: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct RunShown {
-    run: String,
-    manifest: String,
-    ran: Option<u64>,
-    cached: Option<u64>,
-    failed: Option<u64>,
-    skipped: Option<u64>,
-    seconds: Option<f64>,
 }
 
 /// Shows it.
@@ -54,98 +44,53 @@ pub fn show(args: &ShowArgs, common: &Common) -> Answer {
                 format!("{head}{params}{}", stages.iter().map(ToString::to_string).collect::<String>())
             })
         }
-        (None, _) => runs(common),
+        (None, _) => runs::all(&history::runs(&common.existing_store()?)?, common),
         (Some(what), false) => {
             let store = common.existing_store()?;
-            let folder = store.runs().join(what);
-            // A run's name has no separators: nothing outside the store can be meant.
-            match what.chars().all(|c| c.is_ascii_digit() || c == '-') && folder.is_dir() {
-                true => run(&store, what, common),
-                false => stage(&store, what, common),
+            let all = history::runs(&store)?;
+            // A stage may be called as it likes; only what looks like a run is looked for among runs.
+            let is_run = what.starts_with("last") || what.starts_with(|c: char| c.is_ascii_digit());
+            match history::find(&all, what) {
+                Ok(run) if is_run => runs::one(&run, common),
+                Err(error) if is_run && latest_of(&store, what).is_err() => Err(Failure::Wrong(error)),
+                _ => stage(&store, &all, what, common),
             }
         }
     }
 }
 
-fn runs(common: &Common) -> Answer {
-    let store = common.existing_store()?;
-    let mut names: Vec<String> = match fs::read_dir(store.runs()) {
-        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect(),
-        Err(error) => return Err(Failure::Failed(format!("cannot read {}: {error}", store.runs().display()))),
-    };
-    names.sort();
-    let shown: Vec<RunShown> = names.iter().map(|name| summary(&store, name)).collect();
-    answer(common, &shown, || shown.iter().map(line).collect())
-}
-
-fn line(run: &RunShown) -> String {
-    match (run.ran, run.cached, run.failed, run.skipped, run.seconds) {
-        (Some(ran), Some(cached), Some(failed), Some(skipped), Some(seconds)) => {
-            format!(
-                "{}  {}: {ran} ran, {cached} cached, {failed} failed, {skipped} skipped in {seconds:.1} s\n",
-                run.run, run.manifest
-            )
-        }
-        _ => format!("{}  {}: did not end\n", run.run, run.manifest),
-    }
-}
-
-/// A run's events; a torn last line of a killed run is left out.
-fn events(store: &Store, name: &str) -> Vec<Value> {
-    let text = fs::read_to_string(store.runs().join(name).join("events.jsonl")).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
-fn summary(store: &Store, name: &str) -> RunShown {
-    let events = events(store, name);
-    let find = |kind: &str| events.iter().rfind(|event| event["event"] == kind);
-    let end = |field: &str| find("run_finished").and_then(|event| event[field].as_u64());
-    RunShown {
-        run: name.to_owned(),
-        manifest: find("run_started").and_then(|event| event["manifest"].as_str()).unwrap_or("?").to_owned(),
-        ran: end("ran"),
-        cached: end("cached"),
-        failed: end("failed"),
-        skipped: end("skipped"),
-        seconds: find("run_finished").and_then(|event| event["seconds"].as_f64()),
-    }
-}
-
-fn run(store: &Store, name: &str, common: &Common) -> Answer {
-    let events: Vec<Value> = events(store, name).into_iter().filter(|event| event["event"] != "progressed").collect();
-    answer(common, &events, || {
-        let text = |event: &Value| {
-            let get = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
-            let said = match get("event").as_str() {
-                "finished" => format!("{:.1} s", event["seconds"].as_f64().unwrap_or(f64::NAN)),
-                "failed" => event["causes"]
-                    .as_array()
-                    .map_or(String::new(), |causes| causes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(": ")),
-                "noted" => get("note"),
-                "skipped" => get("because"),
-                _ => String::new(),
-            };
-            let at = event["at"].as_f64().unwrap_or(f64::NAN);
-            format!("{at:>9.2} s  {:<12}  {}  {said}", get("event"), get("stage")).trim_end().to_owned() + "\n"
-        };
-        events.iter().map(text).collect::<String>() + &line(&summary(store, name))
-    })
-}
-
-fn stage(store: &Store, name: &str, common: &Common) -> Answer {
+fn stage(store: &Store, all: &[Run], name: &str, common: &Common) -> Answer {
     let record = latest_of(store, name)?;
-    answer(common, &record, || {
+    let past = runs::through(all, &record.instance);
+    let log = record.log.map(|log| store.blob(&log.digest));
+    let mut document = serde_json::to_value(&record).map_err(|error| Failure::Failed(error.to_string()))?;
+    document["log_path"] = serde_json::json!(log);
+    document["runs"] = serde_json::json!(past);
+    answer(common, &document, || {
         let mut text = format!("{} ({})\n  key: {}\n", record.instance, record.kind, record.key);
         let p = &record.provenance;
-        text += &format!("  made: {}, {:.1} s on {} cores, talkflow {}\n", time::read(p.started), p.seconds, p.cores, p.talkflow);
+        text += &format!(
+            "  made: {}, {:.1} s on {} cores, talkflow {}, run {}\n",
+            time::read(p.started),
+            p.seconds,
+            p.cores,
+            p.talkflow,
+            p.run
+        );
+        let [_, cpu, memory] = runs::took(None, p.usage);
+        if !cpu.is_empty() || !memory.is_empty() {
+            text += &format!("  took: {cpu} of CPU, {memory} of memory at most\n");
+        }
         record.notes.iter().for_each(|note| text += &format!("  note: {note}\n"));
         for (name, entry) in &record.files.0 {
             text += &format!("  file {name}: {}, {}\n", bytes(entry.size), store.blob(&entry.digest).display());
         }
+        log.iter().for_each(|path| text += &format!("  log: {}\n", path.display()));
         let step = step(&record.metrics);
         let plain = record.metrics.iter().filter(|(name, _)| step.is_none() || !STEP.contains(&name.as_str()));
         plain.for_each(|(name, value)| text += &format!("  {name}: {value}\n"));
-        text + &step.unwrap_or_default()
+        text += &step.unwrap_or_default();
+        text + &runs::table(&past)
     })
 }
 

@@ -1,32 +1,67 @@
 //! A run as people see it, on standard error: one line a stage as it ends, and on a terminal a bar for each stage at work.
 
-use std::{collections::BTreeMap, io::IsTerminal, path::PathBuf, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 
+use super::{
+    live::{Expected, Live},
+    screen::{Screen, Size},
+};
 use crate::event::Event;
 
 /// Shows events.
 #[derive(Debug)]
 pub struct Terminal {
-    bars: MultiProgress,
-    open: BTreeMap<usize, ProgressBar>,
-    live: bool,
+    /// Where standard error is a terminal that can move its cursor.
+    view: Option<View>,
     /// Where each stage stands in the manifest, by place in the plan.
     places: Vec<String>,
     journal: Option<PathBuf>,
 }
 
+/// The live view: drawn again and again by a thread of its own, so that clocks go on while nothing happens.
+#[derive(Debug)]
+struct View {
+    state: Arc<Mutex<ViewState>>,
+    /// Dropped, it ends the thread.
+    tick: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct ViewState {
+    live: Live,
+    /// Lines to print with the next frame.
+    lines: Vec<String>,
+    screen: Screen,
+}
+
+/// How often the live view is drawn.
+const FRAME: Duration = Duration::from_millis(100);
+
 impl Terminal {
-    /// Shows to standard error. `places` says where each instance stands in its manifest, `journal` where its log is.
-    pub fn new(places: Vec<String>, journal: Option<PathBuf>) -> Self {
-        let live = std::io::stderr().is_terminal();
-        Self { bars: MultiProgress::new(), open: BTreeMap::new(), live, places, journal }
+    /// Shows to standard error. `places` says where each instance stands in its manifest, `stages` what is expected of each, `journal`
+    /// where the log is.
+    pub fn new(places: Vec<String>, stages: Vec<Expected>, journal: Option<PathBuf>) -> Self {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let moves = std::io::stderr().is_terminal() && set("TERM").is_some_and(|term| term != "dumb");
+        let view = moves.then(|| View::begin(Live::new(stages, set("NO_COLOR").is_none())));
+        Self { view, places, journal }
     }
 
     /// Shows one event.
     pub fn on(&mut self, event: &Event) {
+        if let Some(view) = &self.view {
+            view.state().live.on(event);
+        }
         match event {
             Event::RunStarted { manifest, stages, cores, .. } => {
                 self.line(&format!("{manifest}: {}, {}", count(*stages, "stage"), count(*cores, "core")));
@@ -36,33 +71,17 @@ impl Terminal {
                 self.line(&format!("{:>9}  {stage}{}{back}", "cached", main_metric(metrics)));
                 notes.iter().for_each(|note| self.line(&format!("{:>9}  {note}", "")));
             }
-            Event::Started { index, stage, reason, attempt } => {
-                let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-                self.open(*index, stage, &format!("{}{again}", reason.brief()));
-            }
-            Event::Waiting { index, stage } => {
-                self.open(*index, stage, "another process is making this; waiting for its result");
-                if !self.live {
+            Event::Started { .. } | Event::Progressed { .. } => {}
+            Event::Waiting { stage, .. } => {
+                if self.view.is_none() {
                     self.line(&format!("{:>9}  {stage}: another process is making this; its result will be used", "waiting"));
                 }
             }
-            Event::Progressed { index, progress, stage } => {
-                if !self.open.contains_key(index) {
-                    self.open(*index, stage, "");
-                }
-                if let Some(bar) = self.open.get(index) {
-                    bar.set_length(progress.total.unwrap_or(0));
-                    bar.set_position(progress.done);
-                    bar.set_message(progress.what.clone());
-                }
-            }
             Event::Noted { stage, note, .. } => self.line(&format!("{:>9}  {stage}: {note}", "note")),
-            Event::Finished { index, stage, seconds, metrics, reason, .. } => {
-                self.close(*index);
+            Event::Finished { stage, seconds, metrics, reason, .. } => {
                 self.line(&format!("{seconds:>7.1} s  {stage}{}  ({})", main_metric(metrics), reason.brief()));
             }
             Event::Failed { index, stage, causes, retry } => {
-                self.close(*index);
                 self.line(&format!("{:>9}  {stage}{}", "FAILED", if *retry { " (trying again)" } else { "" }));
                 if let Some(place) = self.places.get(*index) {
                     self.line(&format!("{:>9}  at {place}", ""));
@@ -77,46 +96,62 @@ impl Terminal {
             }
             Event::Skipped { stage, because, .. } => self.line(&format!("{:>9}  {stage}: {because}", "skipped")),
             Event::RunFinished { ran, cached, failed, skipped, seconds } => {
-                for index in self.open.keys().copied().collect::<Vec<_>>() {
-                    self.close(index);
-                }
                 let mut parts = vec![format!("{ran} ran"), format!("{cached} cached")];
                 parts.extend((*failed > 0).then(|| format!("{failed} failed")));
                 parts.extend((*skipped > 0).then(|| format!("{skipped} skipped")));
                 self.line(&format!("{} in {seconds:.1} s", parts.join(", ")));
+                self.view = None;
             }
         }
     }
 
-    /// Prints a line above the bars.
+    /// Prints a line, above the bars where there are any.
     fn line(&self, line: &str) {
-        if self.live {
-            // A terminal that is gone is no reason to stop a run.
-            let _ = self.bars.println(line);
-        } else {
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+        match &self.view {
+            Some(view) => view.state().lines.extend(line.lines().map(str::to_owned)),
+            // A reader that is gone is no reason to stop a run.
+            None => drop(std::io::stderr().write_all(format!("{line}\n").as_bytes())),
         }
     }
+}
 
-    fn open(&mut self, index: usize, stage: &str, message: &str) {
-        self.close(index);
-        if !self.live {
-            return;
-        }
-        let template = "{elapsed:>7}    {prefix} {bar:16.cyan/dim} {pos}/{len} {wide_msg:.dim} {eta}";
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = self.bars.add(ProgressBar::new(0)).with_style(style);
-        bar.set_prefix(stage.to_owned());
-        bar.set_message(message.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(200));
-        self.open.insert(index, bar);
+impl View {
+    fn begin(live: Live) -> Self {
+        let state = Arc::new(Mutex::new(ViewState { live, lines: Vec::new(), screen: Screen::default() }));
+        let (tick, ticks) = mpsc::channel();
+        let drawn = state.clone();
+        let thread = std::thread::spawn(move || {
+            while ticks.recv_timeout(FRAME) == Err(mpsc::RecvTimeoutError::Timeout) {
+                lock(&drawn).draw(true);
+            }
+        });
+        Self { state, tick: Some(tick), thread: Some(thread) }
     }
 
-    fn close(&mut self, index: usize) {
-        if let Some(bar) = self.open.remove(&index) {
-            bar.finish_and_clear();
-            self.bars.remove(&bar);
-        }
+    fn state(&self) -> MutexGuard<'_, ViewState> {
+        lock(&self.state)
+    }
+}
+
+impl Drop for View {
+    /// Leaves the lines on the screen and nothing else.
+    fn drop(&mut self) {
+        drop(self.tick.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+        self.state().draw(false);
+    }
+}
+
+fn lock(state: &Mutex<ViewState>) -> MutexGuard<'_, ViewState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ViewState {
+    fn draw(&mut self, with_frame: bool) {
+        let size = Size::of_stderr();
+        let frame = if with_frame { self.live.frame(size, Instant::now()) } else { Vec::new() };
+        let lines = std::mem::take(&mut self.lines);
+        self.screen.show(size, &lines, &frame);
     }
 }
 
