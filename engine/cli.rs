@@ -251,7 +251,18 @@ impl Common {
     }
 
     fn open_store(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.store)?)
+        let store = Store::open(&self.store)?;
+        let found = store.recovered();
+        if found.read > 0 {
+            let aside: String = found.damaged.iter().map(|path| format!("  set aside: {}\n", path.display())).collect();
+            let note = format!(
+                "note: the machine went down while this store was written to; {} files were read again, {} were not whole\n{aside}",
+                found.read,
+                found.damaged.len()
+            );
+            let _ = std::io::stderr().write_all(note.as_bytes());
+        }
+        Ok(store)
     }
 
     /// The store, where there is one: for commands that only look.

@@ -4,9 +4,12 @@
 //! ```text
 //! Blocked --inputs done--> Ready --files found--> (looked up) --result there--> Done (cached)
 //!    |                       |                        |
-//!    |                    Locating                  Queued --cores free--> Running --> Done | Failed | Stopped
+//!    |                    Locating                  Queued --cores and lease--> Running --> Done | Failed | Stopped
+//!    |                                                +--lease taken--> Waiting (holds nothing) --> Queued or Done
 //!    +--an input failed----------------------------------------------------------------> Skipped
 //! ```
+//!
+//! A stage that finds an input damaged goes back to Blocked, and the one that made the input back to Ready.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +25,7 @@ use crate::{
     key::{ActionKey, Fingerprint, Stale},
     plan::Plan,
     stage::{Cancel, Device, Located, Outside, Places, Said, Stage, Talk},
-    store::{Latest, OutsideFiles, Record, Store, StoreError},
+    store::{Latest, Lease, Lookup, NotWhole, OutsideFiles, Record, Store, StoreError, Taken},
 };
 
 mod log;
@@ -137,7 +140,9 @@ enum State {
     Blocked(usize),
     Locating,
     Queued(Box<Queued>),
-    Running(Stale),
+    /// Another makes this result.
+    Waiting(Box<Queued>),
+    Running(Stale, ActionKey),
     Ended(Fate, Option<String>, Option<Box<Record>>),
 }
 
@@ -145,11 +150,14 @@ struct Queued {
     fingerprint: Fingerprint,
     reason: Stale,
     outside: Outside,
+    /// Whether it was said that another process makes it.
+    told: bool,
 }
 
 enum Message {
     Located(usize, Result<Outside, String>),
-    Waiting(usize),
+    /// The lease that was waited for.
+    Leased(usize, Result<Lease, StoreError>),
     Started(usize, Stale),
     Said(usize, Said),
     Ended(usize, Box<Ended>),
@@ -157,6 +165,9 @@ enum Message {
 
 /// How often the loop looks for a signal while nothing happens.
 const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// How often a stage whose result gets damaged is made again in one run.
+const AGAIN: u32 = 3;
 
 /// Brings the wanted instances up to date and tells `report` all that happens.
 ///
@@ -194,11 +205,14 @@ pub fn run<S: Stage>(
             origins: Origins::new(plan.instances.len()),
             peaks: BTreeMap::new(),
             looked: Instant::now(),
+            again: vec![0; plan.instances.len()],
             ready: BTreeSet::new(),
             queue: BTreeSet::new(),
             free: options.cores,
             free_memory: options.memory,
             busy: 0,
+            waiting: 0,
+            making: BTreeSet::new(),
             closing: false,
             unusable: None,
         };
@@ -262,6 +276,8 @@ struct Loop<'scope, 'env, S> {
     /// The memory seen while each of the running works, and when it was last looked at.
     peaks: BTreeMap<usize, Peak>,
     looked: Instant,
+    /// How often each was made again since its result was damaged.
+    again: Vec<u32>,
     /// Instances whose inputs are all there, to be looked at next in the plan's order: a set, so that a long chain needs no deep
     /// stack.
     ready: BTreeSet<usize>,
@@ -271,6 +287,10 @@ struct Loop<'scope, 'env, S> {
     free_memory: u64,
     /// Threads at work.
     busy: usize,
+    /// Threads that wait for leases.
+    waiting: usize,
+    /// The keys that this run makes just now.
+    making: BTreeSet<ActionKey>,
     /// No new work is begun any more.
     closing: bool,
     unusable: Option<StoreError>,
@@ -294,7 +314,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                 self.look_at(index);
             }
             self.start_queued();
-            if self.busy == 0 {
+            if self.busy == 0 && (self.waiting == 0 || self.closing) {
                 return;
             }
             self.look_at_memory();
@@ -320,6 +340,9 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
 
     /// All inputs of an instance are there: find its files from outside, then look its result up.
     fn look_at(&mut self, index: usize) {
+        if self.is_blocked_again(index) {
+            return;
+        }
         let spec = &self.plan.instances[index].spec;
         if !spec.reads_outside() {
             return self.look_up(index, Outside::default());
@@ -347,6 +370,16 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         }
     }
 
+    /// Whether an input went back to be made again; then the instance waits for it.
+    fn is_blocked_again(&mut self, index: usize) -> bool {
+        let from: BTreeSet<usize> = self.plan.instances[index].inputs.iter().flat_map(|input| &input.from).copied().collect();
+        let missing = from.into_iter().filter(|from| self.result(*from).is_none()).count();
+        if missing > 0 {
+            self.states[index] = State::Blocked(missing);
+        }
+        missing > 0
+    }
+
     fn look_up(&mut self, index: usize, outside: Outside) {
         let instance = &self.plan.instances[index];
         let walk = self.walk();
@@ -356,16 +389,23 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             Err(error) => return self.fail(index, vec![error]),
         };
         match walk.standing(instance, fingerprint, self.options.forced[index]) {
-            Ok(Standing::Fresh(record)) => self.cached(index, record),
+            Ok(Standing::Fresh(record)) => match instance.spec.is_shown().then(|| self.store.prove(&record.files)) {
+                Some(Err(error)) => self.give_up(index, error, Vec::new()),
+                Some(Ok(damaged)) if !damaged.is_empty() => {
+                    damaged.iter().for_each(|damaged| self.note_damage(index, damaged));
+                    self.look_up(index, outside);
+                }
+                _ => self.cached(index, record),
+            },
             Ok(Standing::Stale { fingerprint: Some(fingerprint), reason, .. }) => {
                 let reason = self.origins.trace(index, instance, reason);
-                self.states[index] = State::Queued(Box::new(Queued { fingerprint, reason, outside }));
+                self.states[index] = State::Queued(Box::new(Queued { fingerprint, reason, outside, told: false }));
                 self.queue.insert(index);
             }
             Ok(Standing::Stale { fingerprint: None, .. } | Standing::Blocked(_)) => {
                 self.fail(index, vec!["its key could not be made".to_owned()]);
             }
-            Err(error) => self.give_up(index, error),
+            Err(error) => self.give_up(index, error, Vec::new()),
         }
     }
 
@@ -381,10 +421,55 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             }
             let State::Queued(queued) = std::mem::replace(&mut self.states[index], State::Locating) else { continue };
             self.queue.remove(&index);
+            let lease = match self.store.lease(&queued.fingerprint.key()) {
+                Ok(Ok(lease)) => lease,
+                Ok(Err(taken)) => {
+                    self.wait(index, queued, taken);
+                    continue;
+                }
+                Err(error) => {
+                    self.give_up(index, error, Vec::new());
+                    return;
+                }
+            };
             self.free -= cores;
             self.free_memory -= memory;
             self.busy += 1;
-            self.begin(index, *queued);
+            self.begin(index, *queued, lease);
+        }
+    }
+
+    /// Lets another one make the result. Meanwhile the instance holds neither cores nor memory.
+    fn wait(&mut self, index: usize, mut queued: Box<Queued>, taken: Taken) {
+        let own = self.making.contains(&queued.fingerprint.key());
+        if !own && !std::mem::replace(&mut queued.told, true) {
+            (self.report)(&Event::Waiting { index, stage: self.plan.instances[index].name.clone() });
+        }
+        self.states[index] = State::Waiting(queued);
+        self.waiting += 1;
+        let sender = self.sender.clone();
+        // On its own: it cannot be told to stop, and must not keep a run that is told to from ending.
+        std::thread::spawn(move || drop(sender.send(Message::Leased(index, taken.wait()))));
+    }
+
+    /// The other one is done, or dead.
+    fn leased(&mut self, index: usize, lease: Result<Lease, StoreError>) {
+        self.waiting -= 1;
+        let State::Waiting(queued) = std::mem::replace(&mut self.states[index], State::Locating) else { return };
+        let found = lease.and_then(|lease| {
+            let found = self.store.lookup(&queued.fingerprint.key());
+            // Whoever has cores free may have it.
+            drop(lease);
+            found
+        });
+        match found {
+            Ok(Lookup::Found(record)) => self.cached(index, record),
+            Ok(Lookup::Unknown | Lookup::Lost(_)) if !self.is_blocked_again(index) => {
+                self.states[index] = State::Queued(queued);
+                self.queue.insert(index);
+            }
+            Ok(Lookup::Unknown | Lookup::Lost(_)) => {}
+            Err(error) => self.give_up(index, error, Vec::new()),
         }
     }
 
@@ -397,8 +482,8 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         self.plan.instances[index].resources.memory.unwrap_or(0).min(self.options.memory)
     }
 
-    fn begin(&mut self, index: usize, queued: Queued) {
-        let Queued { fingerprint, reason, outside } = queued;
+    fn begin(&mut self, index: usize, queued: Queued, lease: Lease) {
+        let Queued { fingerprint, reason, outside, .. } = queued;
         let instance = &self.plan.instances[index];
         let digest = |from: usize| self.result(from).map(|record| record.files.digest());
         let inputs = walk::in_canonical_order(self.plan, instance, digest).into_iter().map(|(port, from)| {
@@ -410,6 +495,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             instance,
             store: self.store,
             fingerprint,
+            _lease: lease,
             inputs: inputs.collect(),
             outside,
             files: self.files,
@@ -422,15 +508,16 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             peak: self.peaks.entry(index).or_default().clone(),
             cancel: self.cancel.clone(),
         };
-        self.states[index] = State::Running(reason.clone());
+        let key = job.fingerprint.key();
+        self.making.insert(key);
+        self.states[index] = State::Running(reason.clone(), key);
         self.attempts[index] += 1;
         let sender = self.sender.clone();
         self.scope.spawn(move || {
             let send = |message| drop(sender.send(message));
             let say = |said| send(Message::Said(index, said));
-            let waiting = || send(Message::Waiting(index));
             let started = || send(Message::Started(index, reason.clone()));
-            let ended = job.work(&say, &waiting, &started);
+            let ended = job.work(&say, &started);
             send(Message::Ended(index, Box::new(ended)));
         });
     }
@@ -441,11 +528,12 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             Message::Located(index, found) => {
                 self.busy -= 1;
                 match found {
+                    Ok(_) if self.is_blocked_again(index) => {}
                     Ok(outside) => self.look_up(index, outside),
                     Err(error) => self.fail(index, vec![error]),
                 }
             }
-            Message::Waiting(index) => (self.report)(&Event::Waiting { index, stage: stage(index) }),
+            Message::Leased(index, lease) => self.leased(index, lease),
             Message::Started(index, reason) => {
                 let attempt = self.attempts[index];
                 (self.report)(&Event::Started { index, stage: stage(index), reason, attempt });
@@ -459,6 +547,9 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                 self.peaks.remove(&index);
                 self.free += self.cores_of(index);
                 self.free_memory += self.memory_of(index);
+                if let State::Running(_, key) = &self.states[index] {
+                    self.making.remove(key);
+                }
                 self.ended(index, *ended);
             }
         }
@@ -477,7 +568,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                     (self.report)(&Event::Noted { index, stage: instance.name.clone(), note });
                 }
                 let reason = match std::mem::replace(&mut self.states[index], State::Locating) {
-                    State::Running(reason) => reason,
+                    State::Running(reason, _) => reason,
                     // Nothing but what runs can end.
                     _ => Stale::FirstRun,
                 };
@@ -498,16 +589,55 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                 self.ready.insert(index);
             }
             Ended::Failed(causes) => self.fail(index, causes),
-            Ended::Unusable(error) => self.give_up(index, error),
+            Ended::Damaged(damaged) => self.make_again(index, damaged),
+            Ended::Unusable(error, causes) => self.give_up(index, error, causes),
             Ended::Stopped => self.states[index] = State::Ended(Fate::Skipped, Some("the run was stopped".into()), None),
         }
+    }
+
+    /// Inputs of an instance are damaged: those that made them go back to be made again, and it waits for them.
+    fn make_again(&mut self, index: usize, damaged: Vec<(usize, NotWhole)>) {
+        for (from, damaged) in damaged {
+            // Another reader may have found it first.
+            if self.result(from).is_none() {
+                continue;
+            }
+            self.note_damage(from, &damaged);
+            self.again[from] += 1;
+            if self.again[from] > AGAIN {
+                let stage = self.plan.instances[from].name.clone();
+                let error = StoreError::Forgetful { stage, file: damaged.file, path: self.store.root().to_owned() };
+                return self.give_up(index, error, Vec::new());
+            }
+            self.states[from] = State::Locating;
+            self.ready.insert(from);
+            for follower in self.followers[from].clone() {
+                match &mut self.states[follower] {
+                    State::Blocked(left) => *left += 1,
+                    State::Queued(_) => self.states[follower] = State::Blocked(1),
+                    // At work: it has read what it needs, or finds out for itself.
+                    _ => continue,
+                }
+                self.ready.remove(&follower);
+                self.queue.remove(&follower);
+            }
+        }
+        // None where all of them were made again meanwhile.
+        if !self.is_blocked_again(index) {
+            self.ready.insert(index);
+        }
+    }
+
+    fn note_damage(&mut self, index: usize, damaged: &NotWhole) {
+        let note = format!("{damaged}; this stage makes it again");
+        (self.report)(&Event::Noted { index, stage: self.plan.instances[index].name.clone(), note });
     }
 
     fn cached(&mut self, index: usize, record: Box<Record>) {
         let instance = &self.plan.instances[index];
         let back = match self.walk().back(instance, &record) {
             Ok(back) => back.map(|reason| self.origins.trace(index, instance, reason)),
-            Err(error) => return self.give_up(index, error),
+            Err(error) => return self.give_up(index, error, Vec::new()),
         };
         let event = Event::Cached {
             index,
@@ -557,9 +687,9 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         }
     }
 
-    fn give_up(&mut self, index: usize, error: StoreError) {
+    fn give_up(&mut self, index: usize, error: StoreError, mut causes: Vec<String>) {
         self.closing = true;
-        let causes = vec![error.to_string()];
+        causes.push(error.to_string());
         self.states[index] = State::Ended(Fate::Failed, Some(error.to_string()), None);
         (self.report)(&Event::Failed { index, stage: self.plan.instances[index].name.clone(), causes, retry: false });
         self.unusable.get_or_insert(error);

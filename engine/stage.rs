@@ -94,6 +94,11 @@ pub trait Stage: Send + Sync {
         false
     }
 
+    /// Whether its result is read at the end of a run, to be shown.
+    fn is_shown(&self) -> bool {
+        false
+    }
+
     /// Whether it reads files from outside the store.
     fn reads_outside(&self) -> bool {
         false

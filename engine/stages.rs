@@ -120,6 +120,10 @@ impl Stage for StageSpec {
         self.stage().reads_labels()
     }
 
+    fn is_shown(&self) -> bool {
+        self.stage().is_shown()
+    }
+
     fn reads_outside(&self) -> bool {
         self.stage().reads_outside()
     }

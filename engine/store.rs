@@ -1,25 +1,33 @@
 //! The artifact store on disk. Two tables carry it: `actions/` holds a record for each key, `blobs/` holds file contents by
 //! digest. Everything is written under `tmp/` on the same file system and renamed into place, the record last, so a process
-//! killed at any moment leaves rubbish in `tmp/` and nothing else. Knows keys and artifacts; not what stages are.
+//! killed at any moment leaves rubbish in `tmp/` and nothing else. What a machine that goes down may leave is in `unsynced.rs`,
+//! what a bad disk may do in `proof.rs`. Knows keys and artifacts; not what stages are.
 //!
 //! ```text
 //! format                 version of this layout
 //! lock                   shared by every process for as long as it uses the store, taken alone by garbage collection
-//! actions/ab/KEY.json    what was made under a key: files, metrics, fingerprint, provenance
+//! actions/ab/KEY.json    what was made under a key: files, metrics, fingerprint, provenance; sealed
 //! blobs/ab/DIGEST        file contents, read-only
-//! latest/MANIFEST.jsonl  the last key of each stage instance and how long its result took, appended
-//! leases/KEY             locked by whoever makes KEY just now
-//! partial/KEY/           checkpoints of an unfinished training
+//! damaged/               what was not as it was written, set aside; nothing reads it
+//! latest/MANIFEST.jsonl  the last key of each stage instance and how long its result took, appended, each line sealed
+//! leases/KEY             locked by whoever makes KEY just now, and gone afterwards
+//! partial/KEY/           checkpoints of an unfinished training, each with a hash of its own
 //! runs/ID/               a run: run.json, resolved.json, events.jsonl, and a log for each stage that said something
 //! tmp/                   drafts
-//! files.json             digests of files outside the store, by their stat
+//! unsynced/              a marker for each run whose results may not survive a power cut yet; sealed
+//! files.json             digests of files outside the store, by their stat; sealed
 //! ```
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -37,24 +45,31 @@ mod latest;
 mod lease;
 mod outside;
 mod put;
+mod proof;
+mod seal;
+mod unsynced;
 mod verify;
 
 pub use draft::{Draft, Published};
 pub use garbage::{Collected, Keep};
 pub use latest::Latest;
-pub use lease::Lease;
+pub use lease::{Lease, Taken};
 pub use outside::OutsideFiles;
+pub use proof::NotWhole;
 pub use put::{Placed, Put};
+pub use unsynced::Recovered;
 pub use verify::Damage;
 
-/// The version of the layout above and of a key's canonical form.
-pub const FORMAT: &str = "1";
+/// The version of the layout above.
+pub const FORMAT: &str = "2";
+/// The version of a key's canonical form. It enters keys, so results of an older layout keep theirs.
+pub const KEY_FORMAT: &str = "1";
 
 /// A store that cannot be used: exit code 3.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file system refused.
-    #[error("the store could not {what} {}: {source}", path.display())]
+    #[error("the store could not {what} {}: {source}{}", path.display(), advice(source))]
     Io {
         /// What was tried, as a verb.
         what: &'static str,
@@ -71,10 +86,34 @@ pub enum StoreError {
         /// What its `format` file says.
         found: String,
     },
+    /// Its `format` file says nothing that makes sense.
+    #[error("{} is damaged, it says {found:?}. If this is a store of yours, write {FORMAT} into it and run `talkflow store verify`", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
     /// Not a store, and not empty either.
     #[error("{} is not a talkflow store and is not empty: name another folder with --store, or empty this one", path.display())]
     NotAStore {
         /// The folder named.
+        path: PathBuf,
+    },
+    /// A file of a result is damaged or missing, found by a command that makes nothing again.
+    #[error("{not_whole}: `talkflow run` makes it again")]
+    NotWhole {
+        /// Which, and where it is now.
+        not_whole: NotWhole,
+    },
+    /// What is written there changes.
+    #[error("{file} of `{stage}` was damaged again and again after it had been made: do not trust the disk under {}, use another one", path.display())]
+    Forgetful {
+        /// The stage that made it.
+        stage: String,
+        /// Its file.
+        file: String,
+        /// The store's root.
         path: PathBuf,
     },
     /// Garbage collection needs the store to itself.
@@ -86,9 +125,23 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    /// What the system refused, as a verb, and on which file.
+    pub fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }
+    }
+}
+
+/// What to do where the system refused.
+fn advice(error: &io::Error) -> &'static str {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded => {
+            ". Make room there (bytes or inodes; `talkflow store gc` removes what nobody keeps), or name another folder with --store, \
+             and run again: finished stages are kept"
+        }
+        ReadOnlyFilesystem | PermissionDenied => ". Make the folder writable, or name another one with --store",
+        _ => "",
     }
 }
 
@@ -154,13 +207,25 @@ pub struct Usage {
     pub peak_memory: Option<u64>,
 }
 
+impl Record {
+    /// Reads a record's file; `None` where it is not as it was written, or does not belong to its key.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        let record: Self = seal::unseal(text)?;
+        (record.fingerprint.key() == record.key).then_some(record)
+    }
+}
+
 /// An opened store. Cheap to share between threads.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
     serial: AtomicU64,
+    /// Blobs whose contents this process knows to be whole.
+    proven: Mutex<HashSet<Digest>>,
+    unsynced: unsynced::Unsynced,
+    recovered: Recovered,
     /// Held, shared, for as long as the process uses the store.
-    _in_use: fs::File,
+    in_use: fs::File,
 }
 
 impl Store {
@@ -178,12 +243,21 @@ impl Store {
         let in_use = open_lock(&lock)?;
         // Alone here: what lies in tmp/ was left by processes that were killed. Nobody writes there without the shared lock.
         if in_use.try_lock().is_ok() {
-            empty(&root.join("tmp"))?;
+            // Where something cannot be removed, maybe since a program that outlived its talkflow still writes there, it stays.
+            let _ = empty(&root.join("tmp"));
             in_use.unlock().map_err(StoreError::io("unlock", &lock))?;
         }
         in_use.lock_shared().map_err(StoreError::io("lock", &lock))?;
-        let store = Self { root, serial: AtomicU64::new(0), _in_use: in_use };
+        let mut store = Self {
+            root,
+            serial: AtomicU64::new(0),
+            proven: Mutex::default(),
+            unsynced: unsynced::Unsynced::default(),
+            recovered: Recovered::default(),
+            in_use,
+        };
         store.complete()?;
+        store.recovered = store.recover()?;
         Ok(store)
     }
 
@@ -199,14 +273,27 @@ impl Store {
         }
         let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# made by talkflow\n";
         for (name, text) in [(".gitignore", "*\n"), ("CACHEDIR.TAG", tag), ("format", &format!("{FORMAT}\n"))] {
-            self.write_whole(&self.root.join(name), text.as_bytes())?;
+            self.write_synced(&self.root.join(name), text.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// What opening it found damaged, where the machine had gone down while a process wrote.
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
     }
 
     /// Where it lies.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether next to nothing more can be written here: no bytes or no inodes are left.
+    pub fn is_full(&self) -> bool {
+        let Ok(left) = rustix::fs::statvfs(&self.root) else { return false };
+        // What is reserved for root is free for root.
+        let blocks = if rustix::process::geteuid().is_root() { left.f_bfree } else { left.f_bavail };
+        blocks.saturating_mul(left.f_frsize) < NOTHING_LEFT || (left.f_files > 0 && left.f_favail == 0)
     }
 
     /// The record of a key, if its files are there too. `Err(Lost)` inside tells what is missing.
@@ -220,13 +307,9 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lookup::Unknown),
             Err(error) => return Err(StoreError::io("read", &path)(error)),
         };
-        let Ok(record) = serde_json::from_slice::<Record>(&text) else {
+        let Some(record) = Record::read(&text).filter(|record| record.key == *key) else {
             return Ok(Lookup::Lost("its record".to_owned()));
         };
-        // A record says what it was made from: if that does not give this key, it is damaged.
-        if record.fingerprint.key() != *key {
-            return Ok(Lookup::Lost("its record".to_owned()));
-        }
         for (name, entry) in &record.files.0 {
             let whole = fs::metadata(self.blob(&entry.digest)).is_ok_and(|meta| meta.len() == entry.size);
             if !whole {
@@ -249,7 +332,7 @@ impl Store {
         let mut records = Vec::new();
         for path in self.shards("actions")? {
             let text = fs::read(&path).map_err(StoreError::io("read", &path))?;
-            records.extend(serde_json::from_slice::<Record>(&text).ok());
+            records.extend(Record::read(&text));
         }
         Ok(records)
     }
@@ -322,23 +405,28 @@ impl Store {
         }
     }
 
-    /// Writes a small file whole: aside, synced, then renamed into place.
+    /// Writes a small file whole: aside, then renamed into place.
     fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let write = || -> io::Result<()> {
-            let (draft, mut file) = self.aside(|draft| fs::File::create_new(draft))?;
-            let mut put = || -> io::Result<()> {
-                file.write_all(bytes)?;
+        self.write(path, bytes, false).map_err(StoreError::io("write", path))
+    }
+
+    /// The same, and a power cut leaves either the old file or the new one.
+    fn write_synced(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let written = self.write(path, bytes, true).and_then(|()| sync_folder_of(path));
+        written.map_err(StoreError::io("write", path))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8], synced: bool) -> io::Result<()> {
+        let (draft, mut file) = self.aside(|draft| fs::File::create_new(draft))?;
+        let mut put = || -> io::Result<()> {
+            file.write_all(bytes)?;
+            if synced {
                 file.sync_all()?;
-                if let Some(folder) = path.parent() {
-                    fs::create_dir_all(folder)?;
-                }
-                fs::rename(&draft, path)?;
-                sync_folder_of(path)
-            };
-            // On a full disk, half a draft must not lie about for as long as the process lives.
-            put().inspect_err(|_| drop(fs::remove_file(&draft)))
+            }
+            into_folder(path, || fs::rename(&draft, path))
         };
-        write().map_err(StoreError::io("write", path))
+        // On a full disk, half a draft must not lie about for as long as the process lives.
+        put().inspect_err(|_| drop(fs::remove_file(&draft)))
     }
 }
 
@@ -353,17 +441,20 @@ pub enum Lookup {
     Lost(String),
 }
 
-const FOLDERS: [&str; 7] = ["actions", "blobs", "latest", "leases", "partial", "runs", "tmp"];
+const FOLDERS: [&str; 9] = ["actions", "blobs", "damaged", "latest", "leases", "partial", "runs", "tmp", "unsynced"];
 const FILES: [&str; 5] = ["format", "lock", "files.json", ".gitignore", "CACHEDIR.TAG"];
+/// Fewer bytes than this are as good as none.
+const NOTHING_LEFT: u64 = 32 << 10;
 /// Where downloads go that have no other cache, maybe before there is a store.
 const DOWNLOADS: &str = "downloads";
 
 /// Whether a store of our format is in `root`.
 fn is_made(root: &Path) -> Result<bool, StoreError> {
     let format = root.join("format");
-    match fs::read_to_string(&format) {
-        Ok(found) if found.trim() == FORMAT => Ok(true),
-        Ok(found) => Err(StoreError::Format { path: root.to_owned(), found: found.trim().to_owned() }),
+    match fs::read(&format).map(|text| String::from_utf8_lossy(&text).trim().to_owned()) {
+        Ok(found) if found == FORMAT => Ok(true),
+        Ok(found) if found.parse::<u32>().is_err() => Err(StoreError::Unreadable { path: format, found }),
+        Ok(found) => Err(StoreError::Format { path: root.to_owned(), found }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StoreError::io("read", &format)(error)),
     }
@@ -409,6 +500,27 @@ fn empty(folder: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Puts something at `path`, making the folder it goes into where that is missing.
+fn into_folder(path: &Path, put: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    match (put(), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder)?;
+            put()
+        }
+        (done, _) => done,
+    }
+}
+
+/// Whether a name still leads to the file that was opened by it.
+fn is_named(file: &fs::File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (held.dev(), held.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes a rename survive a power cut.

@@ -32,6 +32,7 @@ pub fn export(args: &ExportArgs, common: &Common) -> Answer {
     empty_folder(&args.output)?;
     for (name, entry) in record.files.0.iter().filter(|(name, _)| *name != files::TRAIN_ROWS) {
         let to = args.output.join(name);
+        store.proven(name, entry)?;
         store.put(&entry.digest, &to, Put::Own).map_err(|error| Failure::Failed(error.to_string()))?;
     }
     if record.files.0.contains_key(files::WEIGHTS) {

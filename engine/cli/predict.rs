@@ -1,6 +1,11 @@
 //! `talkflow predict`: a model's ratings for a csv of users and items, by their own ids.
 
-use std::{collections::HashMap, fs, io::Write, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use arrow::array::{Array, StringArray};
@@ -69,25 +74,34 @@ pub fn predict(args: &PredictArgs, common: &Common) -> Answer {
     }
 }
 
-fn open(store: &Store, record: &Record) -> anyhow::Result<RatingModel> {
-    let config: ModelConfig = files::json(&blob(store, record, files::CONFIG)?)?;
-    Ok(RatingModel::load(&fs::read(blob(store, record, files::WEIGHTS)?)?, &config.model)?)
+fn open(store: &Store, record: &Record) -> Result<RatingModel, Failure> {
+    let (config, weights) = (blob(store, record, files::CONFIG)?, blob(store, record, files::WEIGHTS)?);
+    let load = || -> anyhow::Result<RatingModel> {
+        let config: ModelConfig = files::json(&config)?;
+        Ok(RatingModel::load(&fs::read(weights)?, &config.model)?)
+    };
+    Ok(load()?)
 }
 
-fn blob(store: &Store, record: &Record, name: &str) -> anyhow::Result<PathBuf> {
+fn blob(store: &Store, record: &Record, name: &str) -> Result<PathBuf, Failure> {
     let entry = record.files.0.get(name).with_context(|| format!("the model has no `{name}`"))?;
-    Ok(store.blob(&entry.digest))
+    Ok(store.proven(name, entry)?)
 }
 
 /// Rows of a table by id.
-fn ids(store: &Store, record: &Record, table: &str) -> anyhow::Result<HashMap<String, u32>> {
-    let batch = files::read_parquet(&blob(store, record, table)?)?;
+fn ids(store: &Store, record: &Record, table: &str) -> Result<HashMap<String, u32>, Failure> {
+    let path = blob(store, record, table)?;
+    Ok(read_ids(&path, table)?)
+}
+
+fn read_ids(path: &Path, table: &str) -> anyhow::Result<HashMap<String, u32>> {
+    let batch = files::read_parquet(path)?;
     let column = batch.column_by_name("id").and_then(|column| column.as_any().downcast_ref::<StringArray>());
     let column = column.with_context(|| format!("{table} has no column `id`"))?;
     (0..column.len()).map(|row| Ok((column.value(row).to_owned(), u32::try_from(row)?))).collect()
 }
 
-fn read_pairs(path: &std::path::Path) -> Result<(Vec<String>, Vec<String>), Failure> {
+fn read_pairs(path: &Path) -> Result<(Vec<String>, Vec<String>), Failure> {
     let wrong = |error: csv::Error| Failure::Failed(format!("cannot read {}: {error}", path.display()));
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(wrong)?;
     let headers = reader.headers().map_err(wrong)?.clone();

@@ -24,7 +24,7 @@ use crate::{
     scores::{self, Entry, Scores},
     stage::Cancel,
     stages::{StageSpec, dataset::STAND_IN},
-    store::{Record, Store},
+    store::{Record, Store, StoreError},
 };
 
 /// Its arguments.
@@ -46,7 +46,7 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs, common: &Common) -> Answer {
     let plan = load::load(&args.manifest, common)?;
     let options = load::options(&plan, &args.selection, common, args.jobs.map(usize::from), args.keep_going)?;
-    let store = common.open_store()?;
+    let mut store = common.open_store()?;
     let cancel = on_signals()?;
     let begin = since_1970();
     let (id, folder) = store.new_run(begin)?;
@@ -55,7 +55,7 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
     let mut journal = (about.write(&folder))
         .and_then(|()| history::write_resolved(&folder, &resolved(&plan)))
         .and_then(|()| Journal::begin(&folder))
-        .map_err(|e| Failure::Failed(format!("cannot write in {}: {e}", folder.display())))?;
+        .map_err(StoreError::io("write in", &folder))?;
     let places = plan.instances.iter().map(|instance| plan.sources.place(instance.at)).collect();
     let mut terminal = Terminal::new(places, expected(&plan, &store, &options)?, Some(journal.path().to_owned()));
     let mut report = |event: &Event| {
@@ -63,6 +63,8 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
         terminal.on(event);
     };
     let ran = exec::run(&plan, &store, &options, &exec::RunAt { id: &id, folder: &folder }, &cancel, &mut report);
+    // Before anything is said about results: now they survive whatever happens to the machine.
+    let ran = ran.and_then(|outcome| store.sync().map(|()| outcome));
     let ended = since_1970();
     let journal_failure = journal.failure().map(|error| format!("{} is not complete: {error}", journal.path().display()));
     let (totals, answer) = match ran {
@@ -160,7 +162,7 @@ fn answer(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store, id: &str, co
     }
     for step in &outcome.steps {
         let Some(entry) = step.record.as_ref().and_then(|record| record.files.0.get(scores::FILE)) else { continue };
-        let scores = table::read(&store.blob(&entry.digest)).map_err(Failure::Failed)?;
+        let scores = table::read(&store.proven(scores::FILE, entry)?).map_err(Failure::Failed)?;
         match common.format {
             Format::Json => drop(metrics.insert(step.name.clone(), document(&scores, outcome, plan, &step.name)?)),
             Format::Human => print(&format!("\n{}", table::render(&step.name, &scores, &order)))?,

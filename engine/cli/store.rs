@@ -11,7 +11,7 @@ use crate::store::Keep;
 pub enum StoreCommand {
     /// List results: stage, kind, key, size, and how long each took.
     Ls,
-    /// Read every file again; damaged ones are removed, so that the next run makes them anew. Exit code 3 if there were any.
+    /// Read every file again; damaged ones are set aside, so that the next run makes them anew. Exit code 3 if there were any.
     Verify,
     /// Remove results that are not the last of any stage of any manifest that ran here, checkpoints of trainings that have ended
     /// or lay idle for 14 days, and all but the last 100 runs.
@@ -66,7 +66,7 @@ pub fn store(command: &StoreCommand, common: &Common) -> Answer {
                 let lines: String = damage.iter().map(|d| format!("{d}\n")).collect();
                 let end = match damage.len() {
                     0 => "all whole".to_owned(),
-                    n => format!("{n} damaged and removed: the next run makes them again"),
+                    n => format!("{n} damaged and set aside in damaged/: the next run makes them again"),
                 };
                 format!("{lines}{read} files read, {end}\n")
             })?;

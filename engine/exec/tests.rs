@@ -148,6 +148,11 @@ impl World {
     }
 
     fn run(&self, text: &str, cores: usize, keep_going: bool) -> Did {
+        self.run_forced(text, cores, keep_going, |_| false)
+    }
+
+    /// The same, some instances although their results are there.
+    fn run_forced(&self, text: &str, cores: usize, keep_going: bool, forced: impl Fn(usize) -> bool) -> Did {
         let path = self.folder.path().join("m.yaml");
         fs::write(&path, text).unwrap();
         let plan = crate::plan::load(&path, &[], &|_| None, &Nodes).unwrap();
@@ -157,7 +162,7 @@ impl World {
             memory: 1 << 30,
             keep_going,
             wanted: vec![true; n],
-            forced: vec![false; n],
+            forced: (0..n).map(forced).collect(),
             device: Device::Cpu,
             places: Places { data: None, cache: self.folder.path().join("cache"), offline: true },
             paranoid: false,
@@ -172,6 +177,20 @@ impl World {
         let outcome = run(&plan, &self.store, &options, &at, &Cancel::default(), &mut report).unwrap();
         let (began, log) = order.into_inner().unwrap();
         Did { outcome, began, log }
+    }
+}
+
+/// Flips a bit in some files of a store, or removes them.
+fn damage(store: &Path, which: &[bool], remove: bool) {
+    let blobs = walkdir::WalkDir::new(store.join("blobs")).sort_by_file_name().into_iter().flatten();
+    let blobs = blobs.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path);
+    for (path, _) in blobs.zip(which.iter().cycle()).filter(|(_, damaged)| **damaged) {
+        let mut text = fs::read(&path).unwrap();
+        text[0] ^= 1;
+        fs::remove_file(&path).unwrap();
+        if !remove {
+            fs::write(&path, text).unwrap();
+        }
     }
 }
 
@@ -197,6 +216,38 @@ proptest! {
         prop_assert_eq!(did.outcome.count(Fate::Failed) + did.outcome.count(Fate::Skipped), 0);
         let again = world.run(&manifest(&graph, false), 2, false);
         prop_assert_eq!(again.outcome.count(Fate::Cached), graph.len());
+    }
+
+    #[test]
+    fn what_is_damaged_is_made_again_and_the_end_is_the_same(
+        graph in graphs(),
+        damaged in prop::collection::vec(any::<bool>(), 8),
+        forced in prop::collection::vec(any::<bool>(), 9),
+        remove in any::<bool>(),
+        cores in 1_usize..4,
+    ) {
+        let mut world = World::new();
+        let text = manifest(&graph, false);
+        let before = world.run(&text, 2, false);
+        // Another process: this one knows what it has written.
+        world.store = Store::open(&world.folder.path().join("store")).unwrap();
+        damage(world.store.root(), &damaged, remove);
+        let did = world.run_forced(&text, cores, false, |index| forced[index]);
+        prop_assert_eq!(did.outcome.count(Fate::Failed) + did.outcome.count(Fate::Skipped), 0);
+        prop_assert_eq!(keys(&before), keys(&did));
+        // What was forced to run read nothing damaged, and what it made is right; what nobody read may still be damaged.
+        for index in (0..graph.len()).filter(|index| forced[*index]) {
+            let (first, second) = (&before.outcome.steps[index].record, did.outcome.steps[index].record.as_ref().unwrap());
+            prop_assert_eq!(&first.as_ref().unwrap().files, &second.files);
+            prop_assert_eq!(world.store.prove(&second.files).unwrap(), []);
+            for from in &graph[index].from {
+                let record = did.outcome.steps[*from].record.as_ref().unwrap();
+                prop_assert_eq!(world.store.prove(&record.files).unwrap(), []);
+            }
+        }
+        world.store.verify().unwrap();
+        world.run(&text, 1, false);
+        prop_assert_eq!(world.store.verify().unwrap().1, []);
     }
 
     #[test]

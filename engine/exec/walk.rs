@@ -56,7 +56,7 @@ impl<S: Stage> Walk<'_, S> {
         outside: &Outside,
     ) -> Result<Fingerprint, String> {
         let mut fingerprint = Fingerprint::default();
-        fingerprint.add(Label::Format, store::FORMAT);
+        fingerprint.add(Label::Format, store::KEY_FORMAT);
         fingerprint.add(Label::Kind, instance.spec.kind());
         fingerprint.add(Label::Version, instance.spec.version().to_string());
         if let Some(backend) = instance.spec.backend(self.device) {

@@ -1,9 +1,9 @@
-//! One stage's work on a worker thread: the lease, the draft, the attempt itself, publication. Tells the loop what became of it.
+//! One stage's work on a worker thread: the proof of its inputs, the draft, the attempt itself, publication. Tells the loop what became of it.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use indexmap::IndexMap;
@@ -16,7 +16,7 @@ use crate::{
     key::{Fingerprint, Label},
     plan::{Instance, Plan},
     stage::{Cancel, Device, Input, Outside, Places, Said, Stage, StageCx, Talk},
-    store::{Lookup, OutsideFiles, Provenance, Record, Store, StoreError, Usage},
+    store::{Lease, Lookup, NotWhole, OutsideFiles, Provenance, Record, Store, StoreError, Usage},
 };
 
 /// Everything one piece of work needs.
@@ -29,6 +29,8 @@ pub struct Job<'a, S> {
     pub store: &'a Store,
     /// What its key is made from.
     pub fingerprint: Fingerprint,
+    /// The right to make it.
+    pub _lease: Lease,
     /// Its inputs' results by port.
     pub inputs: Vec<(String, Vec<(usize, Record)>)>,
     /// What it reads from outside.
@@ -61,45 +63,34 @@ pub enum Ended {
     Hit(Box<Record>),
     /// It failed, with the causes, outermost first.
     Failed(Vec<String>),
-    /// The store cannot be used.
-    Unusable(StoreError),
+    /// Files of these inputs, by place in the plan, are not as they were made; they were set aside.
+    Damaged(Vec<(usize, NotWhole)>),
+    /// The store cannot be used. Second: what the stage says of it.
+    Unusable(StoreError, Vec<String>),
     /// It was told to stop.
     Stopped,
 }
 
-const LEASE_POLL: Duration = Duration::from_millis(50);
-
 impl<S: Stage> Job<'_, S> {
-    /// Does it. `say` takes what the stage says, `waiting` is called once where another process holds the lease, `started`
-    /// before the stage's own code.
-    pub fn work(&self, say: &(dyn Fn(Said) + Sync), waiting: &dyn Fn(), started: &dyn Fn()) -> Ended {
-        match self.try_work(say, waiting, started) {
+    /// Does it. `say` takes what the stage says, `started` is called before the stage's own code.
+    pub fn work(self, say: &(dyn Fn(Said) + Sync), started: &dyn Fn()) -> Ended {
+        match self.try_work(say, started) {
             Ok(ended) => ended,
-            Err(error) => Ended::Unusable(error),
+            Err(error) => Ended::Unusable(error, Vec::new()),
         }
     }
 
-    fn try_work(&self, say: &(dyn Fn(Said) + Sync), waiting: &dyn Fn(), started: &dyn Fn()) -> Result<Ended, StoreError> {
+    fn try_work(&self, say: &(dyn Fn(Said) + Sync), started: &dyn Fn()) -> Result<Ended, StoreError> {
         let key = self.fingerprint.key();
-        let mut told = false;
-        let _lease = loop {
-            if let Some(lease) = self.store.lease(&key)? {
-                break lease;
-            }
-            if self.cancel.signal().is_some() {
-                return Ok(Ended::Stopped);
-            }
-            if !told {
-                waiting();
-                told = true;
-            }
-            std::thread::sleep(LEASE_POLL);
-        };
-        // Whoever held the lease may have made what is wanted.
-        if (told || !self.forced)
+        // Whoever held the lease before may have made what is wanted.
+        if !self.forced
             && let Lookup::Found(record) = self.store.lookup(&key)?
         {
             return Ok(Ended::Hit(record));
+        }
+        let damaged = self.damaged_inputs()?;
+        if !damaged.is_empty() {
+            return Ok(Ended::Damaged(damaged));
         }
         if self.forced {
             self.store.clear_partial(&key)?;
@@ -160,10 +151,19 @@ impl<S: Stage> Job<'_, S> {
                 manifest: self.plan.name.clone(),
                 usage,
             },
-            log: self.store.keep_log(&self.log)?,
+            log: self.store.keep_log(&self.log, self.run)?,
         };
         let published = self.store.publish(draft, record)?;
         Ok(Ended::Ran(Box::new(published.record), published.conflict.map(|digest| digest.short())))
+    }
+
+    /// Reads the files of its inputs that nobody in this process has read yet.
+    fn damaged_inputs(&self) -> Result<Vec<(usize, NotWhole)>, StoreError> {
+        let mut damaged = Vec::new();
+        for (index, record) in self.inputs.iter().flat_map(|(_, from)| from) {
+            damaged.extend(self.store.prove(&record.files)?.into_iter().map(|what| (*index, what)));
+        }
+        Ok(damaged)
     }
 
     /// Runs the stage's own code in a thread pool of its cores, a panic being a failure like any other.
@@ -202,13 +202,16 @@ impl<S: Stage> Job<'_, S> {
             return Ended::Failed(vec![format!("timed out after {limit} s: raise the stage's `timeout`, or give it more cores")]);
         }
         let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-        // A disk that is full or read-only is the store's trouble, not the stage's.
-        let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-        match io.map(std::io::Error::kind) {
-            Some(kind @ (std::io::ErrorKind::StorageFull | std::io::ErrorKind::ReadOnlyFilesystem)) => {
-                Ended::Unusable(StoreError::Io { what: "write", path: self.store.root().to_owned(), source: kind.into() })
+        // A disk that is full or read-only is the store's trouble, not the stage's, in whatever words a stage tells it.
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+        let trouble = io.filter(|kind| matches!(kind, QuotaExceeded | ReadOnlyFilesystem | StorageFull));
+        match trouble.or_else(|| self.store.is_full().then_some(StorageFull)) {
+            Some(kind) => {
+                let store = StoreError::Io { what: "write in", path: self.store.root().to_owned(), source: kind.into() };
+                Ended::Unusable(store, causes)
             }
-            _ => Ended::Failed(causes),
+            None => Ended::Failed(causes),
         }
     }
 

@@ -80,6 +80,10 @@ impl Stage for Evaluate {
         Some(settings::backend(Device::Cpu))
     }
 
+    fn is_shown(&self) -> bool {
+        true
+    }
+
     fn reads_labels(&self) -> bool {
         true
     }

@@ -8,7 +8,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{Lookup, Record, Store, StoreError, sync_folder_of};
+use super::{Lookup, Record, Store, StoreError, into_folder, seal::seal};
 use crate::{
     artifact::{Artifact, Digest, FileEntry},
     key::ActionKey,
@@ -60,6 +60,7 @@ impl Store {
     /// # Errors
     /// Where the disk refuses, or the draft holds anything but plain files.
     pub fn publish(&self, draft: Draft, mut record: Record) -> Result<Published, StoreError> {
+        self.mark_unsynced(&record.provenance.run)?;
         let files = super::list(&draft.folder)?;
         let entries: Result<Vec<_>, StoreError> = files.par_iter().map(|path| self.keep(path)).collect();
         record.files = Artifact(entries?.into_iter().collect());
@@ -69,9 +70,12 @@ impl Store {
             self.clear_partial(&record.key)?;
             return Ok(Published { record: *first, conflict });
         }
-        let text = serde_json::to_vec_pretty(&record).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e));
         let path = self.record_path(&record.key);
-        self.write_whole(&path, &text.map_err(StoreError::io("write", &path))?)?;
+        // What is there is no result: a damaged record, or one that has lost its files. Only the first is worth a look.
+        if fs::read(&path).is_ok_and(|text| Record::read(&text).is_none()) {
+            self.set_aside(&path)?;
+        }
+        self.write_whole(&path, &seal(&record).map_err(StoreError::io("write", &path))?)?;
         self.clear_partial(&record.key)?;
         Ok(Published { record, conflict: None })
     }
@@ -80,15 +84,18 @@ impl Store {
     ///
     /// # Errors
     /// Where the disk refuses.
-    pub fn keep_log(&self, log: &Path) -> Result<Option<FileEntry>, StoreError> {
+    pub fn keep_log(&self, log: &Path, run: &str) -> Result<Option<FileEntry>, StoreError> {
+        match fs::metadata(log) {
+            Ok(meta) if meta.len() > 0 => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("read", log)(error)),
+        }
+        self.mark_unsynced(run)?;
         let keep = self.draft()?;
         let copy = keep.folder().join("log");
-        match fs::copy(log, &copy) {
-            Ok(0) => Ok(None),
-            Ok(_) => self.keep(&copy).map(|(_, entry)| Some(entry)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("keep", log)(error)),
-        }
+        fs::copy(log, &copy).map_err(StoreError::io("keep", log))?;
+        self.keep(&copy).map(|(_, entry)| Some(entry))
     }
 
     /// Forgets the checkpoints of a key, so that its next training begins at the beginning.
@@ -103,26 +110,28 @@ impl Store {
         }
     }
 
-    /// Makes one file a blob: synced, hashed, read-only, renamed.
+    /// Makes one file a blob: hashed, read-only, renamed.
     fn keep(&self, path: &Path) -> Result<(String, FileEntry), StoreError> {
-        let keep = || -> io::Result<(String, FileEntry)> {
+        let look = || -> io::Result<(String, FileEntry)> {
             let name = path.file_name().and_then(|name| name.to_str());
             let meta = fs::symlink_metadata(path)?;
             let Some(name) = name.filter(|_| meta.is_file()) else {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "an artifact holds plain files with UTF-8 names only"));
             };
-            fs::File::open(path)?.sync_all()?;
-            let digest = Digest::of_file(path)?;
-            fs::set_permissions(path, fs::Permissions::from_mode(0o444))?;
-            let blob = self.blob(&digest);
-            if let Some(shard) = blob.parent() {
-                fs::create_dir_all(shard)?;
-            }
-            // Over an existing blob too: the bytes are the same, or the old ones were damaged.
-            fs::rename(path, &blob)?;
-            sync_folder_of(&blob)?;
-            Ok((name.to_owned(), FileEntry { digest, size: meta.len() }))
+            Ok((name.to_owned(), FileEntry { digest: Digest::of_file(path)?, size: meta.len() }))
         };
-        keep().map_err(StoreError::io("keep", path))
+        let (name, entry) = look().map_err(StoreError::io("keep", path))?;
+        let blob = self.blob(&entry.digest);
+        // One that is there and whole stays: others may be reading it, and it may be safe from a power cut already.
+        if blob.exists() && self.prove(&Artifact([(name.clone(), entry)].into()))?.is_empty() {
+            return Ok((name, entry));
+        }
+        let put = || -> io::Result<()> {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o444))?;
+            into_folder(&blob, || fs::rename(path, &blob))
+        };
+        put().map_err(StoreError::io("keep", path))?;
+        self.now_proven(entry.digest);
+        Ok((name, entry))
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Record, Store, StoreError, empty, list, open_lock};
+use super::{Record, Store, StoreError, empty, list};
 use crate::key::ActionKey;
 
 /// What stays besides the last result of every stage instance of every manifest that ran here.
@@ -74,20 +74,17 @@ impl Store {
     pub fn collect(self, keep: Keep, dry_run: bool) -> Result<Collected, StoreError> {
         let lock = self.root.join("lock");
         // Trade the shared lock for the only one: nobody may be reading what is about to go.
-        let Self { root, serial, _in_use: shared } = self;
-        drop(shared);
-        let alone = open_lock(&lock)?;
-        match alone.try_lock() {
+        match self.in_use.try_lock() {
             Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::InUse { path: root }),
+            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::InUse { path: self.root.clone() }),
             Err(fs::TryLockError::Error(error)) => return Err(StoreError::io("lock", &lock)(error)),
         }
-        let store = Self { root, serial, _in_use: alone };
-        let (collected, garbage) = store.garbage(keep)?;
+        let (collected, garbage) = self.garbage(keep)?;
         if !dry_run {
             garbage.iter().try_for_each(|path| remove(path))?;
-            empty(&store.root.join("tmp"))?;
-            empty(&store.root.join("leases"))?;
+            for folder in ["tmp", "leases", "damaged"] {
+                empty(&self.root.join(folder))?;
+            }
         }
         Ok(collected)
     }
@@ -104,7 +101,7 @@ impl Store {
         let mut ended = BTreeSet::new();
         for path in self.shards("actions")? {
             let text = fs::read(&path).map_err(StoreError::io("read", &path))?;
-            let record = serde_json::from_slice::<Record>(&text).ok();
+            let record = Record::read(&text);
             ended.extend(record.as_ref().map(|record| self.partial(&record.key)));
             let (_, modified) = measure(&path)?;
             match record.filter(|record| wanted.contains(&record.key) || young(modified, keep.made_within)) {

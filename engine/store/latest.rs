@@ -6,13 +6,16 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Write},
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{Record, Store, StoreError};
+use super::{
+    Record, Store, StoreError, is_named,
+    seal::{seal, unseal},
+};
 use crate::{artifact::Digest, key::ActionKey};
 
 /// Last keys by instance name.
@@ -55,10 +58,10 @@ impl Notes {
             Err(error) => return Err(StoreError::io("read", path)(error)),
         };
         let mut notes = Self { notes: BTreeMap::new(), lines: 0 };
-        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| *line != b"\n") {
             notes.lines += 1;
-            // A torn line of a killed process, maybe torn within a character, is not a note.
-            if let Ok(Line { instance, note }) = serde_json::from_slice(line) {
+            // A damaged line, or the torn one of a killed process, is not a note.
+            if let Some(Line { instance, note }) = unseal(line) {
                 notes.notes.insert(instance, note);
             }
         }
@@ -93,8 +96,9 @@ impl Store {
         if !notes.mostly_outdated() {
             return Ok(());
         }
-        let text: String = notes.notes.iter().map(|(instance, note)| line(instance, note)).collect();
-        self.write_whole(path, text.as_bytes())
+        let lines: io::Result<Vec<_>> = notes.notes.iter().map(|(instance, note)| line(instance, note)).collect();
+        // Synced, for it takes the place of lines that are safe already, and by which results are kept.
+        self.write_synced(path, &lines.map_err(StoreError::io("write", path))?.concat())
     }
 
     /// The names of manifests that ran here, and what is remembered of them.
@@ -153,21 +157,21 @@ impl Latest {
         // To the millisecond: enough to plan by.
         let seconds = Some((record.provenance.seconds * 1000.0).round() / 1000.0);
         let note = Note { key: record.key, kind: record.kind.clone(), seconds };
-        append(&self.path, &line(instance, &note)).map_err(StoreError::io("write", &self.path))?;
+        line(instance, &note).and_then(|line| append(&self.path, &line)).map_err(StoreError::io("write", &self.path))?;
         self.notes.insert(instance.to_owned(), note);
         Ok(())
     }
 }
 
 /// Adds a line, beginning a fresh one after a line that a killed process left without its end.
-fn append(path: &Path, line: &str) -> io::Result<()> {
+fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     let mut file = open_alone(path)?;
     let mut last = [b'\n'];
     if let Some(end) = file.metadata()?.len().checked_sub(1) {
         file.read_exact_at(&mut last, end)?;
     }
-    let fresh = if last == [b'\n'] { "" } else { "\n" };
-    file.write_all(format!("{fresh}{line}").as_bytes())
+    let fresh: &[u8] = if last == [b'\n'] { b"" } else { b"\n" };
+    file.write_all(&[fresh, line].concat())
 }
 
 /// Opens a file of notes to add to it; until the file is dropped, nobody else adds to it or rewrites it.
@@ -175,21 +179,15 @@ fn open_alone(path: &Path) -> io::Result<fs::File> {
     loop {
         let file = fs::File::options().create(true).read(true).append(true).open(path)?;
         file.lock()?;
-        let held = file.metadata()?;
-        match fs::metadata(path) {
-            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => return Ok(file),
-            // Rewritten while this waited: what is locked is no longer what the name leads to.
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        // If not, it was rewritten while this waited: what is locked is no longer what the name leads to.
+        if is_named(&file, path)? {
+            return Ok(file);
         }
     }
 }
 
-fn line(instance: &str, note: &Note) -> String {
-    let line = Line { instance: instance.to_owned(), note: note.clone() };
-    // Two strings and a number always have a JSON form.
-    serde_json::to_string(&line).unwrap_or_default() + "\n"
+fn line(instance: &str, note: &Note) -> io::Result<Vec<u8>> {
+    seal(&Line { instance: instance.to_owned(), note: note.clone() })
 }
 
 /// A manifest's name as a file name: what a file system might not take is written as its digest.

@@ -1,5 +1,7 @@
 //! Digests of files outside the store, remembered by their stat (device, inode, size, modification and change time), so that
-//! a large source is read once. A file touched within the last two seconds is read again: its stat may not have moved yet.
+//! a large source is read once. A file touched within the last two seconds is read again: its stat may not have moved yet. So is
+//! one that the clock says is of the future, and everything while the clock is behind what it was when a digest was taken: once a
+//! clock has gone back, the same times may come again with other contents.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +14,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    seal::{seal, unseal},
+};
 use crate::artifact::Digest;
 
 const SETTLED_SECONDS: i64 = 2;
@@ -23,6 +28,8 @@ pub struct OutsideFiles {
     path: PathBuf,
     paranoid: bool,
     known: Mutex<Known>,
+    /// Seconds since 1970.
+    pub(super) now: fn() -> i64,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +42,14 @@ struct Known {
 struct Entry {
     stat: [i64; 7],
     digest: Digest,
+    /// When it was taken, by the clock of then.
+    taken: i64,
+}
+
+/// The file's contents.
+#[derive(Default, Serialize, Deserialize)]
+struct Kept {
+    entries: BTreeMap<PathBuf, Entry>,
 }
 
 impl Store {
@@ -42,8 +57,8 @@ impl Store {
     pub fn outside_files(&self, paranoid: bool) -> OutsideFiles {
         let path = self.root.join("files.json");
         // Only a cache: unreadable is the same as empty.
-        let entries = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        OutsideFiles { path, paranoid, known: Mutex::new(Known { entries, changed: false }) }
+        let Kept { entries } = fs::read(&path).ok().and_then(|text| unseal(&text)).unwrap_or_default();
+        OutsideFiles { path, paranoid, known: Mutex::new(Known { entries, changed: false }), now }
     }
 
     /// Keeps what was learnt for the next process.
@@ -55,7 +70,7 @@ impl Store {
         if !known.changed {
             return Ok(());
         }
-        let text = serde_json::to_vec(&known.entries).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e));
+        let text = seal(&Kept { entries: known.entries.clone() });
         self.write_whole(&files.path, &text.map_err(StoreError::io("write", &files.path))?)
     }
 }
@@ -67,24 +82,32 @@ impl OutsideFiles {
     /// Where it cannot be read.
     pub fn digest(&self, file: &Path) -> io::Result<Digest> {
         let path = file.canonicalize()?;
-        let before = stat(&path)?;
+        let (before, began) = (stat(&path)?, (self.now)());
         if let Some(entry) = self.lock().entries.get(&path)
             && entry.stat == before
+            && entry.taken <= began
             && !self.paranoid
         {
             return Ok(entry.digest);
         }
-        let began = now();
         let digest = Digest::of_file(&path)?;
         // Written to while it was read, or just before reading began: true of the bytes read, not to be remembered.
         let settled = began.saturating_sub(before[3].max(before[5])) >= SETTLED_SECONDS && stat(&path)? == before;
         let mut known = self.lock();
         known.changed = true;
         match settled {
-            true => known.entries.insert(path, Entry { stat: before, digest }),
+            true => known.entries.insert(path, Entry { stat: before, digest, taken: began }),
             false => known.entries.remove(&path),
         };
         Ok(digest)
+    }
+
+    /// Remembers a wrong digest, so that a test sees whether it is believed.
+    #[cfg(test)]
+    pub(super) fn corrupt(&self, file: &Path, digest: Digest) {
+        let mut known = self.lock();
+        known.entries.values_mut().for_each(|entry| entry.digest = digest);
+        assert!(known.entries.keys().any(|path| path.ends_with(file.file_name().unwrap_or_default())), "it is remembered");
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {

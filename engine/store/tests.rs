@@ -8,6 +8,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::key::Label;
 
+mod damage;
+mod power;
+
 fn store() -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("s")).unwrap();
@@ -118,11 +121,37 @@ fn a_lease_is_one_holders_and_is_free_once_dropped() {
     let (_folder, store) = store();
     let key = record("a").key;
     let lease = store.lease(&key).unwrap();
-    assert!(lease.is_some());
-    assert!(store.lease(&key).unwrap().is_none());
-    assert!(store.lease(&record("b").key).unwrap().is_some());
+    assert!(lease.is_ok());
+    assert!(store.lease(&key).unwrap().is_err());
+    assert!(store.lease(&record("b").key).unwrap().is_ok());
     drop(lease);
-    assert!(store.lease(&key).unwrap().is_some());
+    assert!(store.lease(&key).unwrap().is_ok());
+    assert_eq!(list(&store.root.join("leases")).unwrap(), Vec::<PathBuf>::new(), "a lease that ended leaves nothing");
+}
+
+#[test]
+fn a_lease_is_never_held_twice_however_many_want_it() {
+    let (_folder, store) = store();
+    let key = record("a").key;
+    let (holders, most, taken) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let lease = match store.lease(&key).unwrap() {
+                        Ok(lease) => lease,
+                        Err(other) => other.wait().unwrap(),
+                    };
+                    most.fetch_max(holders.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    taken.fetch_add(1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    holders.fetch_sub(1, Ordering::SeqCst);
+                    drop(lease);
+                }
+            });
+        }
+    });
+    assert_eq!((most.into_inner(), taken.into_inner()), (1, 1600));
 }
 
 #[test]
@@ -226,10 +255,10 @@ fn a_log_is_kept_with_its_result_and_outlives_the_run() {
     let (folder, store) = store();
     let (_, run) = store.new_run(Duration::from_secs(1)).unwrap();
     let log = run.join("0.log");
-    assert_eq!(store.keep_log(&log).unwrap(), None);
+    assert_eq!(store.keep_log(&log, "r").unwrap(), None);
     fs::write(&log, "said\n").unwrap();
     let mut made = record("a");
-    made.log = store.keep_log(&log).unwrap();
+    made.log = store.keep_log(&log, "r").unwrap();
     let draft = store.draft().unwrap();
     store.publish(draft, made).unwrap();
     store.latest("m").unwrap().set("stage", &record("a")).unwrap();
@@ -399,7 +428,7 @@ fn any_number_of_processes_may_make_a_store_at_once() {
         });
         let store = Store::open(&root).unwrap();
         assert_eq!(store.records().unwrap().len(), 16);
-        assert_eq!(fs::read_to_string(root.join("format")).unwrap(), "1\n");
+        assert_eq!(fs::read_to_string(root.join("format")).unwrap(), format!("{FORMAT}\n"));
         assert!(fs::read_to_string(root.join("CACHEDIR.TAG")).unwrap().ends_with("talkflow\n"));
         assert_eq!(list(&root.join("tmp")).unwrap(), Vec::<PathBuf>::new());
     }
@@ -442,7 +471,7 @@ fn a_store_copied_without_its_empty_folders_is_whole_again() {
         fs::remove_dir(root.join(name)).unwrap();
     }
     let store = Store::open(&folder.path().join("s")).unwrap();
-    assert!(store.lease(&record("a").key).unwrap().is_some());
+    assert!(store.lease(&record("a").key).unwrap().is_ok());
     publish(&store, "a", "one");
     assert_eq!(found(&store, "a").as_deref(), Some("one"));
 }

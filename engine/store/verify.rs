@@ -1,6 +1,6 @@
 //! Reading everything again: does each blob still have the contents its name says, and each record the key?
 
-use std::{fs, io, path::Path};
+use std::{fs, io};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -42,11 +42,11 @@ impl std::fmt::Display for Damage {
 }
 
 impl Store {
-    /// Reads every blob and record. Damaged ones are removed, so that the next run makes them again; nothing else is touched.
-    /// What another verification removes meanwhile counts as damaged here too.
+    /// Reads every blob and record. Damaged ones are set aside in `damaged/`, so that the next run makes them again; nothing else is touched.
+    /// What another verification sets aside meanwhile counts as damaged here too.
     ///
     /// # Errors
-    /// Where the disk cannot be read, or a damaged file cannot be removed.
+    /// Where the disk cannot be read, or a damaged file cannot be moved.
     pub fn verify(&self) -> Result<(usize, Vec<Damage>), StoreError> {
         let blobs = self.shards("blobs")?;
         let records = self.shards("actions")?;
@@ -54,7 +54,7 @@ impl Store {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             match Digest::of_file(path) {
                 Ok(digest) if digest.to_string() == name => return Ok(None),
-                Ok(_) => remove(path)?,
+                Ok(_) => drop(self.set_aside(path)?),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(StoreError::io("read", path)(error)),
             }
@@ -64,13 +64,13 @@ impl Store {
         for path in &records {
             let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
             let record = match fs::read(path) {
-                Ok(text) => serde_json::from_slice::<Record>(&text).ok(),
+                Ok(text) => Record::read(&text),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(StoreError::io("read", path)(error)),
             };
-            match record.filter(|record| record.key.to_string() == name && record.fingerprint.key() == record.key) {
+            match record.filter(|record| record.key.to_string() == name) {
                 None => {
-                    remove(path)?;
+                    self.set_aside(path)?;
                     damage.push(Damage::Record { key: name });
                 }
                 Some(record) => damage.extend(
@@ -82,12 +82,5 @@ impl Store {
         }
         damage.sort();
         Ok((blobs.len() + records.len(), damage))
-    }
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
-        _ => Ok(()),
     }
 }
