@@ -217,6 +217,9 @@ pub enum Stale {
         stage: String,
         /// That reason.
         reason: Box<Stale>,
+        /// Whether other stages changed for reasons of their own too.
+        #[serde(default)]
+        others: bool,
     },
     /// Its result was known and is not in the store any more.
     Lost(String),
@@ -233,7 +236,9 @@ impl Stale {
     pub fn brief(&self) -> String {
         match self {
             Self::Changed(changes) => first_of(changes, Change::brief),
-            Self::Upstream { stage, reason, .. } => format!("`{stage}` changed: {}", reason.brief()),
+            Self::Upstream { stage, reason, others, .. } => {
+                format!("`{stage}` changed: {}{}", reason.brief(), if *others { ", and others" } else { "" })
+            }
             other => other.to_string(),
         }
     }
@@ -260,8 +265,9 @@ impl fmt::Display for Stale {
         match self {
             Self::FirstRun => f.write_str("first run"),
             Self::Changed(changes) => f.write_str(&first_of(changes, ToString::to_string)),
-            Self::Upstream { changes, stage, reason } => {
-                write!(f, "{}: `{stage}` has another result ({reason})", first_of(changes, Change::brief))
+            Self::Upstream { changes, stage, reason, others } => {
+                let others = if *others { ", and others" } else { "" };
+                write!(f, "{}: `{stage}` has another result ({reason}){others}", first_of(changes, Change::brief))
             }
             Self::Lost(what) => write!(f, "{what} is no longer in the store"),
             Self::Forced => f.write_str("forced"),
@@ -313,8 +319,12 @@ mod tests {
         assert_eq!(input.port(), Some("models"));
         assert_eq!(Stale::Changed(vec![input.clone()]).brief(), "input `models.3` changed");
         let seed = Change { label: Label::Setting("seed".into()), old: Some("1".into()), new: Some("2".into()) };
-        let upstream =
-            Stale::Upstream { changes: vec![input], stage: "split".into(), reason: Box::new(Stale::Changed(vec![seed])) };
+        let upstream = Stale::Upstream {
+            changes: vec![input],
+            stage: "split".into(),
+            reason: Box::new(Stale::Changed(vec![seed])),
+            others: false,
+        };
         assert_eq!(upstream.to_string(), "input `models.3` changed: `split` has another result (seed: 1 -> 2)");
         assert_eq!(upstream.brief(), "`split` changed: seed: 1 -> 2");
         let long = Change { label: Label::Setting("genres".into()), old: Some("x".repeat(80)), new: Some("y".into()) };

@@ -25,14 +25,14 @@ fn every_line_of_a_run_says_why() {
     assert!(line(&second, "ratings").contains("cached"), "{second}");
     assert!(line(&second, "split").ends_with("(seed: 1 -> 2)"), "{second}");
     assert!(line(&second, "teacher").ends_with("(seed: 1 -> 2 (and 1 more))"), "{second}");
-    assert!(line(&second, "features").ends_with("(`split` changed: seed: 1 -> 2)"), "{second}");
+    assert!(line(&second, "features").ends_with("(`split` changed: seed: 1 -> 2, and others)"), "{second}");
     // Back again, without work, and saying so.
     let plan = space.run(&["plan", "m.yaml"]).ok().says("0 to run, 7 cached").stdout;
     assert!(line(&plan, "split").ends_with("(an earlier result: seed: 2 -> 1)"), "{plan}");
     assert!(line(&plan, "ratings").ends_with("ratings"), "{plan}");
     let third = space.run(&["run", "m.yaml"]).ok().says("0 ran, 7 cached").stderr;
     assert!(line(&third, "split").ends_with("(an earlier result: seed: 2 -> 1)"), "{third}");
-    assert!(line(&third, "features").ends_with("(an earlier result: `split` changed: seed: 2 -> 1)"), "{third}");
+    assert!(line(&third, "features").ends_with("(an earlier result: `split` changed: seed: 2 -> 1, and others)"), "{third}");
     let fourth = space.run(&["run", "m.yaml", "--force", "split"]).ok().stderr;
     assert!(line(&fourth, "split").ends_with("(forced)"), "{fourth}");
     space.nothing_to_do(&[]);

@@ -148,6 +148,27 @@ fn two_hundred_stages_fit_any_screen_while_it_is_resized() {
 }
 
 #[test]
+fn colours_and_what_is_left_come_by_what_stages_took_before_unless_colours_are_not_wanted() {
+    let space = many();
+    let one = ["run", "m.yaml", "ratings[seed=1]", "--offline"];
+    space.run(&one).ok();
+    // Another key of the same instance, held by somebody else.
+    space.write("m.yaml", &space.read("m.yaml").replace("users: 60", "users: 61"));
+    for (variables, coloured) in [(&[("TERM", "xterm")][..], true), (&[("TERM", "xterm"), ("NO_COLOR", "1")], false)] {
+        let lease = hold(&space);
+        let (mut terminal, mut child) = Terminal::start(&space, &one, variables, 100, 24);
+        terminal.until(|screen| screen.iter().any(|row| row.contains("s left  another process is making this")));
+        terminal.until(|screen| screen.iter().any(|row| row.contains("0/1 done, 1 running, about 0s left")));
+        drop(lease);
+        terminal.rest();
+        assert!(child.wait().unwrap().success());
+        let raw = String::from_utf8_lossy(&terminal.raw);
+        assert!(raw.contains("\x1b[?2026h") && raw.contains("\x1b[36m[") == coloured, "{raw}");
+        space.write("m.yaml", &space.read("m.yaml").replace("users: 61", "users: 62"));
+    }
+}
+
+#[test]
 fn what_cannot_move_its_cursor_gets_plain_lines() {
     let space = many();
     let run = ["run", "m.yaml", "ratings[seed=1]", "--offline"];

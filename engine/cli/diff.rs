@@ -177,7 +177,11 @@ fn render(d: &Difference) -> String {
         d.metrics
             .iter()
             .map(|m| {
-                let difference = m.difference.map_or(String::new(), |difference| format!("  ({difference:+.6})"));
+                let whole = m.before.is_i64() && m.after.is_i64();
+                let difference = m.difference.map_or(String::new(), |by| match whole {
+                    true => format!("  ({by:+})"),
+                    false => format!("  ({by:+.4})"),
+                });
                 format!("  {} {}: {} -> {}{difference}\n", m.stage, m.metric, super::number(&m.before), super::number(&m.after))
             })
             .collect(),

@@ -175,7 +175,17 @@ fn table(rows: &[Row]) -> String {
     };
     let columns: Vec<usize> = (0..head.len()).filter(|column| shown(*column)).collect();
     let pick = |row: &Vec<String>| columns.iter().map(|column| row[*column].clone()).collect::<Vec<_>>();
-    super::columns(std::iter::once(pick(&head)).chain(cells.iter().map(pick)).collect())
+    // For people, as many digits as the rest of talkflow shows them; the files have all.
+    let rounded = cells.iter().zip(rows).map(|(cells, row)| {
+        let short =
+            row.value.and_then(serde_json::Number::from_f64).filter(|value| value.as_f64() != value.as_f64().map(f64::round));
+        let mut cells = cells.clone();
+        if let (Some(value), Some(place)) = (short, head.iter().position(|name| name == "value")) {
+            cells[place] = super::number(&Value::Number(value));
+        }
+        pick(&cells)
+    });
+    super::columns(std::iter::once(pick(&head)).chain(rounded).collect())
 }
 
 fn csv(rows: &[Row]) -> Result<Vec<u8>, Failure> {

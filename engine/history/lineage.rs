@@ -14,6 +14,8 @@ pub struct Lineage(HashMap<String, Vec<Record>>);
 
 /// A chain is followed no further than this.
 const LONGEST: usize = 10_000;
+/// Nor are more inputs of one stage.
+const MOST: usize = 100;
 
 impl Lineage {
     /// Of all results in a store.
@@ -47,8 +49,12 @@ impl Lineage {
         if changes.is_empty() || !changes.iter().all(Change::is_of_input) {
             return reason;
         }
-        match self.trace(changes).pop() {
-            Some((stage, own)) => Stale::Upstream { changes: changes.to_vec(), stage, reason: Box::new(Stale::Changed(own)) },
+        let mut first = changes.iter().take(MOST).filter_map(|change| self.trace(std::slice::from_ref(change)).pop());
+        match first.next() {
+            Some((stage, own)) => {
+                let others = first.any(|(other, _)| other != stage);
+                Stale::Upstream { changes: changes.to_vec(), stage, reason: Box::new(Stale::Changed(own)), others }
+            }
             None => reason,
         }
     }

@@ -235,6 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn gauges_are_coloured_where_colour_is_wanted() {
+        for colour in [true, false] {
+            let mut live = Live { colour, ..live(1, Some(10.0)) };
+            start(&mut live, 0);
+            let frame = live.frame(Size { columns: 80, rows: 24 }, Instant::now());
+            assert_eq!(frame[0].contains("\x1b[36m[>"), colour, "{}", frame[0]);
+        }
+    }
+
+    #[test]
     fn what_is_left_is_told_by_what_stages_took_before() {
         let mut live = live(4, Some(10.0));
         let now = live.began;
