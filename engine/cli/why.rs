@@ -45,7 +45,7 @@ struct Explained {
     key: Option<String>,
     last_key: Option<String>,
     changes: Vec<Change>,
-    /// The stage before it whose change it was, with what differs there: from the nearest to the first.
+    /// The stages before it whose changed results made its inputs change, with what differs in their keys.
     upstream: Vec<Upstream>,
     first_cause: Option<String>,
     fingerprint: BTreeMap<String, String>,
@@ -128,7 +128,7 @@ fn now(args: &WhyArgs, manifest: &str, stage: &str, common: &Common) -> Answer {
             reason: p.reason.unwrap_or_else(|| "its result is in the store under this key".to_owned()),
             key: p.key,
             last_key: last.map(ToString::to_string),
-            first_cause: first_cause(&manifest, *index, &standings, &lineage).or_else(|| first_of(&changes, &upstream)),
+            first_cause: first_cause(&manifest, *index, &standings, &lineage).or_else(|| first_of(&lineage, &changes)),
             changes,
             upstream,
             fingerprint: lines(fingerprint.as_ref()),
@@ -144,15 +144,27 @@ fn lines(fingerprint: Option<&Fingerprint>) -> BTreeMap<String, String> {
     lines.map(|(label, value)| (label.to_string(), value.clone())).collect()
 }
 
+/// The stages whose changed results made these inputs change, each once.
 fn upstream(lineage: &Lineage, changes: &[Change]) -> Vec<Upstream> {
-    lineage.trace(changes).into_iter().map(|(stage, changes)| Upstream { stage, changes }).collect()
+    /// More inputs than these are not read.
+    const MOST: usize = 100;
+    let mut all: Vec<Upstream> = Vec::new();
+    for change in changes.iter().filter(|change| change.is_of_input()).take(MOST) {
+        for (stage, changes) in lineage.trace(std::slice::from_ref(change)) {
+            if all.iter().all(|known| known.stage != stage) {
+                all.push(Upstream { stage, changes });
+            }
+        }
+    }
+    all
 }
 
-/// The last of a chain, where nothing of the stage's own differs.
-fn first_of(changes: &[Change], upstream: &[Upstream]) -> Option<String> {
-    let only_inputs = !changes.is_empty() && changes.iter().all(Change::is_of_input);
-    let first = upstream.last().filter(|_| only_inputs)?;
-    Some(format!("`{}` has another result: {}", first.stage, Stale::Changed(first.changes.clone())))
+/// The first cause, where nothing of the stage's own differs.
+fn first_of(lineage: &Lineage, changes: &[Change]) -> Option<String> {
+    match lineage.explain(Stale::Changed(changes.to_vec())) {
+        Stale::Upstream { stage, reason, .. } => Some(format!("`{stage}` has another result: {reason}")),
+        _ => None,
+    }
 }
 
 /// Where the reason lies upstream and is still to come: the first stage, in the plan's order, that has to run for a reason of its own.
@@ -288,10 +300,9 @@ fn render(e: &Explained) -> String {
 
 fn render_changes(changes: &[Change], upstream: &[Upstream], indent: &str) -> String {
     let own = changes.iter().map(|change| format!("{indent}{change}\n"));
-    let before = upstream.iter().enumerate().flat_map(|(depth, Upstream { stage, changes })| {
-        let deeper = "  ".repeat(depth + 1);
-        let head = std::iter::once(format!("{indent}{deeper}since `{stage}` has another result\n"));
-        head.chain(changes.iter().map(move |change| format!("{indent}{deeper}  {change}\n")).collect::<Vec<_>>())
+    let before = upstream.iter().flat_map(|Upstream { stage, changes }| {
+        let head = std::iter::once(format!("{indent}  since `{stage}` has another result\n"));
+        head.chain(changes.iter().map(|change| format!("{indent}    {change}\n")))
     });
     own.chain(before).collect()
 }
