@@ -16,6 +16,7 @@ mod diff;
 mod export;
 mod graph;
 mod init;
+mod limits;
 mod load;
 mod logs;
 mod matching;
@@ -80,11 +81,19 @@ pub struct ManifestArgs {
 }
 
 /// What decides which stages are looked at and how.
-#[derive(Clone, Debug, Args)]
+///
+/// A STAGE is a name or a pattern: `student`, `student[genre=Western]`, `'sc*'`, `'*[seed=1|2,method!=talk]'`.
+#[derive(Clone, Debug, Default, Args)]
 pub struct Selection {
-    /// Stages to bring up to date, with all they depend on [default: all].
+    /// Stages to bring up to date, with all they depend on [default: all]: `student`, `student[genre=Western]`, `'s*[seed=1|2]'`.
     #[arg(value_name = "STAGE")]
     stages: Vec<String>,
+    /// Only this stage and what depends on it, with what these need; may be repeated.
+    #[arg(long, value_name = "STAGE")]
+    from: Vec<String>,
+    /// Only this stage and what it depends on, nothing after it; may be repeated.
+    #[arg(long, value_name = "STAGE")]
+    until: Vec<String>,
     /// Run this stage although its result is there; may be repeated.
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,

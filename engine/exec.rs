@@ -23,18 +23,23 @@ use serde_json::{Map, Value};
 use crate::{
     event::Event,
     key::{ActionKey, Fingerprint, Stale},
-    plan::Plan,
+    plan::{Instance, Plan, Resources},
     stage::{Cancel, Device, Located, Outside, Places, Said, Stage, Talk},
     store::{Latest, Lease, Lookup, NotWhole, OutsideFiles, Record, Store, StoreError, Taken},
 };
 
+mod expected;
 mod log;
 mod origin;
+mod schedule;
 mod usage;
 mod walk;
 mod worker;
 
+pub use expected::expected_seconds;
 pub use origin::Origins;
+pub use schedule::Limits;
+use schedule::{Begun, Demand, Schedule};
 use usage::Peak;
 pub use walk::{Standing, Walk};
 use worker::{Ended, Job};
@@ -42,10 +47,8 @@ use worker::{Ended, Job};
 /// What the user may decide about a run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Cores all stages together may use.
-    pub cores: usize,
-    /// Bytes of memory that stages which name theirs may use together.
-    pub memory: u64,
+    /// What all stages together may use.
+    pub limits: Limits,
     /// Whether stages that do not depend on a failed one still run.
     pub keep_going: bool,
     /// Which instances to bring up to date, by place; what they depend on has to be among them.
@@ -186,7 +189,10 @@ pub fn run<S: Stage>(
     let clock = Instant::now();
     let (sender, inbox) = mpsc::channel();
     let wanted = options.wanted.iter().filter(|wanted| **wanted).count();
-    report(&Event::RunStarted { run: run.id.to_owned(), manifest: plan.name.clone(), stages: wanted, cores: options.cores });
+    report(&Event::RunStarted { run: run.id.to_owned(), manifest: plan.name.clone(), stages: wanted, cores: options.limits.cores });
+    let order = expected::longest_path_first(plan, &options.wanted, &expected_seconds(plan, &latest));
+    let demands: Vec<Demand> = plan.instances.iter().map(|instance| demand(instance, options.device)).collect();
+    let schedule = Schedule::new(&options.limits, &demands, order);
     let (states, unusable) = std::thread::scope(|scope| {
         let mut engine = Loop {
             plan,
@@ -207,9 +213,8 @@ pub fn run<S: Stage>(
             looked: Instant::now(),
             again: vec![0; plan.instances.len()],
             ready: BTreeSet::new(),
-            queue: BTreeSet::new(),
-            free: options.cores,
-            free_memory: options.memory,
+            schedule,
+            begun: BTreeMap::new(),
             busy: 0,
             waiting: 0,
             making: BTreeSet::new(),
@@ -249,11 +254,24 @@ pub fn run<S: Stage>(
 fn followers<S>(plan: &Plan<S>) -> Vec<BTreeSet<usize>> {
     let mut followers = vec![BTreeSet::new(); plan.instances.len()];
     for (index, instance) in plan.instances.iter().enumerate() {
-        for from in instance.inputs.iter().flat_map(|input| &input.from) {
-            followers[*from].insert(index);
+        for from in instance.reads() {
+            followers[from].insert(index);
         }
     }
     followers
+}
+
+/// What an instance takes while it runs.
+pub fn demand<S: Stage>(instance: &Instance<S>, device: Device) -> Demand {
+    let Resources { cores, memory, gpus, pools } = &instance.resources;
+    // On a GPU, what computes differs from what does on the processor.
+    let on_gpu = device == Device::Cuda && instance.spec.backend(device) != instance.spec.backend(Device::Cpu);
+    Demand {
+        cores: cores.unwrap_or_else(|| instance.spec.cores()),
+        memory: memory.unwrap_or(0),
+        gpus: gpus.unwrap_or(usize::from(on_gpu)),
+        pools: pools.clone(),
+    }
 }
 
 struct Loop<'scope, 'env, S> {
@@ -281,10 +299,10 @@ struct Loop<'scope, 'env, S> {
     /// Instances whose inputs are all there, to be looked at next in the plan's order: a set, so that a long chain needs no deep
     /// stack.
     ready: BTreeSet<usize>,
-    /// Places of the queued, in the plan's order.
-    queue: BTreeSet<usize>,
-    free: usize,
-    free_memory: u64,
+    /// The queued, and what is free.
+    schedule: Schedule,
+    /// What those at work were given, by place.
+    begun: BTreeMap<usize, Begun>,
     /// Threads at work.
     busy: usize,
     /// Threads that wait for leases.
@@ -299,8 +317,7 @@ struct Loop<'scope, 'env, S> {
 impl<'env, S: Stage> Loop<'_, 'env, S> {
     fn go(&mut self, inbox: &mpsc::Receiver<Message>) {
         let inputs = |index: usize| {
-            let from = self.plan.instances[index].inputs.iter().flat_map(|input| &input.from);
-            from.collect::<BTreeSet<_>>().len()
+            self.plan.instances[index].reads().collect::<BTreeSet<_>>().len()
         };
         self.states = (0..self.plan.instances.len()).map(|index| State::Blocked(inputs(index))).collect();
         for index in 0..self.states.len() {
@@ -400,7 +417,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             Ok(Standing::Stale { fingerprint: Some(fingerprint), reason, .. }) => {
                 let reason = self.origins.trace(index, instance, reason);
                 self.states[index] = State::Queued(Box::new(Queued { fingerprint, reason, outside, told: false }));
-                self.queue.insert(index);
+                self.schedule.push(index);
             }
             Ok(Standing::Stale { fingerprint: None, .. } | Standing::Blocked(_)) => {
                 self.fail(index, vec!["its key could not be made".to_owned()]);
@@ -409,21 +426,20 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         }
     }
 
-    /// Begins queued work while cores and memory are free, in the plan's order; a stage that wants more than there are gets all.
+    /// Begins queued work while there is something free for it.
     fn start_queued(&mut self) {
-        if self.closing {
-            return;
-        }
-        for index in self.queue.iter().copied().collect::<Vec<_>>() {
-            let (cores, memory) = (self.cores_of(index), self.memory_of(index));
-            if cores > self.free || memory > self.free_memory {
+        while !self.closing
+            && let Some(begun) = self.schedule.next()
+        {
+            let index = begun.index;
+            let State::Queued(queued) = std::mem::replace(&mut self.states[index], State::Locating) else {
+                self.schedule.end(begun);
                 continue;
-            }
-            let State::Queued(queued) = std::mem::replace(&mut self.states[index], State::Locating) else { continue };
-            self.queue.remove(&index);
+            };
             let lease = match self.store.lease(&queued.fingerprint.key()) {
                 Ok(Ok(lease)) => lease,
                 Ok(Err(taken)) => {
+                    self.schedule.end(begun);
                     self.wait(index, queued, taken);
                     continue;
                 }
@@ -432,14 +448,13 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                     return;
                 }
             };
-            self.free -= cores;
-            self.free_memory -= memory;
             self.busy += 1;
-            self.begin(index, *queued, lease);
+            self.begin(*queued, lease, &begun);
+            self.begun.insert(index, begun);
         }
     }
 
-    /// Lets another one make the result. Meanwhile the instance holds neither cores nor memory.
+    /// Lets another one make the result. Meanwhile the instance holds nothing.
     fn wait(&mut self, index: usize, mut queued: Box<Queued>, taken: Taken) {
         let own = self.making.contains(&queued.fingerprint.key());
         if !own && !std::mem::replace(&mut queued.told, true) {
@@ -466,23 +481,15 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             Ok(Lookup::Found(record)) => self.cached(index, record),
             Ok(Lookup::Unknown | Lookup::Lost(_)) if !self.is_blocked_again(index) => {
                 self.states[index] = State::Queued(queued);
-                self.queue.insert(index);
+                self.schedule.push(index);
             }
             Ok(Lookup::Unknown | Lookup::Lost(_)) => {}
             Err(error) => self.give_up(index, error, Vec::new()),
         }
     }
 
-    fn cores_of(&self, index: usize) -> usize {
-        let instance = &self.plan.instances[index];
-        instance.resources.cores.unwrap_or_else(|| instance.spec.cores()).clamp(1, self.options.cores)
-    }
-
-    fn memory_of(&self, index: usize) -> u64 {
-        self.plan.instances[index].resources.memory.unwrap_or(0).min(self.options.memory)
-    }
-
-    fn begin(&mut self, index: usize, queued: Queued, lease: Lease) {
+    fn begin(&mut self, queued: Queued, lease: Lease, begun: &Begun) {
+        let index = begun.index;
         let Queued { fingerprint, reason, outside, .. } = queued;
         let instance = &self.plan.instances[index];
         let digest = |from: usize| self.result(from).map(|record| record.files.digest());
@@ -501,7 +508,8 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             files: self.files,
             places: &self.options.places,
             device: self.options.device,
-            cores: self.cores_of(index),
+            cores: begun.cores,
+            gpus: begun.gpus(),
             forced: self.options.forced[index],
             run: self.run.id,
             log: self.run.log_of(index),
@@ -545,8 +553,9 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             Message::Ended(index, ended) => {
                 self.busy -= 1;
                 self.peaks.remove(&index);
-                self.free += self.cores_of(index);
-                self.free_memory += self.memory_of(index);
+                if let Some(begun) = self.begun.remove(&index) {
+                    self.schedule.end(begun);
+                }
                 if let State::Running(_, key) = &self.states[index] {
                     self.making.remove(key);
                 }

@@ -21,7 +21,6 @@ pub use describe::{Field, Form, describe};
 pub use directory::{Directory, Labels};
 pub use files::File;
 pub use reader::{Fields, Outside, Reading, read};
-pub(crate) use reference::Reference;
 pub use settings::{Leaf, Origin, Setting, Settings};
 pub use shape::Shape;
 pub use stages::{Port, Wanted, WantedFrom};

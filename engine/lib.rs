@@ -16,6 +16,7 @@
 
 pub mod time;
 pub mod source;
+pub mod selector;
 pub mod artifact;
 pub mod key;
 pub mod store;

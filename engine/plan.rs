@@ -14,14 +14,17 @@ mod select;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
 use crate::artifact::ArtifactKind;
 use crate::fields::{Fields, File, Labels, Port, Settings};
 use crate::manifest::{Env, Node, load as load_manifest};
 use crate::source::{Diagnostics, Sources, Span};
 
 pub use agree::{Disagreement, Seen};
-pub use beside::{BESIDE, Beside, read as beside};
+pub use beside::{BESIDE, Beside, MOST_IN_POOL, bytes, read as beside};
 pub use resolved::{Line, Resolved};
+pub use select::{Chosen, Wish};
 
 /// The stage kinds there are.
 pub trait Kinds {
@@ -78,6 +81,8 @@ pub struct Plan<S> {
     pub sources: Sources,
     /// The parameters after resolution, in the manifest's order.
     pub params: Vec<(String, Node)>,
+    /// Sizes of the named pools that its stages share, in the manifest's order.
+    pub pools: IndexMap<String, u64>,
     /// The instances in an order in which they can run: topological, and else that of the manifest.
     pub instances: Vec<Instance<S>>,
 }
@@ -129,12 +134,16 @@ pub struct Input {
 }
 
 /// What a stage may use while it runs; never part of a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
     /// CPU cores; `None` leaves it to the engine.
     pub cores: Option<usize>,
     /// Memory in bytes.
     pub memory: Option<u64>,
+    /// GPUs; `None` leaves it to the engine.
+    pub gpus: Option<usize>,
+    /// Of the plan's pools, by place in [`Plan::pools`], how much.
+    pub pools: Vec<(usize, u64)>,
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use self::docs::Docs;
 use crate::{
     fields::{Field, Form, Leaf, Shape, describe},
     manifest::TOP,
-    plan::{BESIDE, Kinds, beside},
+    plan::{BESIDE, Kinds, MOST_IN_POOL, beside},
     stages::StageKinds,
 };
 
@@ -57,7 +57,7 @@ fn kinds() -> impl Iterator<Item = (&'static str, Form)> {
 
 /// What may stand beside a kind, but for the matrix.
 fn beside_form() -> Form {
-    describe(|fields| drop(beside(fields)))
+    describe(|fields| drop(beside(fields, &indexmap::IndexMap::new())))
 }
 
 const NAME: &str = r"^[\p{Alphabetic}\p{N}_-]+$";
@@ -78,6 +78,10 @@ impl Writer<'_> {
     fn top(self, key: &str) -> Value {
         let mut schema = match key {
             "talkflow" => json!({ "const": 1, "default": 1 }),
+            "pools" => {
+                let size = self.any(vec![json!({ "type": "integer", "minimum": 1, "maximum": MOST_IN_POOL })], true);
+                json!({ "type": ["object", "null"], "propertyNames": { "pattern": NAME }, "additionalProperties": size })
+            }
             "params" => json!({ "type": ["object", "null"], "propertyNames": { "pattern": NAME } }),
             "stages" => json!({ "type": "object", "minProperties": 1, "propertyNames": { "pattern": NAME } }),
             _ => json!({ "type": "string", "minLength": 1 }),
@@ -203,6 +207,10 @@ impl Writer<'_> {
                 vec![one.clone(), json!({ "type": "array", "items": one, "minItems": 1 })]
             }
             Shape::Section => vec![self.form(scope, &format!("{path}."), &under(""))],
+            Shape::Named(item) => {
+                let item = self.any(self.shape(scope, path, item, field), true);
+                vec![json!({ "type": "object", "propertyNames": { "pattern": NAME }, "additionalProperties": item })]
+            }
             Shape::Variant(words) => {
                 let alone = |word: &&String| self.changed || under(word).needs.is_empty();
                 let alone: Vec<String> = words.iter().filter(alone).cloned().collect();
@@ -310,7 +318,7 @@ fn type_of(shape: &Shape) -> String {
         Shape::File => "path".to_owned(),
         Shape::Stage(kind) => kind.noun().to_owned(),
         Shape::Stages(kind) => format!("{}, one or more", kind.noun()),
-        Shape::Section => "mapping".to_owned(),
+        Shape::Section | Shape::Named(_) => "mapping".to_owned(),
         Shape::Variant(_) => "choice".to_owned(),
     }
 }

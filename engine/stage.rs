@@ -42,6 +42,15 @@ impl Device {
     }
 }
 
+/// A GPU that a stage may use.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gpu {
+    /// Its number among those that this process sees.
+    pub ordinal: usize,
+    /// What `CUDA_VISIBLE_DEVICES` calls it.
+    pub name: String,
+}
+
 /// Where files from outside are looked for.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -240,6 +249,8 @@ pub struct StageCx<'a> {
     pub partial: &'a Path,
     /// Where to compute.
     pub device: Device,
+    /// The GPUs it was given, which no other stage of this run has meanwhile.
+    pub gpus: &'a [Gpu],
     /// How it speaks and hears.
     pub talk: Talk<'a>,
     /// Numbers about the result, in the order given.

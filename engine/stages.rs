@@ -63,7 +63,7 @@ pub struct StageKinds;
 /// # Errors
 /// Why not, and what to do.
 pub fn check_device(device: Device) -> Result<(), String> {
-    training::device(device).check().map_err(|error| error.to_string())
+    training::device(device, &[]).check().map_err(|error| error.to_string())
 }
 
 impl Kinds for StageKinds {

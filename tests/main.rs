@@ -7,6 +7,7 @@ mod commands;
 mod crash;
 mod diagnostics;
 mod history;
+mod order;
 mod processes;
 mod rooms;
 mod run;

@@ -2,10 +2,10 @@
 
 use std::io::IsTerminal;
 
-use super::{Common, Failure, Format, ManifestArgs, Selection, print_json};
+use super::{Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, print_json};
 use crate::{
     exec,
-    plan::{self, Plan},
+    plan::{self, Chosen, Plan, Wish},
     source::Diagnostics,
     stage::Device,
     stages::{self, StageKinds, StageSpec},
@@ -42,32 +42,18 @@ fn document(mistakes: &Diagnostics) -> Vec<serde_json::Value> {
     mistakes.list().iter().map(one).collect()
 }
 
-/// What to run, from what was typed.
+/// What to run and how, from what was typed.
 pub fn options(
     plan: &Plan<StageSpec>,
     selection: &Selection,
     common: &Common,
-    cores: Option<usize>,
+    limits: &LimitArgs,
     keep_going: bool,
 ) -> Result<exec::Options, Failure> {
-    let all = vec![true; plan.instances.len()];
-    let wanted = match selection.stages.as_slice() {
-        [] => all,
-        stages => with_upstream(plan, &marked(plan, stages)?),
-    };
-    let forced = marked(plan, &selection.force)?;
-    if let Some(place) = (0..wanted.len()).find(|place| forced[*place] && !wanted[*place]) {
-        let name = &plan.instances[place].name;
-        return Err(Failure::Wrong(format!(
-            "--force {name}: it is not among the stages to run; name it too, or no stage for all"
-        )));
-    }
-    if let (Device::Cuda, Err(error)) = (selection.device, stages::check_device(selection.device)) {
-        return Err(Failure::Failed(error));
-    }
+    let Chosen { wanted, forced } = choose(plan, selection)?;
+    let limits = limits.of(plan, &wanted, selection.device)?;
     Ok(exec::Options {
-        memory: available_memory(),
-        cores: cores.unwrap_or_else(available_cores),
+        limits,
         keep_going,
         forced,
         wanted,
@@ -77,40 +63,12 @@ pub fn options(
     })
 }
 
-/// The instances that some references name.
-pub fn marked<S>(plan: &Plan<S>, references: &[String]) -> Result<Vec<bool>, Failure> {
-    let mut marks = vec![false; plan.instances.len()];
-    for reference in references {
-        let found = plan.select(reference).map_err(Failure::Wrong)?;
-        found.into_iter().for_each(|index| marks[index] = true);
+/// Which instances to look at, and which to run in any case.
+pub fn choose(plan: &Plan<StageSpec>, selection: &Selection) -> Result<Chosen, Failure> {
+    let Selection { stages, from, until, force, device, .. } = selection;
+    let chosen = plan.choose(&Wish { stages, from, until, force }).map_err(Failure::Wrong)?;
+    match (device, stages::check_device(*device)) {
+        (Device::Cuda, Err(error)) => Err(Failure::Failed(error)),
+        _ => Ok(chosen),
     }
-    Ok(marks)
-}
-
-fn with_upstream<S>(plan: &Plan<S>, marks: &[bool]) -> Vec<bool> {
-    let mut wanted = marks.to_vec();
-    // The plan is in topological order: backwards, an instance comes before all it reads.
-    for index in (0..wanted.len()).rev().filter(|index| marks[*index]).collect::<Vec<_>>() {
-        let mut left = vec![index];
-        while let Some(index) = left.pop() {
-            for from in plan.instances[index].inputs.iter().flat_map(|input| &input.from) {
-                if !std::mem::replace(&mut wanted[*from], true) {
-                    left.push(*from);
-                }
-            }
-        }
-    }
-    wanted
-}
-
-/// The machine's memory in bytes; without limit where the system does not say.
-fn available_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.map_or(u64::MAX, |kib| kib.saturating_mul(1024))
-}
-
-fn available_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

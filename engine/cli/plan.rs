@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::{Answer, Common, Failure, ManifestArgs, Selection, answer, load};
+use super::{Answer, Common, Failure, ManifestArgs, Selection, answer, limits::LimitArgs, load};
 use crate::{
     exec::{Origins, Standing, Walk},
     key::{Fingerprint, Stale},
@@ -19,6 +19,8 @@ pub struct PlanArgs {
     manifest: ManifestArgs,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Exit with 10 where something would run.
     #[arg(long)]
     exit_code: bool,
@@ -36,7 +38,7 @@ pub struct Planned {
 /// Shows what would run.
 pub fn plan(args: &PlanArgs, common: &Common) -> Answer {
     let manifest = load::load(&args.manifest, common)?;
-    let options = load::options(&manifest, &args.selection, common, None, false)?;
+    let options = load::options(&manifest, &args.selection, common, &args.limits, false)?;
     let store = common.open_store()?;
     let (latest, files) = (store.latest(&manifest.name)?, store.outside_files(options.paranoid));
     let walk = Walk { plan: &manifest, store: &store, latest: &latest, files: &files, device: options.device };

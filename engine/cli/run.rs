@@ -14,7 +14,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Answer, Common, Failure, Format, ManifestArgs, Selection, load, print, print_json};
+use super::{Answer, Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, load, print, print_json};
 use crate::{
     event::Event,
     exec::{self, Fate, Outcome},
@@ -34,9 +34,8 @@ pub struct RunArgs {
     manifest: ManifestArgs,
     #[command(flatten)]
     selection: Selection,
-    /// Cores all stages together may use [default: all].
-    #[arg(short = 'j', long = "jobs", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// After a failure, still run what does not depend on it.
     #[arg(long)]
     keep_going: bool,
@@ -45,7 +44,7 @@ pub struct RunArgs {
 /// Runs it.
 pub fn run(args: &RunArgs, common: &Common) -> Answer {
     let plan = load::load(&args.manifest, common)?;
-    let options = load::options(&plan, &args.selection, common, args.jobs.map(usize::from), args.keep_going)?;
+    let options = load::options(&plan, &args.selection, common, &args.limits, args.keep_going)?;
     let mut store = common.open_store()?;
     let cancel = on_signals()?;
     let begin = since_1970();
@@ -76,6 +75,7 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
                 failed: count(Fate::Failed),
                 skipped: count(Fate::Skipped),
             };
+            again(&outcome);
             (Some(totals), answer(&outcome, &plan, &store, &id, common).and_then(|()| verdict(outcome, common)))
         }
         Err(error) => (None, Err(Failure::Store(error))),
@@ -121,7 +121,7 @@ fn about(id: &str, args: &RunArgs, plan: &Plan<StageSpec>, options: &exec::Optio
         wanted: Wanted::of(&options.wanted),
         host: Host::this(),
         device: options.device.word().to_owned(),
-        cores: options.cores,
+        cores: options.limits.cores,
         git: None,
         started: begin.as_secs_f64(),
         ended: None,
@@ -147,6 +147,17 @@ fn verdict(outcome: Outcome, common: &Common) -> Answer {
         (None, Some(error)) => Err(Failure::Store(error)),
         (None, None) if outcome.steps.iter().any(|step| step.fate == Fate::Failed) => Err(Failure::Told),
         (None, None) => Ok(()),
+    }
+}
+
+/// Several failures once more together, where they have not scrolled away.
+fn again(outcome: &Outcome) {
+    let failed = outcome.steps.iter().filter(|step| step.fate == Fate::Failed);
+    let lines: Vec<String> =
+        failed.map(|step| format!("  {}: {}\n", step.name, step.reason.as_deref().unwrap_or_default())).collect();
+    if lines.len() > 1 {
+        let text = format!("{} stages failed:\n{}", lines.len(), lines.concat());
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
     }
 }
 

@@ -91,13 +91,13 @@ pub fn why(args: &WhyArgs, common: &Common) -> Answer {
 
 fn now(args: &WhyArgs, manifest: &str, stage: &str, common: &Common) -> Answer {
     let manifest = load::load(&ManifestArgs { manifest: manifest.into(), sets: args.sets.clone() }, common)?;
-    let selection = Selection { stages: vec![stage.to_owned()], force: Vec::new(), device: args.device, paranoid: false };
-    let options = load::options(&manifest, &selection, common, None, false)?;
+    let selection = Selection { stages: vec![stage.to_owned()], device: args.device, ..Selection::default() };
+    let chosen = load::choose(&manifest, &selection)?;
     let store = common.open_store()?;
     let (latest, files) = (store.latest(&manifest.name)?, store.outside_files(false));
-    let walk = Walk { plan: &manifest, store: &store, latest: &latest, files: &files, device: options.device };
-    let standings = walk.survey(&options.wanted, &options.forced, &options.places)?;
-    let asked = load::marked(&manifest, &selection.stages)?;
+    let walk = Walk { plan: &manifest, store: &store, latest: &latest, files: &files, device: selection.device };
+    let standings = walk.survey(&chosen.wanted, &chosen.forced, &common.places())?;
+    let asked = manifest.marked(&selection.stages).map_err(Failure::Wrong)?;
     let lineage = Lineage::of(&store)?;
     let teller = Teller::new(&store, args.run.as_deref())?;
     let mut origins = Origins::new(manifest.instances.len());

@@ -12,8 +12,8 @@ pub enum DeviceKind {
     /// The host's processor, with as many threads as the rayon pool that training is called in.
     #[default]
     Cpu,
-    /// The first NVIDIA GPU; needs the cargo feature `cuda`.
-    Cuda,
+    /// The NVIDIA GPU of this number, from 0, among those that the process sees; needs the cargo feature `cuda`.
+    Cuda(usize),
 }
 
 impl DeviceKind {
@@ -21,7 +21,7 @@ impl DeviceKind {
     pub fn name(self) -> &'static str {
         match self {
             DeviceKind::Cpu => "cpu",
-            DeviceKind::Cuda => "cuda",
+            DeviceKind::Cuda(_) => "cuda",
         }
     }
 
@@ -32,7 +32,7 @@ impl DeviceKind {
     pub fn check(self) -> Result<(), TrainError> {
         match self {
             DeviceKind::Cpu => Ok(()),
-            DeviceKind::Cuda => cuda().map(|_| ()),
+            DeviceKind::Cuda(ordinal) => cuda(ordinal).map(|_| ()),
         }
     }
 }
@@ -42,16 +42,16 @@ pub(crate) fn failed<D: Ops>(error: D::Err) -> TrainError {
     TrainError::Device { device: D::NAME, message: error.to_string() }
 }
 
-/// The first GPU.
+/// A GPU.
 #[cfg(feature = "cuda")]
-pub(crate) fn cuda() -> Result<dfdx::tensor::Cuda, TrainError> {
+pub(crate) fn cuda(ordinal: usize) -> Result<dfdx::tensor::Cuda, TrainError> {
     let unavailable = |message: String| TrainError::NoDevice {
         device: "cuda",
         message,
         advice: "check that `nvidia-smi` lists a GPU, or use the device `cpu`",
     };
     // Without a driver library the CUDA bindings panic instead of returning an error.
-    match std::panic::catch_unwind(|| dfdx::tensor::Cuda::try_build(0, 0)) {
+    match std::panic::catch_unwind(|| dfdx::tensor::Cuda::try_build(ordinal, 0)) {
         Ok(Ok(device)) => Ok(device),
         Ok(Err(error)) => Err(unavailable(error.to_string())),
         Err(_) => Err(unavailable("the CUDA driver could not be loaded".to_owned())),
@@ -60,7 +60,7 @@ pub(crate) fn cuda() -> Result<dfdx::tensor::Cuda, TrainError> {
 
 /// There is none in this build.
 #[cfg(not(feature = "cuda"))]
-pub(crate) fn cuda() -> Result<std::convert::Infallible, TrainError> {
+pub(crate) fn cuda(_ordinal: usize) -> Result<std::convert::Infallible, TrainError> {
     Err(TrainError::NoDevice {
         device: "cuda",
         message: "this build has no CUDA support".to_owned(),
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn without_the_feature_the_error_says_what_to_do() {
-        let message = DeviceKind::Cuda.check().map_or_else(|error| error.to_string(), |()| String::new());
+        let message = DeviceKind::Cuda(0).check().map_or_else(|error| error.to_string(), |()| String::new());
         assert!(message.contains("`cuda` is not available"), "{message}");
         assert!(message.contains("build with the cargo feature `cuda`"), "{message}");
         assert!(DeviceKind::Cpu.check().is_ok());

@@ -65,9 +65,9 @@ pub fn train(
     match device {
         DeviceKind::Cpu => Session::new(config, data, teacher, dfdx::tensor::Cpu::default())?.run(io),
         #[cfg(feature = "cuda")]
-        DeviceKind::Cuda => Session::new(config, data, teacher, crate::device::cuda()?)?.run(io),
+        DeviceKind::Cuda(ordinal) => Session::new(config, data, teacher, crate::device::cuda(ordinal)?)?.run(io),
         #[cfg(not(feature = "cuda"))]
-        DeviceKind::Cuda => match crate::device::cuda()? {},
+        DeviceKind::Cuda(ordinal) => match crate::device::cuda(ordinal)? {},
     }
 }
 

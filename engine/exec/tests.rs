@@ -14,7 +14,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{artifact::ArtifactKind, fields::Fields, plan::Kinds, stage::StageCx};
+use crate::{artifact::ArtifactKind, fields::Fields, plan::Kinds, stage::{Gpu, StageCx}};
 
 /// A stage that writes its text and the contents of its inputs, or, where it is `blunt`, always the same.
 struct Node {
@@ -23,10 +23,16 @@ struct Node {
     fails: bool,
     /// Whether it counts how many are at work at once.
     counts: bool,
+    /// What it takes of cores, GPUs and the pools `p` and `q`, for it to be summed up while it is at work.
+    takes: [u64; 4],
 }
 
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
+
+/// What all at work have taken together, and which GPUs, of the runs that sum it up; one at a time.
+static TAKEN: Mutex<([u64; 4], Vec<usize>)> = Mutex::new(([0; 4], Vec::new()));
+static SUMMING: Mutex<()> = Mutex::new(());
 
 struct Nodes;
 
@@ -50,6 +56,7 @@ impl Kinds for Nodes {
             blunt: f.bool("blunt", Some(false)),
             fails: f.bool("fails", Some(false)),
             counts: f.bool("counts", Some(false)),
+            takes: ["cores", "gpus", "p", "q"].map(|what| f.int(what, Some(0), 0..)),
         }
     }
 }
@@ -74,11 +81,36 @@ impl Stage for Node {
             std::thread::sleep(Duration::from_millis(30));
             AT_WORK.fetch_sub(1, Ordering::SeqCst);
         }
+        if self.takes[0] > 0 {
+            self.take(cx)?;
+        }
         let mut text = self.text.clone();
         for input in cx.inputs("from") {
             write!(text, "({})", fs::read_to_string(input.file("out")?)?)?;
         }
         fs::write(cx.out.join("out"), if self.blunt { "blunt" } else { &text })?;
+        Ok(())
+    }
+}
+
+/// What there is of it in the runs that sum it up.
+const THERE: [u64; 4] = [3, 2, 2, 5];
+
+impl Node {
+    fn take(&self, cx: &StageCx<'_>) -> anyhow::Result<()> {
+        let gpus: Vec<usize> = cx.gpus.iter().map(|gpu| gpu.ordinal).collect();
+        anyhow::ensure!(gpus.len() as u64 == self.takes[1], "{} GPUs", gpus.len());
+        {
+            let (sums, taken) = &mut *TAKEN.lock().unwrap();
+            sums.iter_mut().zip(self.takes).for_each(|(sum, takes)| *sum += takes);
+            anyhow::ensure!(sums.iter().zip(THERE).all(|(sum, there)| *sum <= there), "too much at once: {sums:?}");
+            anyhow::ensure!(gpus.iter().all(|gpu| !taken.contains(gpu)), "a GPU for two");
+            taken.extend(&gpus);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        let (sums, taken) = &mut *TAKEN.lock().unwrap();
+        sums.iter_mut().zip(self.takes).for_each(|(sum, takes)| *sum -= takes);
+        taken.retain(|gpu| !gpus.contains(gpu));
         Ok(())
     }
 }
@@ -153,13 +185,21 @@ impl World {
 
     /// The same, some instances although their results are there.
     fn run_forced(&self, text: &str, cores: usize, keep_going: bool, forced: impl Fn(usize) -> bool) -> Did {
+        let limits = Limits { cores, memory: 1 << 30, gpus: Vec::new(), pools: Vec::new() };
+        self.run_with(text, limits, keep_going, forced)
+    }
+
+    fn run_within(&self, text: &str, limits: Limits, keep_going: bool) -> Did {
+        self.run_with(text, limits, keep_going, |_| false)
+    }
+
+    fn run_with(&self, text: &str, limits: Limits, keep_going: bool, forced: impl Fn(usize) -> bool) -> Did {
         let path = self.folder.path().join("m.yaml");
         fs::write(&path, text).unwrap();
         let plan = crate::plan::load(&path, &[], &|_| None, &Nodes).unwrap();
         let n = plan.instances.len();
         let options = Options {
-            cores,
-            memory: 1 << 30,
+            limits,
             keep_going,
             wanted: vec![true; n],
             forced: (0..n).map(forced).collect(),
@@ -289,6 +329,98 @@ proptest! {
         let world = World::new();
         world.run(&text, 1, false);
         prop_assert_eq!(world.run(&renamed, 1, false).outcome.count(Fate::Cached), graph.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn with_any_mix_of_demands_everything_runs_and_no_limit_is_passed(
+        graph in graphs(), demands in prop::collection::vec((1_u64..=3, 0_u64..=2, 0_u64..=2, 0_u64..=5), 9),
+    ) {
+        let _alone = SUMMING.lock().unwrap();
+        *TAKEN.lock().unwrap() = Default::default();
+        let stage = |(place, node): (usize, &Random)| {
+            let (cores, gpus, p, q) = demands[place];
+            let from: Vec<String> = node.from.iter().map(|from| format!("s{from}")).collect();
+            let from = if from.is_empty() { String::new() } else { format!("from: [{}], ", from.join(", ")) };
+            let pools: Vec<String> =
+                [("p", p), ("q", q)].iter().filter(|(_, n)| *n > 0).map(|(pool, n)| format!("{pool}: {n}")).collect();
+            format!(
+                "  s{place}:\n    resources: {{ cores: {cores}, gpus: {gpus}, pools: {{ {} }} }}\n    \
+                 node: {{ {from}text: t{place}, cores: {cores}, gpus: {gpus}, p: {p}, q: {q} }}\n",
+                pools.join(", ")
+            )
+        };
+        let stages: String = graph.iter().enumerate().map(stage).collect();
+        let text = format!("talkflow: 1\nname: mix\npools: {{ p: 2, q: 5 }}\nstages:\n{stages}");
+        let did = World::new().run_within(&text, limits(), true);
+        prop_assert_eq!(did.outcome.count(Fate::Ran), graph.len(), "{:?}", did.outcome.steps);
+    }
+}
+
+/// [`THERE`].
+fn limits() -> Limits {
+    let gpus = (0..2).map(|ordinal| Gpu { ordinal, name: ordinal.to_string() }).collect();
+    Limits { cores: 3, memory: 1 << 30, gpus, pools: vec![2, 5] }
+}
+
+#[test]
+fn resources_are_in_no_key() {
+    let world = World::new();
+    let text = |resources: &str| {
+        format!("talkflow: 1\nname: k\npools: {{ p: 2 }}\nstages:\n  a:\n    {resources}\n    node: {{ text: a }}\n")
+    };
+    let first = world.run_within(&text("description: none"), limits(), false);
+    let all = "resources: { cores: 2, memory: 1 MiB, gpus: 1, pools: { p: 1 } }";
+    let second = world.run_within(&text(all), limits(), false);
+    assert_eq!((first.outcome.count(Fate::Ran), second.outcome.count(Fate::Cached)), (1, 1));
+}
+
+/// Notes how long instances of the manifest `long` took.
+fn remember(world: &World, seconds: &[(&str, f64)]) {
+    let other = world.run("talkflow: 1\nname: other\nstages:\n  x:\n    node: { text: x }\n", 1, false);
+    let mut record = other.outcome.steps[0].record.clone().unwrap();
+    let mut latest = world.store.latest("long").unwrap();
+    for (instance, seconds) in seconds {
+        record.provenance.seconds = *seconds;
+        latest.set(instance, &record).unwrap();
+    }
+}
+
+const LONG: &str = "talkflow: 1\nname: long\nstages:\n  a:\n    node: { text: a }\n  b:\n    node: { text: b }\n  c:\n    \
+    node: { text: c }\n  c1:\n    node: { from: c, text: c1 }\n  c2:\n    node: { from: c1, text: c2 }\n  d:\n    matrix: { n: [1, 2] }\n    \
+    node: { text: \"d${matrix.n}\" }\n";
+
+#[test]
+fn what_begins_the_longest_expected_path_runs_first() {
+    let began = |seconds: &[(&str, f64)]| {
+        let world = World::new();
+        remember(&world, seconds);
+        world.run(LONG, 1, false).began.join(" ")
+    };
+    // Nothing is known: a second each, so the longest chain comes first, and then the plan's order.
+    assert_eq!(began(&[]), "c c1 a b c2 d[n=1] d[n=2]");
+    assert_eq!(began(&[("a", 1.0), ("b", 5.0), ("c2", 9.0)]), "c c1 c2 b d[n=1] d[n=2] a");
+    // Of what is new the mean of its kind is expected, of which others may be gone from the manifest: here 50 seconds.
+    assert_eq!(began(&[("a", 1.0), ("gone", 99.0)]), "c c1 b c2 d[n=1] d[n=2] a");
+}
+
+#[test]
+fn what_a_run_took_is_known_to_the_next() {
+    let world = World::new();
+    world.run(LONG, 1, false);
+    let path = world.folder.path().join("m.yaml");
+    let plan = crate::plan::load(&path, &[], &|_| None, &Nodes).unwrap();
+    let latest = world.store.latest("long").unwrap();
+    let record = |name: &str| match world.store.lookup(latest.get(name).unwrap()).unwrap() {
+        crate::store::Lookup::Found(record) => record.provenance.seconds,
+        _ => panic!("{name} has no result"),
+    };
+    let taken: Vec<f64> = plan.instances.iter().map(|instance| record(&instance.name)).collect();
+    for (expected, taken) in expected_seconds(&plan, &latest).into_iter().zip(taken) {
+        assert!((expected - taken).abs() <= 1e-3, "{expected} for {taken}");
     }
 }
 

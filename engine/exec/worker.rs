@@ -15,7 +15,7 @@ use super::{
 use crate::{
     key::{Fingerprint, Label},
     plan::{Instance, Plan},
-    stage::{Cancel, Device, Input, Outside, Places, Said, Stage, StageCx, Talk},
+    stage::{Cancel, Device, Gpu, Input, Outside, Places, Said, Stage, StageCx, Talk},
     store::{Lease, Lookup, NotWhole, OutsideFiles, Provenance, Record, Store, StoreError, Usage},
 };
 
@@ -43,6 +43,8 @@ pub struct Job<'a, S> {
     pub device: Device,
     /// Threads it may use.
     pub cores: usize,
+    /// GPUs it may use.
+    pub gpus: Vec<Gpu>,
     /// Run it even if a result is there.
     pub forced: bool,
     /// The run's name.
@@ -114,6 +116,7 @@ impl<S: Stage> Job<'_, S> {
             log: &self.log,
             partial: &partial,
             device: self.device,
+            gpus: &self.gpus,
             talk: Talk { say: &say, cancel: &cancel },
             metrics: serde_json::Map::new(),
             notes: Vec::new(),

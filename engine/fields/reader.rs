@@ -1,6 +1,6 @@
 //! The walk itself: sections, what was asked for, what was recorded.
 
-use std::sync::Arc;
+use std::{ops::RangeBounds, sync::Arc};
 
 use super::describe::Sketch;
 use super::directory::Directory;
@@ -223,6 +223,36 @@ impl Fields<'_> {
             None => Diagnostic::new(self.span, message),
         };
         self.say(mistake.maybe_help(help.map(str::to_owned)));
+    }
+
+    /// Reads a mapping from names to whole numbers in `range`, which may be left out. `known` gives what a name means, or the message
+    /// and the help for one that means nothing.
+    pub fn amounts<T>(
+        &mut self,
+        key: &str,
+        range: impl RangeBounds<u64> + Clone,
+        known: impl Fn(&str) -> Result<T, (String, String)>,
+    ) -> Vec<(T, u64)> {
+        if self.sketch(key, &Shape::Named(Box::new(Shape::int(&range))), Absent::None) {
+            return Vec::new();
+        }
+        let Some(found) = self.take(key) else { return Vec::new() };
+        self.inside_found(key, &found, |fields| {
+            let names: Vec<(String, Span)> =
+                fields.map.iter().flat_map(|map| map.iter()).map(|(name, entry)| (name.clone(), entry.key)).collect();
+            let mut amounts = Vec::new();
+            for (name, at) in names {
+                let amount = fields.optional_int(&name, range.clone());
+                match known(&name) {
+                    Ok(meant) => amounts.extend(amount.map(|amount| (meant, amount))),
+                    Err((message, help)) => {
+                        let place = Found::of(&Node::new(at, Value::Null), fields.via.as_ref());
+                        fields.say(place.mistake(message).help(help));
+                    }
+                }
+            }
+            amounts
+        })
     }
 
     /// The path of the mapping in the settings, with a dot at its end.

@@ -44,6 +44,8 @@ pub enum Shape {
     Stages(ArtifactKind),
     /// A mapping with fields of its own.
     Section,
+    /// A mapping from names of the user's to this.
+    Named(Box<Shape>),
     /// One of these words, or a mapping from one of them to fields of its own.
     Variant(Vec<String>),
 }
@@ -95,6 +97,7 @@ impl Shape {
             Self::Stage(kind) => format!("a stage that yields {}", kind.noun()),
             Self::Stages(kind) => format!("one or more stages that yield {}", kind.noun()),
             Self::Section => "a mapping of settings".to_owned(),
+            Self::Named(item) => format!("a mapping from names, each {}", item.noun()),
         }
     }
 }

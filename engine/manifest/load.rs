@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 8 << 20;
 /// More unknown keys than this are not listed.
 const MOST_UNKNOWN: usize = 50;
 /// What may stand at the top of a manifest.
-pub const TOP: [&str; 6] = ["talkflow", "name", "description", "extends", "params", "stages"];
+pub const TOP: [&str; 7] = ["talkflow", "name", "description", "extends", "params", "pools", "stages"];
 
 /// A manifest: merged with what it extends and with `--set`, and nothing resolved yet.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Manifest {
     pub description: Option<Node>,
     /// Its parameters, as written.
     pub params: Arc<Map>,
+    /// Its pools by name, as written.
+    pub pools: Arc<Map>,
     /// Its stages by name, as written.
     pub stages: Arc<Map>,
 }
@@ -59,6 +61,7 @@ pub fn load(path: &Path, sets: &[String], sources: &mut Sources, mistakes: &mut 
         None
     };
     let params = section("params");
+    let pools = section("pools");
     let stages = section("stages");
     let params = set::apply(params, sets, sources, mistakes);
     let text = |key: &str| top.get(key).map(|entry| entry.node.clone());
@@ -72,6 +75,7 @@ pub fn load(path: &Path, sets: &[String], sources: &mut Sources, mistakes: &mut 
         name: text("name"),
         description: text("description"),
         params: map(params),
+        pools: map(pools),
         stages: map(stages),
     };
     if manifest.stages.is_empty() && !top.get("stages").is_some_and(|entry| matches!(entry.node.value, Value::List(_))) {

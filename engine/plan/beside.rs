@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
 use super::Resources;
-use crate::fields::Fields;
+use crate::{fields::Fields, source::one_of};
 
 /// What may stand beside a stage's kind.
 pub const BESIDE: [&str; 5] = ["matrix", "resources", "timeout", "retries", "description"];
@@ -35,12 +37,15 @@ const SIZES: [(&str, u64); 9] = [
     ("B", 1),
 ];
 
-/// Reads it.
-pub fn read(fields: &mut Fields<'_>) -> Beside {
+/// Most that a pool can hold.
+pub const MOST_IN_POOL: u64 = 1 << 20;
+
+/// Reads it. `pools` are those that the manifest declares.
+pub fn read(fields: &mut Fields<'_>, pools: &IndexMap<String, u64>) -> Beside {
     let resources = fields.section("resources", |fields| {
         let cores = fields.optional_int("cores", 1..=1024);
         let memory = fields.optional_text("memory").and_then(|text| {
-            let size = amount(&text, &SIZES);
+            let size = bytes(&text);
             if size.is_none() {
                 fields.mistake(
                     "memory",
@@ -50,7 +55,16 @@ pub fn read(fields: &mut Fields<'_>) -> Beside {
             }
             size
         });
-        Resources { cores: cores.and_then(|cores| usize::try_from(cores).ok()), memory }
+        let gpus = fields.optional_int("gpus", 0..=1024);
+        let pools = fields.amounts("pools", 1..=MOST_IN_POOL, |name| {
+            pools.get_index_of(name).ok_or_else(|| {
+                let declare = format!("declare it at the top of the manifest: `pools: {{ {name}: 1 }}`");
+                let help = one_of(name, pools.keys().map(String::as_str)).unwrap_or(declare);
+                (format!("no pool is called `{name}`"), help)
+            })
+        });
+        let number = |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok());
+        Resources { cores: number(cores), memory, gpus: number(gpus), pools }
     });
     let timeout = fields.optional_text("timeout").and_then(|text| {
         let time = duration(&text);
@@ -81,6 +95,12 @@ fn duration(text: &str) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
+/// An amount of memory: `8GiB`, `500 MB`.
+#[must_use]
+pub fn bytes(text: &str) -> Option<u64> {
+    amount(text, &SIZES)
+}
+
 /// A whole number above 0 and a unit.
 fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let text = text.trim();
@@ -103,7 +123,7 @@ mod tests {
         for text in ["", "10", "0s", "m", "10x", "-5m", "1.5h", "99999999999999999999d", "9999999999999999999d"] {
             assert_eq!(time(text), None, "{text:?}");
         }
-        let size = |text| amount(text, &SIZES);
+        let size = bytes;
         assert_eq!(size("4 GiB"), Some(4 << 30));
         assert_eq!(size("500MB"), Some(500_000_000));
         assert_eq!(size("12B"), Some(12));

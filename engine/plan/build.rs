@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::beside::{self, BESIDE, Beside};
+use indexmap::IndexMap;
+
+use super::beside::{self, BESIDE, Beside, MOST_IN_POOL};
 use super::matrix::{self, MOST_INSTANCES, Matrix, Values};
 use super::order::order;
 use super::{Input, Instance, Kinds, Plan};
@@ -23,6 +25,7 @@ pub(super) struct Built<S> {
     description: Option<String>,
     path: PathBuf,
     params: Vec<(String, Node)>,
+    pools: IndexMap<String, u64>,
     instances: Vec<Instance<S>>,
 }
 
@@ -32,8 +35,8 @@ impl<S> Built<S> {
     }
 
     pub(super) fn with(self, sources: Sources) -> Plan<S> {
-        let Self { name, description, path, params, instances } = self;
-        Plan { name, description, path, sources, params, instances }
+        let Self { name, description, path, params, pools, instances } = self;
+        Plan { name, description, path, sources, params, pools, instances }
     }
 }
 
@@ -75,6 +78,7 @@ pub(super) fn build<K: Kinds>(
     let params = values.params();
     let name = text(manifest.name.as_ref(), "name", &mut values);
     let description = text(manifest.description.as_ref(), "description", &mut values);
+    let pools = pools(&manifest.pools, &mut values);
     let mut stages = Vec::new();
     for (name, entry) in manifest.stages.iter() {
         if mistakes.len() + values.mistakes.len() > MOST_MISTAKES {
@@ -89,13 +93,13 @@ pub(super) fn build<K: Kinds>(
             if mistakes.len() + values.mistakes.len() > MOST_MISTAKES {
                 break;
             }
-            read_stage(stage, kinds, Around { sources, directory }, &mut values, &mut drafts, mistakes);
+            read_stage(stage, kinds, Around { sources, directory, pools: &pools }, &mut values, &mut drafts, mistakes);
         }
     }
     mistakes.append(&mut values.mistakes);
     let instances = connect(drafts, mistakes)?;
     let name = name.unwrap_or_else(|| stem(&manifest.path));
-    Some(Built { name, description, path: manifest.path, params, instances })
+    Some(Built { name, description, path: manifest.path, params, pools, instances })
 }
 
 /// What every stage's settings are read among.
@@ -103,6 +107,7 @@ pub(super) fn build<K: Kinds>(
 struct Around<'a> {
     sources: &'a Sources,
     directory: &'a Directory,
+    pools: &'a IndexMap<String, u64>,
 }
 
 /// A text at the top of the manifest.
@@ -114,6 +119,29 @@ fn text(node: Option<&Node>, key: &str, values: &mut Interpolation<'_>) -> Optio
         _ => values.mistakes.push(Diagnostic::new(node.span, format!("`{key}` must be text, and this is {}", node.noun()))),
     }
     None
+}
+
+/// The pools at the top of the manifest. One that is wrong counts as declared, so that its users are not reported too.
+fn pools(written: &Map, values: &mut Interpolation<'_>) -> IndexMap<String, u64> {
+    let mut pools = IndexMap::new();
+    for (name, entry) in written {
+        if !is_name(name) {
+            let mistake = Diagnostic::new(entry.key, format!("`{name}` cannot be the name of a pool"));
+            values.mistakes.push(mistake.help("use letters, digits, `_` and `-`"));
+        }
+        let node = values.expand(&entry.node, Scope::default());
+        let size = match node.value {
+            Value::Int(size) => u64::try_from(size).ok().filter(|size| (1..=MOST_IN_POOL).contains(size)),
+            _ => None,
+        };
+        if size.is_none() && !matches!(node.value, Value::Broken) {
+            let message = format!("the size of pool `{name}` must be a whole number from 1 to {MOST_IN_POOL}");
+            let help = "how much of it all stages together may take at once: `pools: { api: 2 }`";
+            values.mistakes.push(Diagnostic::new(node.span, message).help(help));
+        }
+        pools.insert(name.clone(), size.unwrap_or(MOST_IN_POOL));
+    }
+    pools
 }
 
 fn stem(path: &Path) -> String {
@@ -257,7 +285,7 @@ fn read_stage<K: Kinds>(
         }
         let scope = Scope::stage(row);
         let node = values.expand(&stage.beside, scope);
-        let mut beside = fields::read(outside, stage.name, stage.at, &node, beside::read);
+        let mut beside = fields::read(outside, stage.name, stage.at, &node, |fields| beside::read(fields, around.pools));
         mistakes.append(&mut beside.mistakes);
         let Some((word, entry)) = stage.kind else { continue };
         let node = values.expand(&entry.node, scope);

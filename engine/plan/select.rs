@@ -1,46 +1,133 @@
-//! A stage named on the command line, as in a manifest: `student`, or `student[genre=Western,method=talk]`.
+//! Which instances are meant: by selectors, by what they depend on, by what depends on them.
 
 use super::{Instance, Plan};
-use crate::{
-    fields::Reference,
-    source::{Sources, one_of},
-};
+use crate::selector::{Name, Selector};
+
+/// What was typed to choose instances by, each a selector.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish<'a> {
+    /// Stages to bring up to date with all they depend on; none for all.
+    pub stages: &'a [String],
+    /// Where to begin: only these, what depends on them, and what that needs.
+    pub from: &'a [String],
+    /// Where to end: only these and what they depend on.
+    pub until: &'a [String],
+    /// Those to run although their results are there.
+    pub force: &'a [String],
+}
+
+/// What that chooses, by place in the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// What to bring up to date. Whatever one of them depends on is among them.
+    pub wanted: Vec<bool>,
+    /// Those of them to run although their results are there.
+    pub forced: Vec<bool>,
+}
 
 impl<S> Plan<S> {
-    /// The instances a reference means, by place.
+    /// Chooses instances. `stages` and `until` leave what both lead to; of that, `from` leaves what depends on it, and what this needs.
+    ///
+    /// # Errors
+    /// In words, where a selector means no instance, or none that the others leave.
+    pub fn choose(&self, wish: &Wish<'_>) -> Result<Chosen, String> {
+        let all = vec![true; self.instances.len()];
+        let leading_to = |selectors: &[String]| -> Result<Vec<bool>, String> {
+            if selectors.is_empty() {
+                return Ok(all.clone());
+            }
+            let mut marks = self.marked(selectors)?;
+            self.add_upstream(&mut marks);
+            Ok(marks)
+        };
+        let mut wanted = both(leading_to(wish.stages)?, &leading_to(wish.until)?);
+        if !wanted.contains(&true) {
+            return Err(format!("nothing to run: {} need nothing of what --until leaves", listed(wish.stages)));
+        }
+        if !wish.from.is_empty() {
+            let mut marks = self.among(wish.from, "--from", &wanted)?;
+            self.add_downstream(&mut marks);
+            wanted = both(marks, &wanted);
+            self.add_upstream(&mut wanted);
+        }
+        let forced = self.among(wish.force, "--force", &wanted)?;
+        Ok(Chosen { wanted, forced })
+    }
+
+    /// The instances that some selectors mean.
+    ///
+    /// # Errors
+    /// In words, where one of them means none.
+    pub fn marked(&self, selectors: &[String]) -> Result<Vec<bool>, String> {
+        let mut marks = vec![false; self.instances.len()];
+        for selector in selectors {
+            self.select(selector)?.into_iter().for_each(|index| marks[index] = true);
+        }
+        Ok(marks)
+    }
+
+    /// Those of the wanted that some selectors mean; each has to mean one of them.
+    fn among(&self, selectors: &[String], option: &str, wanted: &[bool]) -> Result<Vec<bool>, String> {
+        let mut marks = vec![false; self.instances.len()];
+        for selector in selectors {
+            let mut found = self.select(selector)?;
+            found.retain(|index| wanted[*index]);
+            if found.is_empty() {
+                return Err(format!(
+                    "{option} {selector}: it is not among the stages to run; name it too, or no stage for all"
+                ));
+            }
+            found.into_iter().for_each(|index| marks[index] = true);
+        }
+        Ok(marks)
+    }
+
+    /// The instances a selector means, by place.
     ///
     /// # Errors
     /// In words, with what was probably meant, where it means none.
-    pub fn select(&self, reference: &str) -> Result<Vec<usize>, String> {
-        let mut sources = Sources::default();
-        let typed = sources.add_text("", reference.to_owned());
-        let parsed = Reference::parse(reference, sources.whole(typed)).map_err(|lost| {
-            lost.0.map_or_else(|| format!("`{reference}` is not a reference to a stage"), |mistake| mistake.message)
-        })?;
-        let of_stage = || self.instances.iter().enumerate().filter(|(_, instance)| instance.stage == parsed.stage);
-        if of_stage().next().is_none() {
-            return Err(with(format!("no stage is called `{}`", parsed.stage), one_of(parsed.stage, self.stages())));
-        }
-        let selection = parsed.selection.unwrap_or_default();
-        let fits = |instance: &Instance<S>| {
-            selection.iter().all(|((_, axis), (_, value))| instance.labels.get(*axis).is_some_and(|own| own == value))
-        };
-        let found: Vec<usize> = of_stage().filter(|(_, instance)| fits(instance)).map(|(place, _)| place).collect();
-        if found.is_empty() {
-            let names = of_stage().map(|(_, instance)| instance.name.as_str());
-            return Err(with(format!("no instance fits `{reference}`"), one_of(reference, names)));
-        }
-        Ok(found)
+    pub fn select(&self, selector: &str) -> Result<Vec<usize>, String> {
+        let names: Vec<Name<'_>> = self.instances.iter().map(Instance::parts).collect();
+        Selector::parse(selector)?.pick(&names)
     }
 
-    /// The stages' names, each once.
-    fn stages(&self) -> impl Iterator<Item = &str> + Clone {
-        let first = |place: &usize| self.instances[..*place].iter().all(|before| before.stage != self.instances[*place].stage);
-        let first = (0..self.instances.len()).filter(first).collect::<Vec<_>>();
-        first.into_iter().map(|place| self.instances[place].stage.as_str())
+    /// Adds to some instances all that they depend on.
+    fn add_upstream(&self, marks: &mut [bool]) {
+        // The plan is in topological order: backwards, an instance comes before all it reads.
+        for index in (0..marks.len()).rev() {
+            if marks[index] {
+                self.instances[index].reads().for_each(|from| marks[from] = true);
+            }
+        }
+    }
+
+    /// Adds to some instances all that depends on them.
+    fn add_downstream(&self, marks: &mut [bool]) {
+        for (index, instance) in self.instances.iter().enumerate() {
+            if instance.reads().any(|from| marks[from]) {
+                marks[index] = true;
+            }
+        }
     }
 }
 
-fn with(message: String, help: Option<String>) -> String {
-    help.map_or(message.clone(), |help| format!("{message}: {help}"))
+impl<S> Instance<S> {
+    /// Its name taken apart.
+    pub fn parts(&self) -> Name<'_> {
+        Name { stage: &self.stage, labels: self.labels.iter().map(|(axis, value)| (axis.as_str(), value.as_str())).collect() }
+    }
+
+    /// The places of those whose results it reads; of one that it reads under several names, several times.
+    pub fn reads(&self) -> impl Iterator<Item = usize> {
+        self.inputs.iter().flat_map(|input| input.from.iter().copied())
+    }
+}
+
+fn both(mut marks: Vec<bool>, others: &[bool]) -> Vec<bool> {
+    marks.iter_mut().zip(others).for_each(|(mark, other)| *mark &= other);
+    marks
+}
+
+fn listed(selectors: &[String]) -> String {
+    selectors.iter().map(|selector| format!("`{selector}`")).collect::<Vec<_>>().join(", ")
 }

@@ -9,6 +9,7 @@ mod language;
 mod limits;
 mod matrix;
 mod random;
+mod select;
 mod set;
 
 use std::ffi::OsString;

@@ -8,7 +8,7 @@ use talkflow_distill::{DeviceKind, Progress, StepCost, TaskData, TeacherView, Te
 use super::{files, files::Rows, settings::Filter};
 use crate::{
     fields::Fields,
-    stage::{Device, StageCx, Talk},
+    stage::{Device, Gpu, StageCx, Talk},
 };
 
 /// What is the same for every training stage.
@@ -49,7 +49,7 @@ impl Training {
         fs::create_dir_all(cx.partial)?;
         let every = Duration::from_secs_f64(self.checkpoint_seconds);
         let mut io = Io { talk: cx.talk, partial: cx.partial, every };
-        let trained = train(&self.config, &data, teacher, device(cx.device), &mut io)?;
+        let trained = train(&self.config, &data, teacher, device(cx.device, cx.gpus), &mut io)?;
         files::write_model(cx, rows, &self.filter, name, &trained)?;
         self.tell(cx, &trained, training.len());
         Ok(())
@@ -77,11 +77,11 @@ impl Training {
     }
 }
 
-/// The device as `talkflow-distill` names it.
-pub fn device(device: Device) -> DeviceKind {
+/// The device as `talkflow-distill` names it: of the GPUs that a stage was given the first.
+pub fn device(device: Device, gpus: &[Gpu]) -> DeviceKind {
     match device {
         Device::Cpu => DeviceKind::Cpu,
-        Device::Cuda => DeviceKind::Cuda,
+        Device::Cuda => DeviceKind::Cuda(gpus.first().map_or(0, |gpu| gpu.ordinal)),
     }
 }
 

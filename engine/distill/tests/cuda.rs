@@ -39,7 +39,7 @@ fn config(method: Method) -> TrainConfig {
 
 #[test]
 fn cpu_and_cuda_agree() {
-    DeviceKind::Cuda.check().unwrap();
+    DeviceKind::Cuda(0).check().unwrap();
     let (train_rows, validation) = (examples(0), examples(1));
     let data = TaskData {
         train: &train_rows,
@@ -71,7 +71,7 @@ fn cpu_and_cuda_agree() {
         Method::Talk(Talk { rounds: 2, ..Talk::default() }),
     ] {
         let cpu = run(method.clone(), Some(view), DeviceKind::Cpu);
-        let cuda = run(method.clone(), Some(view), DeviceKind::Cuda);
+        let cuda = run(method.clone(), Some(view), DeviceKind::Cuda(0));
         for ((name, a), (_, b)) in cpu.curves.columns().iter().zip(cuda.curves.columns()) {
             for (a, b) in a.iter().zip(b) {
                 let name = format!("{} {name}", method.name());

@@ -31,7 +31,7 @@ fn the_documented_example_becomes_a_plan() {
     assert_eq!(setting(&plan, talk, "method.talk.rounds"), "1");
     assert_eq!(setting(&plan, talk, "where.genre"), "\"Western\"");
     let talk = instance(&plan, talk);
-    assert_eq!(talk.resources, Resources { cores: Some(1), memory: Some(2 << 30) });
+    assert_eq!(talk.resources, Resources { cores: Some(1), memory: Some(2 << 30), ..Resources::default() });
     assert_eq!(talk.timeout, Some(Duration::from_secs(600)));
     assert_eq!(talk.description.as_deref(), Some("a student for Western by talk"));
     assert_eq!(plan.name, "movielens-sparse");
