@@ -189,7 +189,12 @@ pub fn run<S: Stage>(
     let clock = Instant::now();
     let (sender, inbox) = mpsc::channel();
     let wanted = options.wanted.iter().filter(|wanted| **wanted).count();
-    report(&Event::RunStarted { run: run.id.to_owned(), manifest: plan.name.clone(), stages: wanted, cores: options.limits.cores });
+    report(&Event::RunStarted {
+        run: run.id.to_owned(),
+        manifest: plan.name.clone(),
+        stages: wanted,
+        cores: options.limits.cores,
+    });
     let order = expected::longest_path_first(plan, &options.wanted, &expected_seconds(plan, &latest));
     let demands: Vec<Demand> = plan.instances.iter().map(|instance| demand(instance, options.device)).collect();
     let schedule = Schedule::new(&options.limits, &demands, order);
@@ -316,9 +321,7 @@ struct Loop<'scope, 'env, S> {
 
 impl<'env, S: Stage> Loop<'_, 'env, S> {
     fn go(&mut self, inbox: &mpsc::Receiver<Message>) {
-        let inputs = |index: usize| {
-            self.plan.instances[index].reads().collect::<BTreeSet<_>>().len()
-        };
+        let inputs = |index: usize| self.plan.instances[index].reads().collect::<BTreeSet<_>>().len();
         self.states = (0..self.plan.instances.len()).map(|index| State::Blocked(inputs(index))).collect();
         for index in 0..self.states.len() {
             if matches!(self.states[index], State::Blocked(0)) && self.options.wanted[index] {
@@ -628,7 +631,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                     _ => continue,
                 }
                 self.ready.remove(&follower);
-                self.queue.remove(&follower);
+                self.schedule.remove(follower);
             }
         }
         // None where all of them were made again meanwhile.

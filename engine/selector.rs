@@ -123,9 +123,8 @@ impl Selector {
 
     /// Whether it means this instance. One without an axis that is asked for is not meant.
     pub fn matches(&self, name: &Name<'_>) -> bool {
-        let holds = |condition: &Condition| {
-            name.value(&condition.axis).is_some_and(|value| condition.value.fits(value) != condition.not)
-        };
+        let holds =
+            |condition: &Condition| name.value(&condition.axis).is_some_and(|value| condition.value.fits(value) != condition.not);
         self.stage.fits(name.stage) && self.conditions.iter().all(holds)
     }
 

@@ -25,7 +25,11 @@ fn selectors_choose_for_run_plan_and_why() {
     let from = plan(&["--from", "*[method=talk]"]);
     assert!(from.contains(&"scores".to_owned()) && from.contains(&"features".to_owned()), "{from:?}");
     assert_eq!(plan(&["--from", "teacher", "--until", "features"]), ["ratings", "split", "teacher", "features"]);
-    space.run(&["why", "m.yaml", "student[genre=Drama,method=*s*]"]).ok().says("method=bias_only]: cached").says("scratch]: cached");
+    space
+        .run(&["why", "m.yaml", "student[genre=Drama,method=*s*]"])
+        .ok()
+        .says("method=bias_only]: cached")
+        .says("scratch]: cached");
     for (args, said) in [
         (&["teahcer"][..], "did you mean `teacher`?"),
         (&["--from", "student[genra=Drama]"], "`student` has no axis `genra`: did you mean `genre`?"),

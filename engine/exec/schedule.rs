@@ -101,16 +101,7 @@ impl Schedule {
         let mut rank_of = vec![0; demands.len()];
         order.iter().enumerate().for_each(|(rank, index)| rank_of[*index] = rank);
         let devices = limits.gpus.iter().cloned().enumerate().collect();
-        Self {
-            free,
-            devices,
-            groups,
-            group_of,
-            rank_of,
-            ranked: order,
-            heads: BTreeSet::new(),
-            overtaken: BTreeMap::new(),
-        }
+        Self { free, devices, groups, group_of, rank_of, ranked: order, heads: BTreeSet::new(), overtaken: BTreeMap::new() }
     }
 
     /// Queues an instance.
@@ -123,6 +114,16 @@ impl Schedule {
             first.map(|first| self.heads.remove(&(first, group)));
             self.heads.insert((rank, group));
         }
+    }
+
+    /// Takes an instance out of the queue, if it is there, without beginning it.
+    pub fn remove(&mut self, index: usize) {
+        let (rank, group) = (self.rank_of[index], self.group_of[index]);
+        let queued = &mut self.groups[group].queued;
+        if queued.remove(&rank) && self.heads.remove(&(rank, group)) {
+            self.heads.extend(queued.first().map(|next| (*next, group)));
+        }
+        self.overtaken.remove(&rank);
     }
 
     /// Takes the next one that can begin out of the queue, with what it uses out of what is free.

@@ -14,7 +14,12 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{artifact::ArtifactKind, fields::Fields, plan::Kinds, stage::{Gpu, StageCx}};
+use crate::{
+    artifact::ArtifactKind,
+    fields::Fields,
+    plan::Kinds,
+    stage::{Gpu, StageCx},
+};
 
 /// A stage that writes its text and the contents of its inputs, or, where it is `blunt`, always the same.
 struct Node {
@@ -415,7 +420,7 @@ fn what_a_run_took_is_known_to_the_next() {
     let plan = crate::plan::load(&path, &[], &|_| None, &Nodes).unwrap();
     let latest = world.store.latest("long").unwrap();
     let record = |name: &str| match world.store.lookup(latest.get(name).unwrap()).unwrap() {
-        crate::store::Lookup::Found(record) => record.provenance.seconds,
+        Lookup::Found(record) => record.provenance.seconds,
         _ => panic!("{name} has no result"),
     };
     let taken: Vec<f64> = plan.instances.iter().map(|instance| record(&instance.name)).collect();

@@ -73,9 +73,7 @@ impl<S> Plan<S> {
             let mut found = self.select(selector)?;
             found.retain(|index| wanted[*index]);
             if found.is_empty() {
-                return Err(format!(
-                    "{option} {selector}: it is not among the stages to run; name it too, or no stage for all"
-                ));
+                return Err(format!("{option} {selector}: it is not among the stages to run; name it too, or no stage for all"));
             }
             found.into_iter().for_each(|index| marks[index] = true);
         }

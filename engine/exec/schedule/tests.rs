@@ -35,7 +35,8 @@ fn simulate(limits: &Limits, work: &[Work], order: Vec<usize>) -> (Vec<usize>, u
             began.push(begun.index);
             running.push((now + work[begun.index].seconds, begun));
         }
-        let used = |takes: &dyn Fn(&Demand) -> u64| running.iter().map(|(_, begun)| takes(&work[begun.index].demand)).sum::<u64>();
+        let used =
+            |takes: &dyn Fn(&Demand) -> u64| running.iter().map(|(_, begun)| takes(&work[begun.index].demand)).sum::<u64>();
         assert!(used(&|demand| demand.cores as u64) <= limits.cores as u64);
         assert!(used(&|demand| demand.memory) <= limits.memory);
         for (pool, size) in limits.pools.iter().enumerate() {
@@ -79,6 +80,15 @@ fn one_that_wants_more_than_there_is_gets_all() {
 }
 
 #[test]
+fn one_taken_out_of_the_queue_does_not_begin() {
+    let mut schedule = Schedule::new(&limits(3, 0, &[]), &[cores(1), cores(1), cores(2)], vec![0, 1, 2]);
+    (0..3).for_each(|at| schedule.push(at));
+    [0, 2, 2].into_iter().for_each(|at| schedule.remove(at));
+    assert_eq!(schedule.next().map(|begun| begun.index), Some(1));
+    assert!(schedule.next().is_none());
+}
+
+#[test]
 fn gpus_are_handed_out_by_number_and_come_back() {
     let gpus = |n| Demand { cores: 1, gpus: n, ..Demand::default() };
     let mut schedule = Schedule::new(&limits(8, 3, &[]), &[gpus(1), gpus(2), gpus(2)], vec![0, 1, 2]);
@@ -107,10 +117,8 @@ fn one_that_needs_much_is_not_overtaken_for_ever() {
 #[test]
 fn what_does_not_take_what_is_lacking_goes_on_beside_it() {
     let gpu = Demand { cores: 1, gpus: 1, ..Demand::default() };
-    let mut work = vec![
-        Work { demand: gpu.clone(), seconds: 1000, after: Vec::new() },
-        Work { demand: gpu, seconds: 1, after: Vec::new() },
-    ];
+    let mut work =
+        vec![Work { demand: gpu.clone(), seconds: 1000, after: Vec::new() }, Work { demand: gpu, seconds: 1, after: Vec::new() }];
     work.extend((0..100).map(|_| Work { demand: cores(1), seconds: 1, after: Vec::new() }));
     let (began, end) = simulate(&limits(2, 1, &[]), &work, (0..102).collect());
     // The second waits for the one GPU; a hundred that need none pass it meanwhile.
@@ -133,12 +141,13 @@ fn the_longest_path_first_ends_sooner_than_the_plans_order() {
 fn work() -> impl Strategy<Value = Vec<Work>> {
     let one = (1_usize..6, 0_u64..200, 0_usize..4, 0_u64..3, 0_u64..5, 1_u64..9, any::<u64>());
     prop::collection::vec(one, 1..60).prop_map(|all| {
-        let one = |(at, (cores, memory, gpus, p, q, seconds, before)): (usize, (usize, u64, usize, u64, u64, u64, u64))| Work {
+        let all = all.into_iter().enumerate();
+        let one = all.map(|(at, (cores, memory, gpus, p, q, seconds, before))| Work {
             demand: Demand { cores: cores.min(4), memory: memory.min(100), gpus, pools: vec![(0, p), (1, q)] },
             seconds,
             after: (at.saturating_sub(64)..at).filter(|other| before >> (other % 64) & 7 == 7).collect(),
-        };
-        all.into_iter().enumerate().map(one).collect()
+        });
+        one.collect()
     })
 }
 
