@@ -7,8 +7,11 @@
 
 mod describe;
 mod directory;
+mod environment;
 mod files;
+pub(crate) mod glob;
 mod number;
+mod places;
 mod reader;
 mod reference;
 mod settings;
@@ -19,11 +22,13 @@ mod text;
 
 pub use describe::{Field, Form, describe};
 pub use directory::{Directory, Labels};
-pub use files::File;
+pub use environment::{EnvValue, EnvVar};
+pub use files::{File, PlacedFile};
+pub use places::Place;
 pub use reader::{Fields, Outside, Reading, read};
 pub use settings::{Leaf, Origin, Setting, Settings};
 pub use shape::Shape;
-pub use stages::{Port, Wanted, WantedFrom};
+pub use stages::{NamedStages, Port, Wanted, WantedFrom};
 pub use text::Choice;
 
 #[cfg(test)]

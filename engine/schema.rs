@@ -145,9 +145,9 @@ impl Writer<'_> {
 
     fn field(self, scope: &str, path: &str, key: &str, field: &Field, of: &Form) -> Value {
         let mut any: Vec<Value> = Vec::new();
-        let mut takes_text = false;
+        let mut text = false;
         for shape in &field.shapes {
-            takes_text |= matches!(shape, Shape::Text | Shape::File | Shape::Stage(_) | Shape::Stages(_));
+            text |= takes_text(shape);
             for schema in self.shape(scope, path, shape, field) {
                 if !any.contains(&schema) {
                     any.push(schema);
@@ -157,7 +157,7 @@ impl Writer<'_> {
         if field.nullable || self.changed {
             any.push(json!({ "type": "null" }));
         }
-        let mut schema = self.any(any, !takes_text);
+        let mut schema = self.any(any, !text);
         let needed = of.needs.iter().any(|set| set.contains(key));
         self.document(&mut schema, scope, path, &signature(field, needed));
         match &field.default {
@@ -194,7 +194,7 @@ impl Writer<'_> {
             Shape::Text | Shape::File => vec![json!({ "type": "string", "minLength": 1 })],
             Shape::Word(words) => vec![self.words(path, words)],
             Shape::List { item, distinct } => {
-                let items = self.any(self.shape(scope, path, item, field), !matches!(**item, Shape::Text));
+                let items = self.any(self.shape(scope, path, item, field), !takes_text(item));
                 let mut schema = json!({ "type": "array", "items": items });
                 if *distinct {
                     schema["uniqueItems"] = json!(true);
@@ -202,9 +202,24 @@ impl Writer<'_> {
                 vec![schema]
             }
             Shape::Stage(_) => vec![json!({ "type": "string", "pattern": REFERENCE })],
-            Shape::Stages(_) => {
+            Shape::Stages(_) | Shape::AnyStages => {
                 let one = json!({ "type": "string", "pattern": REFERENCE });
                 vec![one.clone(), json!({ "type": "array", "items": one, "minItems": 1 })]
+            }
+            Shape::Scalar => vec![json!({ "type": ["string", "number", "boolean"] })],
+            Shape::Variable => vec![
+                json!({ "type": ["string", "number", "boolean"] }),
+                json!({
+                    "type": "object",
+                    "properties": { "secret": { "type": "string", "pattern": PARAMETER } },
+                    "additionalProperties": false,
+                    "required": ["secret"],
+                }),
+            ],
+            Shape::Map(value) => {
+                let mut any = self.shape(scope, path, value, field);
+                any.extend(self.changed.then(|| json!({ "type": "null" })));
+                vec![json!({ "type": "object", "additionalProperties": self.any(any, false) })]
             }
             Shape::Section => vec![self.form(scope, &format!("{path}."), &under(""))],
             Shape::Named(item) => {
@@ -279,6 +294,16 @@ impl Writer<'_> {
     }
 }
 
+/// Whether any text will do, so also one with a parameter in it.
+fn takes_text(shape: &Shape) -> bool {
+    match shape {
+        Shape::Text | Shape::File | Shape::Scalar | Shape::Variable => true,
+        Shape::Stage(_) | Shape::Stages(_) | Shape::AnyStages => true,
+        Shape::Int { .. } | Shape::Float { .. } | Shape::Bool | Shape::Word(_) | Shape::List { .. } => false,
+        Shape::Map(_) | Shape::Named(_) | Shape::Section | Shape::Variant(_) => false,
+    }
+}
+
 /// Type and default as the reference writes them: `whole, 1 to 1024; default 1`.
 fn signature(field: &Field, needed: bool) -> String {
     let types: Vec<String> = field.shapes.iter().map(type_of).collect();
@@ -313,11 +338,17 @@ fn type_of(shape: &Shape) -> String {
         Shape::List { item, .. } => match &**item {
             Shape::Int { least: 1, most: Some(SIZE) } => "list of sizes".to_owned(),
             Shape::Text => "list of texts".to_owned(),
+            Shape::Scalar => "list of words".to_owned(),
+            Shape::File => "list of paths".to_owned(),
             item => format!("list of {}", type_of(item)),
         },
         Shape::File => "path".to_owned(),
         Shape::Stage(kind) => kind.noun().to_owned(),
         Shape::Stages(kind) => format!("{}, one or more", kind.noun()),
+        Shape::Scalar => "text, number or switch".to_owned(),
+        Shape::Variable => "text, number, switch or secret".to_owned(),
+        Shape::AnyStages => "stage, or list of stages".to_owned(),
+        Shape::Map(value) => format!("mapping to {}", type_of(value)),
         Shape::Section | Shape::Named(_) => "mapping".to_owned(),
         Shape::Variant(_) => "choice".to_owned(),
     }

@@ -98,8 +98,13 @@ pub trait Stage: Send + Sync {
         1
     }
 
-    /// Whether the matrix values of its inputs matter to it, as they do to a table.
-    fn reads_labels(&self) -> bool {
+    /// Whether its own code computes, and is given threads to do so.
+    fn computes(&self) -> bool {
+        true
+    }
+
+    /// Whether the matrix values of the inputs on a port matter to it, as they do to a table.
+    fn reads_labels(&self, _port: &str) -> bool {
         false
     }
 

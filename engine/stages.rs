@@ -10,6 +10,7 @@ use crate::{
 
 mod agree;
 pub mod cache_features;
+pub mod command;
 pub mod dataset;
 pub mod distill;
 pub mod evaluate;
@@ -36,10 +37,12 @@ pub enum StageSpec {
     Distill(distill::Distill),
     /// Scores of models.
     Evaluate(evaluate::Evaluate),
+    /// Files that a program made.
+    Command(command::Command),
 }
 
 /// The words for the kinds, in the order of a pipeline.
-pub const WORDS: [&str; 6] = ["dataset", "split", "pretrain", "cache_features", "distill", "evaluate"];
+pub const WORDS: [&str; 7] = ["dataset", "split", "pretrain", "cache_features", "distill", "evaluate", "command"];
 
 impl StageSpec {
     fn stage(&self) -> &dyn Stage {
@@ -50,6 +53,7 @@ impl StageSpec {
             Self::CacheFeatures(stage) => stage,
             Self::Distill(stage) => stage,
             Self::Evaluate(stage) => stage,
+            Self::Command(stage) => stage,
         }
     }
 }
@@ -79,6 +83,7 @@ impl Kinds for StageKinds {
             "split" => ArtifactKind::Split,
             "pretrain" | "distill" => ArtifactKind::Model,
             "cache_features" => ArtifactKind::Features,
+            "command" => ArtifactKind::Files,
             _ => ArtifactKind::Scores,
         }
     }
@@ -90,6 +95,7 @@ impl Kinds for StageKinds {
             "pretrain" => StageSpec::Pretrain(pretrain::read(fields)),
             "cache_features" => StageSpec::CacheFeatures(cache_features::read(fields)),
             "distill" => StageSpec::Distill(distill::read(fields)),
+            "command" => StageSpec::Command(command::read(fields)),
             _ => StageSpec::Evaluate(evaluate::read(fields)),
         }
     }
@@ -116,8 +122,12 @@ impl Stage for StageSpec {
         self.stage().cores()
     }
 
-    fn reads_labels(&self) -> bool {
-        self.stage().reads_labels()
+    fn computes(&self) -> bool {
+        self.stage().computes()
+    }
+
+    fn reads_labels(&self, port: &str) -> bool {
+        self.stage().reads_labels(port)
     }
 
     fn is_shown(&self) -> bool {

@@ -48,6 +48,7 @@ mod put;
 mod proof;
 mod seal;
 mod unsynced;
+mod remove;
 mod verify;
 
 pub use draft::{Draft, Published};
@@ -57,6 +58,7 @@ pub use lease::{Lease, Taken};
 pub use outside::OutsideFiles;
 pub use proof::NotWhole;
 pub use put::{Placed, Put};
+pub use remove::remove_tree;
 pub use unsynced::Recovered;
 pub use verify::Damage;
 
@@ -493,7 +495,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
 /// Removes what lies in a folder.
 fn empty(folder: &Path) -> Result<(), StoreError> {
     for path in list(folder)? {
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if path.is_dir() { remove_tree(&path) } else { fs::remove_file(&path) };
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("remove", &path)(error)),
             _ => {}

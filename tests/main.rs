@@ -3,6 +3,7 @@
 
 mod cache;
 mod codes;
+mod command;
 mod commands;
 mod crash;
 mod diagnostics;

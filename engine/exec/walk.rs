@@ -71,7 +71,7 @@ impl<S: Stage> Walk<'_, S> {
         for (port, from) in in_canonical_order(self.plan, instance, &result) {
             for (place, index) in from.iter().enumerate() {
                 let name = if from.len() == 1 { port.to_owned() } else { format!("{port}.{place}") };
-                if instance.spec.reads_labels() {
+                if instance.spec.reads_labels(port) {
                     fingerprint.add(Label::Fact(format!("labels of {name}")), labels(&self.plan.instances[*index]));
                 }
                 let digest = result(*index).map_or_else(String::new, |digest| digest.to_string());

@@ -169,15 +169,21 @@ impl<S: Stage> Job<'_, S> {
         Ok(damaged)
     }
 
-    /// Runs the stage's own code in a thread pool of its cores, a panic being a failure like any other.
+    /// Runs the stage's own code, what computes in a thread pool of its cores, a panic being a failure like any other.
     fn attempt(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.cores).build()?;
-        let meter = Meter::begin(&self.peak);
-        let run = AssertUnwindSafe(|| pool.install(|| self.instance.spec.run(cx)));
-        let ran = catch_unwind(run);
-        let measured = meter.end(&pool);
-        cx.usage.cpu_seconds = cx.usage.cpu_seconds.or(measured.cpu_seconds);
-        cx.usage.peak_memory = cx.usage.peak_memory.or(measured.peak_memory);
+        let mut run = || catch_unwind(AssertUnwindSafe(|| self.instance.spec.run(&mut *cx)));
+        let ran = match self.instance.spec.computes() {
+            false => run(),
+            true => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(self.cores).build()?;
+                let meter = Meter::begin(&self.peak);
+                let ran = pool.install(&mut run);
+                let measured = meter.end(&pool);
+                cx.usage.cpu_seconds = cx.usage.cpu_seconds.or(measured.cpu_seconds);
+                cx.usage.peak_memory = cx.usage.peak_memory.or(measured.peak_memory);
+                ran
+            }
+        };
         ran.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             anyhow::bail!("a fault in talkflow itself, please report it: {}", text.unwrap_or("panic"))
@@ -200,11 +206,12 @@ impl<S: Stage> Job<'_, S> {
         if cancel.signal().is_some() {
             return Ended::Stopped;
         }
+        let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
         if let (true, Some(limit)) = (cancel.timed_out(), self.instance.timeout) {
             let limit = limit.as_secs_f64();
-            return Ended::Failed(vec![format!("timed out after {limit} s: raise the stage's `timeout`, or give it more cores")]);
+            let late = format!("timed out after {limit} s: raise the stage's `timeout`, or give it more cores");
+            return Ended::Failed([late].into_iter().chain(causes).collect());
         }
-        let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
         // A disk that is full or read-only is the store's trouble, not the stage's, in whatever words a stage tells it.
         use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);

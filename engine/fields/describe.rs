@@ -47,6 +47,10 @@ impl Form {
         let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
         let field = self.fields.get(key)?;
         let Some(rest) = rest else { return Some(field) };
+        // Below names of the user's choosing there is nothing of its own.
+        if field.shapes.iter().any(|shape| matches!(shape, Shape::Map(_))) {
+            return Some(field);
+        }
         if let Some(form) = field.under.get("") {
             return form.field(rest);
         }
@@ -169,7 +173,7 @@ pub fn describe(read: impl Fn(&mut Fields<'_>)) -> Form {
     let id = sources.add_text("", String::new());
     let at = sources.whole(id);
     let directory = Directory::default();
-    let outside = Outside { sources: &sources, directory: &directory, stage: "", axes: &[] };
+    let outside = Outside { sources: &sources, directory: &directory, stage: "", axes: &[], env: &|_| None };
     let mut names: IndexSet<String> = IndexSet::new();
     let mut seen: HashSet<(Option<Taken>, Taken)> = HashSet::new();
     let mut scripts = vec![Vec::new()];

@@ -39,8 +39,8 @@ pub(super) struct Asked<'a> {
     pub span: Span,
     /// Where exactly `text` stands, if it stands there as it is.
     pub inner: Option<Span>,
-    /// The kind of output that is needed.
-    pub accepts: ArtifactKind,
+    /// The kind of output that is needed; `None` where any will do.
+    pub accepts: Option<ArtifactKind>,
     /// The stage that asks.
     pub by: &'a str,
 }
@@ -91,6 +91,11 @@ impl Directory {
         Some((name, labels))
     }
 
+    /// How many axes a stage's matrix has.
+    pub(super) fn axes(&self, stage: &str) -> usize {
+        self.stages.get(stage).map_or(0, |listed| listed.axes.len())
+    }
+
     /// The numbers of a stage's instances.
     #[must_use]
     pub fn instances(&self, stage: &str) -> Range<usize> {
@@ -111,10 +116,10 @@ impl Directory {
             let mistake = Diagnostic::new(at, format!("cycle among stages: `{name} -> {name}`"));
             return Err(mistake.label("a stage cannot take its own output").into());
         }
-        if let Some(yields) = stage.yields
-            && yields != asked.accepts
+        if let (Some(yields), Some(accepts)) = (stage.yields, asked.accepts)
+            && yields != accepts
         {
-            return Err(self.mismatch(name, at, stage, yields, asked).into());
+            return Err(self.mismatch(name, at, stage, (yields, accepts), asked).into());
         }
         let all = stage.instances.clone().ok_or(Lost(None))?;
         let instances = match &reference.selection {
@@ -164,8 +169,15 @@ impl Directory {
         Ok(chosen)
     }
 
-    fn mismatch(&self, name: &str, at: Span, stage: &Listed, yields: ArtifactKind, asked: &Asked<'_>) -> Diagnostic {
-        let (takes, yields) = (asked.accepts.noun(), yields.noun());
+    fn mismatch(
+        &self,
+        name: &str,
+        at: Span,
+        stage: &Listed,
+        (yields, accepts): (ArtifactKind, ArtifactKind),
+        asked: &Asked<'_>,
+    ) -> Diagnostic {
+        let (takes, yields) = (accepts.noun(), yields.noun());
         let fitting: Vec<&str> = self.fitting(asked).collect();
         let help = (!fitting.is_empty()).then(|| format!("{takes}: {}", super::reader::listed(&fitting)));
         Diagnostic::new(at, format!("`{name}` yields {yields}, but {takes} is needed here"))
@@ -175,7 +187,8 @@ impl Directory {
 
     /// The stages whose output would fit.
     fn fitting<'a>(&'a self, asked: &'a Asked<'_>) -> impl Iterator<Item = &'a str> + Clone {
-        let fits = |(name, stage): &(&String, &Listed)| stage.yields == Some(asked.accepts) && *name != asked.by;
+        let fits =
+            |(name, stage): &(&String, &Listed)| (asked.accepts.is_none() || stage.yields == asked.accepts) && *name != asked.by;
         self.stages.iter().filter(fits).map(|(name, _)| name.as_str())
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn probe<R>(
     let Some(node) = parse(&sources, sources.whole(id), &mut mistakes) else {
         return Err(Diagnostics::new(sources, mistakes));
     };
-    let outside = Outside { sources: &sources, directory: &directory, stage: "it", axes: &[] };
+    let outside = Outside { sources: &sources, directory: &directory, stage: "it", axes: &[], env: &|_| None };
     let mut reading = read(outside, "kind", at, &node, with);
     mistakes.append(&mut reading.mistakes);
     if mistakes.is_empty() {

@@ -4,18 +4,19 @@ use std::{ops::RangeBounds, sync::Arc};
 
 use super::describe::Sketch;
 use super::directory::Directory;
+use super::environment::EnvUse;
 use super::files::File;
 use super::settings::{Leaf, Origin, Settings};
 use super::shape::Shape;
 use super::stages::Wanted;
-use crate::manifest::{Entry, Map, Node, Value, Variable, Via};
+use crate::manifest::{Entry, Env, Map, Node, Value, Variable, Via};
 use crate::source::{Diagnostic, Sources, Span, did_you_mean, one_of};
 
 /// More unknown settings in one mapping than this are not told apart.
 const MOST_UNKNOWN: usize = 50;
 
 /// What surrounds the settings that are read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Outside<'a> {
     /// The texts that spans point into.
     pub sources: &'a Sources,
@@ -25,6 +26,14 @@ pub struct Outside<'a> {
     pub stage: &'a str,
     /// Its axes, if it has a matrix.
     pub axes: &'a [String],
+    /// The environment.
+    pub env: Env<'a>,
+}
+
+impl std::fmt::Debug for Outside<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outside").field("stage", &self.stage).field("axes", &self.axes).finish_non_exhaustive()
+    }
 }
 
 /// All that came of reading one stage's settings.
@@ -38,6 +47,10 @@ pub struct Reading<R> {
     pub wanted: Vec<Wanted>,
     /// The files it reads.
     pub files: Vec<File>,
+    /// The variables it reads by themselves, not through `${env.X}`.
+    pub(crate) env_uses: Vec<EnvUse>,
+    /// The variables whose values it keeps secret.
+    pub(crate) secrets: Vec<EnvUse>,
     /// What is wrong.
     pub mistakes: Vec<Diagnostic>,
 }
@@ -48,6 +61,8 @@ pub(super) struct Record {
     settings: Settings,
     pub(super) wanted: Vec<Wanted>,
     pub(super) files: Vec<File>,
+    pub(super) env_uses: Vec<EnvUse>,
+    pub(super) secrets: Vec<EnvUse>,
     mistakes: Vec<Diagnostic>,
     /// How many values were wrong, reported here or before.
     wrong: usize,
@@ -100,8 +115,8 @@ pub fn read<R>(outside: Outside<'_>, name: &str, key: Span, node: &Node, read: i
     }
     let value = read(&mut fields);
     fields.report();
-    let record = fields.record;
-    Reading { value, settings: record.settings, wanted: record.wanted, files: record.files, mistakes: record.mistakes }
+    let Record { settings, wanted, files, env_uses, secrets, mistakes, .. } = fields.record;
+    Reading { value, settings, wanted, files, env_uses, secrets, mistakes }
 }
 
 /// Lets `read` read nothing, and notes what it asks for on the way that the sketch says.
@@ -206,6 +221,38 @@ impl Fields<'_> {
             return there;
         }
         self.map.as_ref().is_some_and(|map| map.contains_key(key))
+    }
+
+    /// Whether a field is written here as a list.
+    #[must_use]
+    pub fn is_list(&mut self, key: &str) -> bool {
+        if let Some(form) = self.sketched_word(&format!("{key}, a list"), &["no", "yes"]) {
+            return form == "yes";
+        }
+        self.peek(key).is_some_and(|found| matches!(found.node.value, Value::List(_)))
+    }
+
+    /// Whether a field is written here as a mapping.
+    #[must_use]
+    pub fn is_mapping(&mut self, key: &str) -> bool {
+        if let Some(form) = self.sketched_word(&format!("{key}, a mapping"), &["no", "yes"]) {
+            return form == "yes";
+        }
+        self.peek(key).is_some_and(|found| matches!(found.node.value, Value::Map(_)))
+    }
+
+    /// The names written here, where a user chooses them.
+    #[must_use]
+    pub(super) fn names(&self) -> Vec<String> {
+        self.map.as_ref().map_or_else(Vec::new, |map| map.keys().cloned().collect())
+    }
+
+    /// Reports a name that cannot be one, at the name.
+    pub(super) fn name_mistake(&mut self, key: &str, message: impl Into<String>, help: Option<&str>) {
+        self.take(key);
+        let at = self.map.as_ref().and_then(|map| map.get(key)).map_or(self.span, |entry| entry.key);
+        let place = Found::of(&Node::new(at, Value::Null), self.via.as_ref());
+        self.say(place.mistake(message).maybe_help(help.map(str::to_owned)));
     }
 
     /// Whether all that was read in this section is as it should be, and was not put in by way of a mistake: only then is it worth

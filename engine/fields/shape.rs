@@ -42,6 +42,14 @@ pub enum Shape {
     Stage(ArtifactKind),
     /// References to one or more stages.
     Stages(ArtifactKind),
+    /// Text, a number or a switch, as text.
+    Scalar,
+    /// What a variable of a program holds: text, a number, a switch, or a secret.
+    Variable,
+    /// References to one or more stages, whatever they yield.
+    AnyStages,
+    /// A mapping of names of the user's choosing to these.
+    Map(Box<Shape>),
     /// A mapping with fields of its own.
     Section,
     /// A mapping from names of the user's to this.
@@ -96,6 +104,10 @@ impl Shape {
             Self::File => "the path of a file".to_owned(),
             Self::Stage(kind) => format!("a stage that yields {}", kind.noun()),
             Self::Stages(kind) => format!("one or more stages that yield {}", kind.noun()),
+            Self::Scalar => "text, a number or a switch".to_owned(),
+            Self::Variable => "text, a number, a switch, or `{ secret: \"${env.NAME}\" }`".to_owned(),
+            Self::AnyStages => "a stage, or a list of stages".to_owned(),
+            Self::Map(value) => format!("a mapping of names, each to {}", value.noun()),
             Self::Section => "a mapping of settings".to_owned(),
             Self::Named(item) => format!("a mapping from names, each {}", item.noun()),
         }

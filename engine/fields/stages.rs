@@ -1,14 +1,16 @@
 //! References to other stages. They make the edges of the plan and never enter the settings: a stage's name is not part
 //! of any key.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexSet;
 
 use super::directory::Asked;
 use super::reader::{Absent, Fields, Found};
-use super::reference::Lost;
+use super::reference::{Lost, Reference};
 use super::shape::Shape;
 use crate::artifact::ArtifactKind;
-use crate::manifest::Value;
+use crate::manifest::{Value, is_name};
 use crate::source::Span;
 
 /// The name under which a running stage asks for an input: the path of the field that named it.
@@ -26,6 +28,17 @@ pub struct Wanted {
     pub from: WantedFrom,
     /// Where it is named.
     pub at: Span,
+}
+
+/// Inputs under a name of the user's choosing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedStages {
+    /// The name.
+    pub name: String,
+    /// Where they are asked for.
+    pub port: Port,
+    /// Whether they may be several.
+    pub many: bool,
 }
 
 /// Where an input comes from.
@@ -48,7 +61,7 @@ impl Fields<'_> {
         let shape = Shape::Stage(accepts);
         self.sketch(key, &shape, Absent::Required);
         match self.take(key) {
-            Some(found) => self.one(key, &found, accepts),
+            Some(found) => self.one(key, &found, Some(accepts)),
             None => self.missing(key, &shape.noun()),
         }
         self.port(key)
@@ -61,7 +74,7 @@ impl Fields<'_> {
         }
         match self.take(key) {
             Some(found) if !matches!(found.node.value, Value::Null) => {
-                self.one(key, &found, accepts);
+                self.one(key, &found, Some(accepts));
                 Some(self.port(key))
             }
             _ => None,
@@ -74,10 +87,54 @@ impl Fields<'_> {
         let shape = Shape::Stages(accepts);
         self.sketch(key, &shape, Absent::Required);
         match self.take(key) {
-            Some(found) => self.many(key, &found, accepts),
+            Some(found) => self.many(key, &found, Some(accepts)),
             None => self.missing(key, &shape.noun()),
         }
         self.port(key)
+    }
+
+    /// Reads inputs under names of the user's choosing, whatever they are; none where it is not written.
+    pub fn named_stages(&mut self, key: &str) -> Vec<NamedStages> {
+        if self.sketch(key, &Shape::Map(Box::new(Shape::AnyStages)), Absent::None) {
+            return Vec::new();
+        }
+        let found = self.take(key).filter(|found| !matches!(found.node.value, Value::Null));
+        let Some(found) = found else { return Vec::new() };
+        self.inside_found(key, &found, |fields| {
+            let names = fields.names();
+            names.into_iter().filter_map(|name| fields.any_stages(name)).collect()
+        })
+    }
+
+    /// The stages of one entry. They are several where it is a list, or a stage with a matrix of which not every axis is selected. How
+    /// many there are does not matter, so that a matrix may grow.
+    fn any_stages(&mut self, name: String) -> Option<NamedStages> {
+        let found = self.take(&name)?;
+        if !is_name(&name) {
+            let message = format!("`{name}` cannot be the name of an input");
+            self.name_mistake(&name, message, Some("use letters, digits, `_` and `-`"));
+            return None;
+        }
+        let many = match &found.node.value {
+            Value::Text(text) => {
+                let selected = Reference::parse(text, found.node.span).ok().and_then(|reference| reference.selection);
+                let stage = text.split('[').next().unwrap_or(text);
+                self.outside.directory.axes(stage) > selected.map_or(0, |selection| selection.len())
+            }
+            Value::List(_) => true,
+            _ => {
+                self.wrong(&found, &Shape::AnyStages.noun(), None);
+                return None;
+            }
+        };
+        match many {
+            true => {
+                self.many(&name, &found, None);
+                self.tell_apart(&name, &found);
+            }
+            false => self.one(&name, &found, None),
+        }
+        Some(NamedStages { port: self.port(&name), name, many })
     }
 
     /// Adds an input named `port`: whatever the stages named by `field` take as their input `input`. Who takes a split also needs the
@@ -100,11 +157,28 @@ impl Fields<'_> {
         name
     }
 
+    /// Reports several results that only the names of their stages tell apart, which no stage may depend on.
+    fn tell_apart(&mut self, key: &str, found: &Found) {
+        let port = self.port(key);
+        let Some(Wanted { from: WantedFrom::Instances(numbers), .. }) =
+            self.record.wanted.iter().find(|wanted| wanted.port == port)
+        else {
+            return;
+        };
+        let mut seen: BTreeMap<BTreeMap<&String, &String>, &str> = BTreeMap::new();
+        let known = numbers.iter().filter_map(|number| self.outside.directory.instance(*number));
+        let same = known.into_iter().find_map(|(stage, labels)| Some((seen.insert(labels.iter().collect(), stage)?, stage)));
+        if let Some((one, other)) = same {
+            let message = format!("nothing but their names tells the results of `{one}` and `{other}` apart");
+            self.say(found.mistake(message).help(format!("give each a name of its own: `{{ x: {one}, y: {other} }}`")));
+        }
+    }
+
     fn port(&self, key: &str) -> Port {
         Port(format!("{}{key}", self.path()))
     }
 
-    fn one(&mut self, key: &str, found: &Found, accepts: ArtifactKind) {
+    fn one(&mut self, key: &str, found: &Found, accepts: Option<ArtifactKind>) {
         if matches!(found.node.value, Value::List(_)) {
             self.wrong(found, "one stage", None);
             return;
@@ -134,7 +208,7 @@ impl Fields<'_> {
         }
     }
 
-    fn many(&mut self, key: &str, found: &Found, accepts: ArtifactKind) {
+    fn many(&mut self, key: &str, found: &Found, accepts: Option<ArtifactKind>) {
         let list = match &found.node.value {
             Value::List(nodes) => nodes.iter().map(|node| Found::of(node, found.via.as_ref())).collect(),
             _ => vec![found.clone()],
@@ -171,9 +245,10 @@ impl Fields<'_> {
     }
 
     /// The instances a reference means, and the axes of their stage.
-    fn resolve(&mut self, found: &Found, accepts: ArtifactKind) -> Option<(Vec<usize>, Vec<String>)> {
+    fn resolve(&mut self, found: &Found, accepts: Option<ArtifactKind>) -> Option<(Vec<usize>, Vec<String>)> {
         let Value::Text(text) = &found.node.value else {
-            self.wrong(found, &format!("the name of a stage that yields {}", accepts.noun()), None);
+            let yields = accepts.map_or_else(String::new, |accepts| format!(" that yields {}", accepts.noun()));
+            self.wrong(found, &format!("the name of a stage{yields}"), None);
             return None;
         };
         let asked = Asked {

@@ -52,6 +52,28 @@ impl Fields<'_> {
             .unwrap_or_else(|| owned(default.unwrap_or_default()))
     }
 
+    /// Reads a list of texts, numbers and switches as texts, each as `${...}` writes it out: the words of a command line. Required.
+    pub fn words(&mut self, key: &str) -> Vec<String> {
+        let shape = Shape::list(Shape::Scalar);
+        let convert = |fields: &mut Self, found: &Found| fields.list_of(found, &shape, Self::word_written);
+        let leaf = |texts: &Vec<String>| Leaf::List(texts.iter().cloned().map(Leaf::Text).collect());
+        self.value(key, Absent::Required, &shape, convert, leaf).unwrap_or_default()
+    }
+
+    /// A text, number or switch, as text. It may be empty.
+    pub(super) fn word_written(&mut self, found: &Found) -> Option<String> {
+        match &found.node.value {
+            Value::Text(text) => Some(text.to_string()),
+            Value::Int(value) => Some(value.to_string()),
+            Value::Float(value) => Some(format!("{value:?}")),
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Null | Value::List(_) | Value::Map(_) | Value::Broken => {
+                self.wrong(found, &Shape::Scalar.noun(), None);
+                None
+            }
+        }
+    }
+
     /// Reads one of `words`, which are known only at run time (the names of data sets); required where `default` is `None`.
     pub fn word(&mut self, key: &str, words: &[&str], default: Option<&str>) -> String {
         let convert = |fields: &mut Self, found: &Found| fields.word_of(key, found, words).map(str::to_owned);

@@ -3,7 +3,7 @@
 //! Parameters may refer to each other; each is resolved once, when first asked for, by its path, so that `a.x` may refer to
 //! `a.y`. What is resolved is never read again for `${`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -27,6 +27,8 @@ const MOST_WORK: usize = 10_000_000;
 pub struct AxisValue {
     /// Its name, which is part of the instance's name.
     pub name: String,
+    /// What stands for it inside longer text: its name, or of a file the path.
+    pub text: String,
     /// The value.
     pub node: Node,
 }
@@ -57,6 +59,8 @@ pub struct Interpolation<'a> {
     /// The parameters being resolved, each with the `${...}` that asked for it.
     stack: Vec<(String, Span)>,
     work: usize,
+    /// Every `${env.X}` that was resolved: the variable, and where its value stands.
+    pub env_uses: BTreeSet<(String, Span)>,
     /// What was found to be wrong.
     pub mistakes: Vec<Diagnostic>,
 }
@@ -65,7 +69,16 @@ impl<'a> Interpolation<'a> {
     /// For the parameters of a manifest, as written.
     #[must_use]
     pub fn new(sources: &'a Sources, params: Arc<Map>, env: Env<'a>) -> Self {
-        Self { sources, params, env, resolved: HashMap::new(), stack: Vec::new(), work: 0, mistakes: Vec::new() }
+        Self {
+            sources,
+            params,
+            env,
+            resolved: HashMap::new(),
+            stack: Vec::new(),
+            work: 0,
+            env_uses: BTreeSet::new(),
+            mistakes: Vec::new(),
+        }
     }
 
     /// Resolves every parameter, used or not; where very many are wrong, not all of them.
@@ -233,7 +246,7 @@ impl<'a> Interpolation<'a> {
             }
             ["matrix", axis, ref rest @ ..] => {
                 let value = self.axis(axis, used, scope)?;
-                let name = rest.is_empty().then(|| value.name.clone());
+                let name = rest.is_empty().then(|| value.text.clone());
                 (self.field(value.node, &names[..2], rest, used)?, name, Variable::Matrix(axis.to_owned()))
             }
             _ => (self.named(&names, used, scope)?, None, Variable::Param(path.to_owned())),
@@ -251,7 +264,10 @@ impl<'a> Interpolation<'a> {
             return None;
         };
         match value.into_string() {
-            Ok(value) => Some(Node::new(used, Value::Text(value.into()))),
+            Ok(value) => {
+                self.env_uses.insert((name.to_owned(), used));
+                Some(Node::new(used, Value::Text(value.into())))
+            }
             Err(_) => {
                 let message = format!("the environment variable `{name}` is not UTF-8");
                 self.mistakes.push(Diagnostic::new(used, message));

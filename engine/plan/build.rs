@@ -93,13 +93,39 @@ pub(super) fn build<K: Kinds>(
             if mistakes.len() + values.mistakes.len() > MOST_MISTAKES {
                 break;
             }
-            read_stage(stage, kinds, Around { sources, directory, pools: &pools }, &mut values, &mut drafts, mistakes);
+            read_stage(stage, kinds, Around { sources, directory, env, pools: &pools }, &mut values, &mut drafts, mistakes);
         }
     }
+    secrets_in_clear(&drafts, &values.env_uses, mistakes);
     mistakes.append(&mut values.mistakes);
     let instances = connect(drafts, mistakes)?;
     let name = name.unwrap_or_else(|| stem(&manifest.path));
     Some(Built { name, description, path: manifest.path, params, pools, instances })
+}
+
+/// Variables that are a secret in one place and stand in clear in another, from where they would come into keys and logs.
+fn secrets_in_clear<S>(drafts: &[Draft<S>], uses: &BTreeSet<(String, Span)>, mistakes: &mut Vec<Diagnostic>) {
+    let secrets: BTreeSet<&(String, Span)> = drafts.iter().flat_map(|draft| &draft.reading.secrets).collect();
+    if secrets.is_empty() {
+        return;
+    }
+    let clear: BTreeSet<&(String, Span)> = uses
+        .iter()
+        .filter(|found| !secrets.contains(found))
+        .chain(drafts.iter().flat_map(|draft| &draft.reading.env_uses))
+        .collect();
+    for (name, at) in clear {
+        if let Some((_, secret)) = secrets.iter().find(|(known, _)| known == name) {
+            let mistake = Diagnostic::new(
+                *at,
+                format!("the environment variable `{name}` stands here in clear, and is a secret elsewhere"),
+            );
+            let help = format!(
+                "let the program read it from its own environment: `env: {{ {name}: {{ secret: \"${{env.{name}}}\" }} }}`"
+            );
+            mistakes.push(mistake.also(*secret, "secret here").help(help));
+        }
+    }
 }
 
 /// What every stage's settings are read among.
@@ -108,6 +134,7 @@ struct Around<'a> {
     sources: &'a Sources,
     directory: &'a Directory,
     pools: &'a IndexMap<String, u64>,
+    env: Env<'a>,
 }
 
 /// A text at the top of the manifest.
@@ -180,7 +207,7 @@ fn stage<'m, K: Kinds>(
         None => (None, true),
         Some(entry) => {
             let node = values.expand(&entry.node, Scope::default());
-            let (matrix, whole) = matrix::read(&node, entry.key, mistakes);
+            let (matrix, whole) = matrix::read(&node, entry.key, sources, mistakes);
             (Some(matrix), whole)
         }
     };
@@ -277,7 +304,7 @@ fn read_stage<K: Kinds>(
         Some(matrix) => matrix.rows.iter().map(Some).collect(),
     };
     let axes = stage.matrix.as_ref().map_or(&[][..], |matrix| &matrix.axes);
-    let outside = Outside { sources: around.sources, directory: around.directory, stage: stage.name, axes };
+    let outside = Outside { sources: around.sources, directory: around.directory, stage: stage.name, axes, env: around.env };
     let numbers = around.directory.instances(stage.name);
     for (at, row) in rows.into_iter().enumerate() {
         if mistakes.len() + values.mistakes.len() > before + ENOUGH {

@@ -1,10 +1,12 @@
 //! A matrix: one instance of a stage for each combination of values, less what `exclude` names, more what `include` names.
 
+use std::path::Path;
+
 use indexmap::IndexMap;
 
-use crate::fields::Labels;
+use crate::fields::{Labels, glob::Pattern};
 use crate::manifest::{AxisValue, Map, Node, Value, is_name};
-use crate::source::{Diagnostic, Span, one_of};
+use crate::source::{Diagnostic, Sources, Span, one_of};
 
 /// The most instances of one stage, and of a whole manifest.
 pub(super) const MOST_INSTANCES: usize = 100_000;
@@ -34,8 +36,8 @@ impl Matrix {
 
 /// Reads a matrix whose `${...}` are resolved. After a mistake there is still a matrix where its axes are known: one row, whose values
 /// are broken, so that the rest of the stage can be checked; then the flag is false.
-pub(super) fn read(node: &Node, at: Span, mistakes: &mut Vec<Diagnostic>) -> (Matrix, bool) {
-    let mut reader = Reader { mistakes: Vec::new() };
+pub(super) fn read(node: &Node, at: Span, sources: &Sources, mistakes: &mut Vec<Diagnostic>) -> (Matrix, bool) {
+    let mut reader = Reader { sources, mistakes: Vec::new() };
     let (axes, rows) = reader.matrix(node, at);
     let rows = rows.filter(|_| reader.mistakes.is_empty());
     mistakes.append(&mut reader.mistakes);
@@ -44,7 +46,7 @@ pub(super) fn read(node: &Node, at: Span, mistakes: &mut Vec<Diagnostic>) -> (Ma
         None => {
             let broken = |axis: &String| {
                 let node = Node::new(node.span, Value::Broken);
-                (axis.clone(), AxisValue { name: String::new(), node })
+                (axis.clone(), value(String::new(), node))
             };
             let row = axes.iter().map(broken).collect();
             (Matrix { axes, rows: vec![row] }, false)
@@ -52,11 +54,18 @@ pub(super) fn read(node: &Node, at: Span, mistakes: &mut Vec<Diagnostic>) -> (Ma
     }
 }
 
-struct Reader {
+const LEGAL: &str = "a value's name is not empty and has none of `,` `=` `[` `]`";
+
+fn is_value_name(name: &str) -> bool {
+    !name.is_empty() && name.trim() == name && !name.contains([',', '=', '[', ']'])
+}
+
+struct Reader<'a> {
+    sources: &'a Sources,
     mistakes: Vec<Diagnostic>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn say(&mut self, span: Span, message: String, help: Option<String>) {
         self.mistakes.push(Diagnostic::new(span, message).maybe_help(help));
     }
@@ -123,17 +132,20 @@ impl Reader {
         let before = self.mistakes.len();
         let mut values: IndexMap<String, AxisValue> = IndexMap::new();
         let mut add = |reader: &mut Self, name: String, span: Span, node: &Node| {
-            if name.trim().is_empty() || name.trim() != name || name.contains([',', '=', '[', ']']) {
-                let help = "a value's name is not empty and has none of `,` `=` `[` `]`; write `axis: { name: value }` to give it another";
-                reader.say(span, format!("`{name}` cannot be the name of a value of axis `{axis}`"), Some(help.to_owned()));
+            if !is_value_name(&name) {
+                let help = format!("{LEGAL}; write `axis: {{ name: value }}` to give it another");
+                reader.say(span, format!("`{name}` cannot be the name of a value of axis `{axis}`"), Some(help));
             }
-            let value = AxisValue { name: name.clone(), node: node.clone() };
+            let value = value(name.clone(), node.clone());
             if let Some(first) = values.insert(name, value) {
                 let message = format!("axis `{axis}` has the value `{}` twice", first.name);
                 reader.mistakes.push(Diagnostic::new(span, message).also(first.node.span, "the first"));
             }
         };
         let mut broken = false;
+        if let Some(node) = pattern(node) {
+            return self.files(axis, node);
+        }
         match &node.value {
             Value::Broken => return None,
             Value::Map(map) => map.iter().for_each(|(name, entry)| add(self, name.clone(), entry.key, &entry.node)),
@@ -159,6 +171,38 @@ impl Reader {
             self.say(at, format!("axis `{axis}` has no values"), None);
         }
         (self.mistakes.len() == before && !broken).then_some(values)
+    }
+
+    /// The files that match a pattern, each called by what the pattern leaves open, and the path its value.
+    fn files(&mut self, axis: &str, node: &Node) -> Option<Vec<AxisValue>> {
+        let Value::Text(text) = &node.value else {
+            if !matches!(node.value, Value::Broken) {
+                self.say(node.span, format!("a pattern of files is text, and this is {}", node.noun()), None);
+            }
+            return None;
+        };
+        let pattern = Pattern::new(text);
+        let base = self.sources.path(node.span.source).and_then(Path::parent);
+        let files = match pattern.files(base) {
+            Ok(files) => files,
+            Err(message) => {
+                self.say(node.span, message, None);
+                return None;
+            }
+        };
+        let mut values = Vec::new();
+        for file in files {
+            let name = pattern.open_part(&file.text).to_owned();
+            if !is_value_name(&name) {
+                let message = format!("the file `{}` would be called `{name}`, which cannot be the name of a value", file.text);
+                let help = format!("name the files: `{axis}: {{ name: path }}`, or rename it; {LEGAL}");
+                self.say(node.span, message, Some(help));
+                return None;
+            }
+            let node = Node { value: Value::Text(file.text.clone().into()), ..node.clone() };
+            values.push(AxisValue { name, text: file.text, node });
+        }
+        Some(values)
     }
 
     /// The entries of `exclude` or `include`.
@@ -231,7 +275,7 @@ impl Reader {
                 if !is_name(key) {
                     self.say(value.key, format!("`{key}` cannot be the name of a matrix value"), None);
                 }
-                added.insert(key.clone(), AxisValue { name: name.unwrap_or_else(|| key.clone()), node });
+                added.insert(key.clone(), self::value(name.unwrap_or_else(|| key.clone()), node));
                 continue;
             }
             let Some(name) = name else {
@@ -239,11 +283,11 @@ impl Reader {
                 self.say(node.span, format!("a value that is {} needs a name", node.noun()), Some(help));
                 return;
             };
-            if name.trim() != name || name.is_empty() || name.contains([',', '=', '[', ']']) {
+            if !is_value_name(&name) {
                 self.say(node.span, format!("`{name}` cannot be the name of a value of axis `{key}`"), None);
             }
             let known = axes.get(key).and_then(|values| values.iter().find(|value| value.name == name));
-            given.insert(key.clone(), known.cloned().unwrap_or(AxisValue { name, node }));
+            given.insert(key.clone(), known.cloned().unwrap_or_else(|| self::value(name, node)));
         }
         let fits = |row: &Values| given.iter().all(|(axis, value)| row.get(axis).is_some_and(|known| known.name == value.name));
         if !added.is_empty() && !axes.is_empty() {
@@ -278,6 +322,19 @@ impl Reader {
             row.extend(added);
             rows.push(row);
         }
+    }
+}
+
+/// A value that is called by its name.
+fn value(name: String, node: Node) -> AxisValue {
+    AxisValue { text: name.clone(), name, node }
+}
+
+/// The pattern of an axis that is the files that match it: `{ glob: "data/*.csv" }`.
+fn pattern(node: &Node) -> Option<&Node> {
+    match &node.value {
+        Value::Map(map) if map.len() == 1 => map.get("glob").map(|entry| &entry.node),
+        _ => None,
     }
 }
 

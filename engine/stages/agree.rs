@@ -23,7 +23,7 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
         StageSpec::Pretrain(pretrain) => &pretrain.0.filter,
         StageSpec::CacheFeatures(features) => &features.filter,
         StageSpec::Distill(distill) => &distill.training.filter,
-        StageSpec::Dataset(_) | StageSpec::Split(_) | StageSpec::Evaluate(_) => return Vec::new(),
+        StageSpec::Dataset(_) | StageSpec::Split(_) | StageSpec::Evaluate(_) | StageSpec::Command(_) => return Vec::new(),
     };
     let mut found = genres(seen, filter);
     match seen.spec() {

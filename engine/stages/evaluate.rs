@@ -84,7 +84,7 @@ impl Stage for Evaluate {
         true
     }
 
-    fn reads_labels(&self) -> bool {
+    fn reads_labels(&self, _port: &str) -> bool {
         true
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{Lookup, Record, Store, StoreError, into_folder, seal::seal};
+use super::{Lookup, Record, Store, StoreError, into_folder, remove_tree, seal::seal};
 use crate::{
     artifact::{Artifact, Digest, FileEntry},
     key::ActionKey,
@@ -21,7 +21,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Where to write; plain files only.
+    /// Where to write; plain files, maybe in folders.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -30,7 +30,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         // Best effort: what stays is cleared by the next process that opens the store alone.
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = remove_tree(&self.folder);
     }
 }
 
@@ -61,8 +61,8 @@ impl Store {
     /// Where the disk refuses, or the draft holds anything but plain files.
     pub fn publish(&self, draft: Draft, mut record: Record) -> Result<Published, StoreError> {
         self.mark_unsynced(&record.provenance.run)?;
-        let files = super::list(&draft.folder)?;
-        let entries: Result<Vec<_>, StoreError> = files.par_iter().map(|path| self.keep(path)).collect();
+        let files = files_in(&draft.folder)?;
+        let entries: Result<Vec<_>, StoreError> = files.par_iter().map(|path| self.keep(&draft.folder, path)).collect();
         record.files = Artifact(entries?.into_iter().collect());
         if let Lookup::Found(first) = self.lookup(&record.key)? {
             let second = record.files.digest();
@@ -95,7 +95,7 @@ impl Store {
         let keep = self.draft()?;
         let copy = keep.folder().join("log");
         fs::copy(log, &copy).map_err(StoreError::io("keep", log))?;
-        self.keep(&copy).map(|(_, entry)| Some(entry))
+        self.keep(keep.folder(), &copy).map(|(_, entry)| Some(entry))
     }
 
     /// Forgets the checkpoints of a key, so that its next training begins at the beginning.
@@ -110,10 +110,10 @@ impl Store {
         }
     }
 
-    /// Makes one file a blob: hashed, read-only, renamed.
-    fn keep(&self, path: &Path) -> Result<(String, FileEntry), StoreError> {
+    /// Makes one file of a draft's folder a blob: hashed, read-only, renamed. Its name is its path in the folder.
+    fn keep(&self, folder: &Path, path: &Path) -> Result<(String, FileEntry), StoreError> {
         let look = || -> io::Result<(String, FileEntry)> {
-            let name = path.file_name().and_then(|name| name.to_str());
+            let name = path.strip_prefix(folder).ok().and_then(Path::to_str);
             let meta = fs::symlink_metadata(path)?;
             let Some(name) = name.filter(|_| meta.is_file()) else {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "an artifact holds plain files with UTF-8 names only"));
@@ -134,4 +134,16 @@ impl Store {
         self.now_proven(entry.digest);
         Ok((name, entry))
     }
+}
+
+/// All that lies in a folder and those in it, but for the folders.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let (mut files, mut left) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = left.pop() {
+        for path in super::list(&folder)? {
+            let meta = fs::symlink_metadata(&path).map_err(StoreError::io("read", &path))?;
+            if meta.is_dir() { left.push(path) } else { files.push(path) }
+        }
+    }
+    Ok(files)
 }

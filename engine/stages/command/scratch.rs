@@ -1,0 +1,245 @@
+//! The folder a program runs in. It holds copies of what is declared, never the stored or the user's own file itself: what a program
+//! does to them, as root too, harms nothing but its own run. Where the file system can, a copy shares its blocks with the original.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow, bail, ensure};
+
+use crate::{fields::Place, stage::Input, store::remove_tree};
+
+/// A folder that is removed when it is dropped.
+pub(super) struct Scratch {
+    /// Holds `work` and `home`.
+    root: PathBuf,
+    work: PathBuf,
+    home: PathBuf,
+    /// What was put there, to be found unchanged.
+    inputs: Vec<(String, Stamp)>,
+    /// Folders of inputs.
+    folders: Vec<PathBuf>,
+}
+
+/// What tells whether a file was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self { inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) }
+    }
+}
+
+impl Scratch {
+    /// A new one beside the draft `out`, whose name is nobody else's.
+    pub(super) fn new(out: &Path) -> io::Result<Self> {
+        let root = out.with_extension("run");
+        let (work, home) = (root.join("work"), root.join("home"));
+        fs::create_dir(&root)?;
+        let scratch = Self { root, work, home, inputs: Vec::new(), folders: Vec::new() };
+        fs::create_dir(&scratch.work)?;
+        fs::create_dir(&scratch.home)?;
+        Ok(scratch)
+    }
+
+    /// Where the program runs.
+    pub(super) fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// What it takes for the user's folder, and for that of temporary files.
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Puts results of stages into the folder `name`; where they may be many, each into one called by its matrix values.
+    pub(super) fn input(&mut self, name: &str, inputs: &[Input<'_>], many: bool) -> anyhow::Result<()> {
+        self.folders.push(self.work.join(name));
+        for input in inputs {
+            let folder = match many {
+                true => format!("{name}/{}", folder_name(input.labels.iter())),
+                false => name.to_owned(),
+            };
+            self.folders.push(self.work.join(&folder));
+            for file in input.files.0.keys() {
+                let from = input.file(file)?;
+                self.copy(&from, &format!("{folder}/{file}"))
+                    .with_context(|| format!("cannot take over `{file}` of `{}`", input.instance))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a copy of a file at a place.
+    pub(super) fn copy(&mut self, from: &Path, place: &str) -> io::Result<()> {
+        let to = self.work.join(place);
+        if let Some(folder) = to.parent().filter(|_| place.contains('/')) {
+            fs::create_dir_all(folder)?;
+        }
+        let source = fs::File::open(from)?;
+        let target = fs::File::options().write(true).create_new(true).mode(0o600).open(&to)?;
+        if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
+            io::copy(&mut &source, &mut &target)?;
+        }
+        // What can be executed still can be.
+        let mode = 0o444 | (source.metadata()?.mode() & 0o111);
+        target.set_permissions(fs::Permissions::from_mode(mode))?;
+        self.inputs.push((place.to_owned(), Stamp::of(&target.metadata()?)));
+        Ok(())
+    }
+
+    /// Makes folders for what is to come, and those of inputs read-only.
+    pub(super) fn seal(&self, outputs: &[Place], metrics: Option<&Place>) -> io::Result<()> {
+        for place in outputs.iter().chain(metrics) {
+            let path = self.work.join(&place.path);
+            match (place.folder, path.parent()) {
+                (true, _) => fs::create_dir_all(&path)?,
+                (false, Some(folder)) if place.path.contains('/') => fs::create_dir_all(folder)?,
+                _ => {}
+            }
+        }
+        for folder in &self.folders {
+            // An input without files still has its folder.
+            fs::create_dir_all(folder)?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o555))?;
+        }
+        Ok(())
+    }
+
+    /// Finds the inputs as they were put there.
+    pub(super) fn check_inputs(&self) -> anyhow::Result<()> {
+        for (place, stamp) in &self.inputs {
+            let now = fs::symlink_metadata(self.work.join(place)).ok().map(|meta| Stamp::of(&meta));
+            let what = match now {
+                Some(now) if now == *stamp => continue,
+                Some(_) => "wrote to",
+                None => "removed",
+            };
+            bail!("the program {what} its input `{place}`: inputs are read-only; let it make a copy, and name that in `outputs`");
+        }
+        Ok(())
+    }
+
+    /// The file at a place.
+    pub(super) fn file(&self, place: &Place) -> anyhow::Result<PathBuf> {
+        let path = self.work.join(&place.path);
+        let Ok(meta) = fs::symlink_metadata(&path) else { return Err(self.missing(place)) };
+        ensure!(!meta.is_dir(), "`{place}` is a folder, and a file is wanted");
+        self.plain(&path, &place.path, &meta)
+    }
+
+    /// Moves what is declared into `out`.
+    pub(super) fn collect(&self, outputs: &[Place], out: &Path) -> anyhow::Result<()> {
+        for place in outputs {
+            let path = self.work.join(&place.path);
+            let Ok(meta) = fs::symlink_metadata(&path) else { return Err(self.missing(place)) };
+            match meta.is_dir() {
+                true => self.collect_folder(&path, &place.path, out)?,
+                false if place.folder => bail!("the output `{place}` is not a folder: write it without `/` if it is a file"),
+                false => self.collect_file(&path, &place.path, &meta, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn collect_folder(&self, folder: &Path, name: &str, out: &Path) -> anyhow::Result<()> {
+        let entries = fs::read_dir(folder).with_context(|| format!("cannot read the output `{name}`"))?;
+        for entry in entries {
+            let entry = entry?;
+            let file = entry.file_name();
+            let file = file.to_str().with_context(|| format!("{} has a name that is not UTF-8", entry.path().display()))?;
+            let name = format!("{name}/{file}");
+            let meta = fs::symlink_metadata(entry.path())?;
+            match meta.is_dir() {
+                true => self.collect_folder(&entry.path(), &name, out)?,
+                false => self.collect_file(&entry.path(), &name, &meta, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn collect_file(&self, path: &Path, name: &str, meta: &fs::Metadata, out: &Path) -> anyhow::Result<()> {
+        let source = self.plain(path, name, meta)?;
+        let to = out.join(name);
+        if let Some(folder) = to.parent().filter(|_| name.contains('/')) {
+            fs::create_dir_all(folder)?;
+        }
+        // A file with another name, maybe outside, must not become a blob: it would be changed there, or made read-only.
+        match meta.is_file() && meta.nlink() == 1 {
+            true => {
+                if meta.mode() & 0o400 == 0 {
+                    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+                }
+                fs::rename(path, &to)?;
+            }
+            false => {
+                let mut source = fs::File::open(&source).with_context(|| format!("cannot read the output `{name}`"))?;
+                io::copy(&mut source, &mut fs::File::create_new(&to)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A plain file, or the one that a link within the folder leads to.
+    fn plain(&self, path: &Path, name: &str, meta: &fs::Metadata) -> anyhow::Result<PathBuf> {
+        if meta.is_file() {
+            return Ok(path.to_owned());
+        }
+        ensure!(meta.is_symlink(), "the output `{name}` is neither a file nor a folder: let the program write a plain file");
+        let leads = fs::read_link(path)?;
+        let target = path.canonicalize().map_err(|_| {
+            anyhow!("the output `{name}` is a link to {}, which is not there: let the program write a file", leads.display())
+        })?;
+        ensure!(
+            target.starts_with(self.work.canonicalize()?),
+            "the output `{name}` is a link out of its folder, to {}: let the program copy the file",
+            leads.display()
+        );
+        ensure!(
+            fs::metadata(&target)?.is_file(),
+            "the output `{name}` is a link to {}, which is no file: let the program copy what it means",
+            leads.display()
+        );
+        Ok(target)
+    }
+
+    fn missing(&self, place: &Place) -> anyhow::Error {
+        const MOST: usize = 10;
+        let inputs = |name: &String| {
+            let known = self.inputs.iter().map(|(place, _)| place.split('/').next().unwrap_or(place));
+            !known.into_iter().any(|known| known == name)
+        };
+        let entries = fs::read_dir(&self.work).into_iter().flatten().flatten();
+        let mut left: Vec<String> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(inputs).collect();
+        left.sort();
+        left.truncate(MOST);
+        let left = match left.is_empty() {
+            true => "it left nothing".to_owned(),
+            false => format!("it left `{}`", left.join("`, `")),
+        };
+        anyhow!("the program did not make the output `{place}`, and {left}: paths are taken from the folder it runs in")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Best effort: what stays is cleared by the next process that opens the store alone.
+        let _ = remove_tree(&self.root);
+    }
+}
+
+/// Matrix values as the name of a folder, axes in alphabetical order as in the key: `genre=Western,method=talk`.
+fn folder_name<'a>(labels: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+    let escape = |text: &String| text.replace('%', "%25").replace('/', "%2F");
+    let mut values: Vec<String> = labels.map(|(axis, value)| format!("{axis}={}", escape(value))).collect();
+    values.sort();
+    values.join(",")
+}
