@@ -610,11 +610,14 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
     /// Inputs of an instance are damaged: those that made them go back to be made again, and it waits for them.
     fn make_again(&mut self, index: usize, damaged: Vec<(usize, NotWhole)>) {
         for (from, damaged) in damaged {
-            // Another reader may have found it first.
-            if self.result(from).is_none() {
+            // Another reader may have found it first, or another file of the same result.
+            let known = self.result(from).is_none();
+            if !known || damaged.aside.is_some() {
+                self.note_damage(from, &damaged);
+            }
+            if known {
                 continue;
             }
-            self.note_damage(from, &damaged);
             self.again[from] += 1;
             if self.again[from] > AGAIN {
                 let stage = self.plan.instances[from].name.clone();

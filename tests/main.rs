@@ -7,6 +7,7 @@ mod command;
 mod commands;
 mod crash;
 mod diagnostics;
+mod faults;
 mod history;
 mod order;
 mod processes;

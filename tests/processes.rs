@@ -1,6 +1,10 @@
 //! Several talkflow processes on one store.
 
-use std::process::Stdio;
+use std::{
+    collections::BTreeMap,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
 
 use crate::space::{METHODS, Ran, Space, small};
 
@@ -12,7 +16,7 @@ fn two_processes_share_the_work_and_each_stage_runs_once() {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let children: Vec<_> = (0..4).map(|_| start()).collect();
-    let mut ran = std::collections::BTreeMap::new();
+    let mut ran = BTreeMap::new();
     for child in children {
         let document = Ran::of(child.wait_with_output().unwrap()).ok().json();
         for stage in document["stages"].as_array().unwrap() {
@@ -30,10 +34,93 @@ fn garbage_is_not_collected_under_a_running_process() {
     let mut child = space.command(&["run", "m.yaml", "--offline"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while !space.path(".talkflow/runs").read_dir().is_ok_and(|mut runs| runs.next().is_some()) {
         assert!(child.try_wait().unwrap().is_none(), "the run ended before it began");
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
     space.run(&["store", "gc"]).code(3).says("another talkflow process");
     child.kill().unwrap();
     child.wait().unwrap();
     space.run(&["store", "gc"]).ok();
+}
+
+#[test]
+fn eight_processes_with_overlapping_manifests_make_each_result_once() {
+    let space = Space::new();
+    // Other names of manifests and stages, other methods, shared stages: the same keys wherever they ask for the same.
+    let manifests = [
+        small("bias_only: bias_only, scratch: scratch"),
+        small("scratch: scratch, label: label").replace("name: small", "name: second"),
+        small(METHODS).replace("name: small", "name: third").replace("genre: [Drama, Comedy]", "genre: [Comedy, Western]"),
+        small("scratch: scratch").replace("  student:", "  pupil:").replace("models: student", "models: pupil"),
+    ];
+    for (n, manifest) in manifests.iter().enumerate() {
+        space.write(&format!("m{n}.yaml"), manifest);
+    }
+    let start = |n: usize| {
+        let manifest = format!("m{}.yaml", n % manifests.len());
+        let mut command = space.command(&["run", &manifest, "--offline", "--format", "json"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children: Vec<Child> = (0..8).map(start).collect();
+    let mut ran = BTreeMap::<String, Vec<String>>::new();
+    for child in children {
+        let document = Ran::of(child.wait_with_output().unwrap()).ok().json();
+        for stage in document["stages"].as_array().unwrap() {
+            let names = ran.entry(stage["key"].as_str().unwrap().to_owned()).or_default();
+            if stage["state"] == "ran" {
+                names.push(stage["name"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    assert!(ran.len() >= 12, "{ran:?}");
+    assert!(ran.values().all(|names| names.len() == 1), "{ran:?}");
+    for n in 0..manifests.len() {
+        let document = space.run(&["run", &format!("m{n}.yaml"), "--offline", "--format", "json"]).ok().json();
+        assert_eq!(document["ran"], 0);
+    }
+}
+
+/// The events of all runs so far.
+fn events(space: &Space) -> Vec<serde_json::Value> {
+    let runs = std::fs::read_dir(space.path(".talkflow/runs")).into_iter().flatten().flatten();
+    let texts = runs.filter_map(|run| std::fs::read_to_string(run.path().join("events.jsonl")).ok());
+    // A line may be half written just now.
+    texts.flat_map(|text| text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect::<Vec<_>>()).collect()
+}
+
+fn until(space: &Space, what: &str, happened: impl Fn(&serde_json::Value) -> bool) {
+    let began = Instant::now();
+    while !events(space).iter().any(&happened) {
+        assert!(began.elapsed() < Duration::from_secs(120), "{what}: {:?}", events(space));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(child: &Child, signal: &str) {
+    let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn a_waiting_stage_holds_no_cores_and_takes_over_from_a_holder_that_dies() {
+    let manifest = small("bias_only: bias_only").replace("epochs: 3", "epochs: 30").replace("patience: 3", "patience: 0");
+    let other = "  other:\n    split: { rows: ratings, seed: 7 }\n";
+    let whole = Space::with(&(manifest.clone() + other));
+    whole.document(&[]);
+    let space = Space::with(&manifest);
+    let mut holder = space.command(&["run", "m.yaml", "--offline"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until(&space, "the teacher began", |event| event["event"] == "started" && event["stage"] == "teacher");
+    signal(&holder, "-STOP");
+    let held = !events(&space).iter().any(|event| event["event"] == "finished" && event["stage"] == "teacher");
+    assert!(held, "it was stopped too late");
+    space.write("m.yaml", &(manifest + other));
+    let mut second = space.command(&["run", "m.yaml", "--offline", "-j", "1"]);
+    let second = second.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    until(&space, "the second one waits", |event| event["event"] == "waiting" && event["stage"] == "teacher");
+    // Its one core is free for others meanwhile.
+    until(&space, "other work is done", |event| event["event"] == "finished" && event["stage"] == "other");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    Ran::of(second.wait_with_output().unwrap()).ok().says("another process is making this");
+    assert_eq!(space.results(), whole.results());
+    space.nothing_to_do(&[]);
 }

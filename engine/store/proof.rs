@@ -58,7 +58,11 @@ impl Store {
         }
         match self.prove_blob(&path)? {
             Some(aside) => not_whole(Some(aside)),
-            None if !path.exists() => not_whole(None),
+            None if !path.exists() => {
+                // Maybe another reader was there a moment ago.
+                let aside = self.aside_of(&path);
+                not_whole(aside.exists().then_some(aside))
+            }
             None => {
                 self.now_proven(entry.digest);
                 Ok(Ok(path))
@@ -88,14 +92,17 @@ impl Store {
         }
     }
 
+    fn aside_of(&self, path: &Path) -> PathBuf {
+        self.root.join("damaged").join(path.file_name().unwrap_or_default())
+    }
+
     /// Moves a damaged record or blob to `damaged/`, out of everybody's way, and says where it is. `None` where it has gone
     /// meanwhile: another process did the same.
     ///
     /// # Errors
     /// Where it cannot be moved.
     pub(super) fn set_aside(&self, path: &Path) -> Result<Option<PathBuf>, StoreError> {
-        let folder = self.root.join("damaged");
-        let aside = folder.join(path.file_name().unwrap_or_default());
+        let aside = self.aside_of(path);
         match fs::rename(path, &aside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             moved => moved.map_err(StoreError::io("set aside", path))?,

@@ -57,6 +57,9 @@ fn a_damaged_blob_is_noticed_before_it_is_read_and_set_aside() {
         assert!(matches!(store.lookup(&record("a").key).unwrap(), Lookup::Lost(_)));
     }
     forget(&store);
+    assert!(store.prove(&files).unwrap()[0].aside.is_some(), "it is still there");
+    fs::remove_dir_all(store.root.join("damaged")).unwrap();
+    fs::create_dir(store.root.join("damaged")).unwrap();
     let missing = NotWhole { file: "out".to_owned(), aside: None };
     assert_eq!(store.prove(&files).unwrap(), [missing]);
     publish(&store, "a", "contents");
