@@ -12,6 +12,8 @@ use zip::result::ZipError;
 
 /// No file of ratings we know of is larger; the largest (32M) has 0.9 GB.
 const LARGEST_ENTRY: u64 = 2 << 30;
+/// No archive we know of holds more than some dozens.
+const MOST_ENTRIES: usize = 10_000;
 
 /// Why an archive cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,20 @@ pub enum ArchiveProblem {
     /// An entry would land outside the folder it is unpacked to, or is a link.
     #[error("refused: the entry {0:?} leads out of the archive's own folder, or is a link")]
     Escapes(String),
+    /// An entry is neither a file nor a folder, or its name would be obeyed by a terminal.
+    #[error("refused: the entry {0:?} is no plain file of a plain name")]
+    Odd(String),
+    /// There are more entries than any data set has.
+    #[error("refused: it holds {0} entries; at most {MOST_ENTRIES} are taken")]
+    TooMany(usize),
+    /// Which file is meant cannot be told.
+    #[error("holds `{first}` and `{second}`: which is meant cannot be told; unpack it and keep one")]
+    Ambiguous {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// An entry declares a size beyond all reason.
     #[error("refused: the entry {name:?} declares {bytes} bytes; at most {LARGEST_ENTRY} are taken")]
     TooLarge {
@@ -73,26 +89,36 @@ pub(crate) fn with_entry<T, E: From<ArchiveError>>(
 
 /// The index of the file called `name`, once every entry has been looked at.
 fn locate<R: Read + io::Seek>(archive: &ZipArchive<R>, name: &str) -> Result<usize, ArchiveProblem> {
-    let (mut found, mut held) = (None, Vec::new());
+    if archive.len() > MOST_ENTRIES {
+        return Err(ArchiveProblem::TooMany(archive.len()));
+    }
+    let (mut found, mut held) = (None::<(usize, String)>, Vec::new());
     for index in 0..archive.len() {
         let entry = archive.by_index_data(index).map_err(damaged)?;
         let path = String::from_utf8_lossy(entry.name_raw()).into_owned();
         if entry.is_symlink() || escapes(&path) {
             return Err(ArchiveProblem::Escapes(path));
         }
+        let kind = entry.unix_mode().map_or(0, |mode| mode & KIND);
+        if path.contains(char::is_control) || !matches!(kind, 0 | PLAIN | FOLDER) {
+            return Err(ArchiveProblem::Odd(path));
+        }
         if entry.is_dir() {
             continue;
         }
         let base = path.rsplit('/').next().unwrap_or(&path);
-        if base == name && found.is_none() {
+        if base == name {
+            if let Some((_, first)) = found {
+                return Err(ArchiveProblem::Ambiguous { first, second: path });
+            }
             if entry.size() > LARGEST_ENTRY {
                 return Err(ArchiveProblem::TooLarge { name: path, bytes: entry.size() });
             }
-            found = Some(index);
+            found = Some((index, path.clone()));
         }
         held.push(path);
     }
-    found.ok_or_else(|| {
+    found.map(|(index, _)| index).ok_or_else(|| {
         let mut shown = crate::suggest::listed(held.iter().take(8).map(String::as_str));
         if held.len() > 8 {
             shown.push_str(&format!(" and {} more", held.len() - 8));
@@ -102,6 +128,11 @@ fn locate<R: Read + io::Seek>(archive: &ZipArchive<R>, name: &str) -> Result<usi
         ArchiveProblem::Missing { wanted: name.to_owned(), held: shown }
     })
 }
+
+/// What a file is, as Unix has it in its mode.
+const KIND: u32 = 0o170_000;
+const PLAIN: u32 = 0o100_000;
+const FOLDER: u32 = 0o040_000;
 
 /// Whether a path inside an archive leads elsewhere on any system.
 fn escapes(path: &str) -> bool {
@@ -250,6 +281,114 @@ mod tests {
         let fill = |archive: &mut ZipWriter<File>| add(archive, "ratings.csv", &[b'0'; 1_000]);
         let message = reading_changed(fill, |bytes| declare(bytes, 3 << 30)).unwrap_err();
         assert!(message.ends_with("declares 3221225472 bytes; at most 2147483648 are taken"), "{message}");
+    }
+
+    /// Changes the mode that the table of contents gives the first entry.
+    fn mode(bytes: &mut [u8], mode: u32) {
+        let central = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+        bytes[central + 5] = 3;
+        bytes[central + 38..central + 42].copy_from_slice(&(mode << 16).to_le_bytes());
+    }
+
+    #[test]
+    fn only_files_and_folders_of_plain_names_are_taken() {
+        let fill = |archive: &mut ZipWriter<File>| add(archive, "ratings.csv", b"1");
+        for kind in [0o020_000, 0o060_000, 0o010_000, 0o140_000] {
+            let message = reading_changed(fill, |bytes| mode(bytes, kind | 0o644)).unwrap_err();
+            assert!(message.contains("is no plain file"), "{message}");
+        }
+        let message = reading_changed(fill, |bytes| mode(bytes, 0o120_777)).unwrap_err();
+        assert!(message.contains("is a link"), "{message}");
+        assert_eq!(reading_changed(fill, |bytes| mode(bytes, 0o100_644)), Ok("1".to_owned()));
+        for name in ["a\nratings.csv", "\u{1b}[2J"] {
+            let message = reading(|archive| add(archive, name, b"1")).unwrap_err();
+            assert!(message.contains("of a plain name") && !message.contains(['\n', '\u{1b}']), "{message:?}");
+        }
+        // A name in another encoding is another name.
+        let change = |bytes: &mut Vec<u8>| {
+            let places: Vec<usize> = (0..bytes.len() - 4).filter(|&at| &bytes[at..at + 4] == b"nois").collect();
+            places.into_iter().for_each(|at| bytes[at] = 0xff);
+        };
+        let fill = |archive: &mut ZipWriter<File>| {
+            add(archive, "noise", b"x");
+            add(archive, "ratings.csv", b"1");
+        };
+        assert_eq!(reading_changed(fill, change), Ok("1".to_owned()));
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_is_not_guessed() {
+        let message = reading(|archive| {
+            add(archive, "a/ratings.csv", b"1");
+            add(archive, "b/ratings.csv", b"2");
+        });
+        assert!(message.unwrap_err().contains("holds `a/ratings.csv` and `b/ratings.csv`"));
+        // The same path twice: one of them is read, whole.
+        let twice = |bytes: &mut Vec<u8>| {
+            let places: Vec<usize> = (0..bytes.len() - 11).filter(|&at| &bytes[at..at + 11] == b"ratingz.csv").collect();
+            places.into_iter().for_each(|at| bytes[at + 6] = b's');
+        };
+        let fill = |archive: &mut ZipWriter<File>| {
+            add(archive, "ratings.csv", b"1");
+            add(archive, "ratingz.csv", b"2");
+        };
+        let read = reading_changed(fill, twice);
+        assert!(read.as_ref().map_or_else(|message| message.contains("ratings.csv"), |text| text.len() == 1), "{read:?}");
+    }
+
+    #[test]
+    fn archives_within_archives_and_other_formats_are_not_opened() {
+        let mut inner = ZipWriter::new(io::Cursor::new(Vec::new()));
+        inner.start_file("ratings.csv", SimpleFileOptions::default()).unwrap();
+        let inner = inner.finish().unwrap().into_inner();
+        let message = reading(|archive| add(archive, "ml.zip", &inner)).unwrap_err();
+        assert!(message.contains("holds no file `ratings.csv`; it holds `ml.zip`"), "{message}");
+        // A tape archive, packed or not: with links out of its folder, or whatever it holds.
+        let mut tape = vec![0_u8; 1536];
+        tape[..11].copy_from_slice(b"ratings.csv");
+        tape[156] = b'2';
+        tape[157..168].copy_from_slice(b"/etc/passwd");
+        tape[257..262].copy_from_slice(b"ustar");
+        for bytes in [tape, b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00".to_vec()] {
+            let message = reading_changed(|_| {}, |archive| *archive = bytes).unwrap_err();
+            assert!(message.contains("not a whole zip archive"), "{message}");
+        }
+    }
+
+    /// What is packed a thousandfold is unfolded as it is read, and no further than its reader goes.
+    #[test]
+    fn a_bomb_is_not_unfolded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.zip");
+        let mut archive = ZipWriter::new(File::create(&path).unwrap());
+        archive.start_file("ratings.csv", SimpleFileOptions::default()).unwrap();
+        (0..64).for_each(|_| archive.write_all(&[b'1'; 1 << 20]).unwrap());
+        archive.finish().unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 1 << 20);
+        let mut taken = 0;
+        let first = with_entry::<_, Failed>(&path, "ratings.csv", |input, size| {
+            assert_eq!(size, 64 << 20);
+            let mut some = [0; 1000];
+            input.read_exact(&mut some)?;
+            taken += some.len();
+            Ok(())
+        });
+        assert!(first.is_ok());
+        // As ratings: a line without end is given up after 16 MiB. As a list of items: more than one may have.
+        let input = crate::Input::Entry { archive: path.clone(), name: "ratings.csv".to_owned() };
+        let lines = input.with(|reader, _| {
+            let mut blocks = crate::readers::blocks::Blocks::new(reader, false);
+            blocks.next(Vec::new()).map_err(crate::Error::io(&path, "read the file"))
+        });
+        assert!(lines.unwrap_err().to_string().contains("a line is longer than 16777216 bytes"));
+        assert!(input.read(1 << 20).unwrap_err().to_string().contains("larger than 1048576 bytes"));
+    }
+
+    #[test]
+    fn an_archive_of_very_many_entries_is_refused() {
+        let message =
+            reading(|archive| (0..=MOST_ENTRIES).for_each(|number| add(archive, &number.to_string(), b""))).unwrap_err();
+        assert!(message.ends_with("refused: it holds 10001 entries; at most 10000 are taken"), "{message}");
     }
 
     #[test]

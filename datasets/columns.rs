@@ -23,6 +23,7 @@ use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 
 use crate::error::Error;
+use crate::sound;
 
 /// Rows of a row group. Fixed, so that the bytes of a file depend on its rows alone.
 pub(crate) const GROUP: usize = 1 << 20;
@@ -249,13 +250,15 @@ impl TableReader {
     /// Opens the file at `path`, which must have the named columns.
     pub(crate) fn open(path: &Path, columns: &[&str]) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::io(path, "open the file"))?;
-        let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(Error::parquet(path))?;
+        let metadata = sound::metadata(path, &file)?;
         for column in columns {
             if metadata.schema().field_with_name(column).is_err() {
                 return Err(not_an_artifact(path, format!("it has no column `{column}`")));
             }
         }
         let mask = ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied());
+        // Of our own files a batch is small whatever their values are.
+        sound::check(path, &file, metadata.metadata(), |leaf| mask.leaf_included(leaf), sound::MOST_LISTED, BATCH)?;
         Ok(Self { path: path.to_owned(), metadata, mask })
     }
 

@@ -32,6 +32,14 @@ pub enum Error {
         /// The library's answer.
         source: parquet::errors::ParquetError,
     },
+    /// A Parquet file claims what cannot be, or more than can be taken.
+    #[error("{path}: not a sound Parquet file: {problem}; make it again", path = .path.display())]
+    Unsound {
+        /// The file.
+        path: PathBuf,
+        /// What it claims.
+        problem: String,
+    },
     /// A file of an artifact does not hold what talkflow writes there.
     #[error("{path}: not an artifact of this version of talkflow: {problem}; delete it and run again", path = .path.display())]
     NotAnArtifact {

@@ -17,6 +17,7 @@ pub mod ratings;
 mod readers;
 mod rng;
 pub mod selection;
+pub mod sound;
 pub mod split;
 mod suggest;
 pub mod synthetic;

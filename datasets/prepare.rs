@@ -18,6 +18,7 @@ use crate::readers::parquet;
 use crate::readers::rows::Rows;
 use crate::readers::table::{RowError, Separator};
 use crate::readers::text::{self, ColumnNames, TextFormat};
+use crate::sound;
 use crate::synthetic::{Generator, Synthetic};
 use crate::writer::{About, Writer};
 
@@ -115,6 +116,9 @@ pub fn prepare(source: &Source, folder: &Path, progress: &mut dyn Progress) -> R
     match source {
         Source::Card(found) => prepare_card(found, folder, progress),
         Source::Synthetic(spec) => generate(spec, folder, progress),
+        Source::Own(own) if own.format == OwnFormat::Parquet => {
+            sound::guarded(&own.ratings, || prepare_own(own, folder, progress))
+        }
         Source::Own(own) => prepare_own(own, folder, progress),
     }
 }
@@ -243,7 +247,9 @@ fn read_own_items(own: &OwnItems) -> Result<Items, Error> {
             items::read(&input, &format)
         }
         OwnFormat::Atomic => items::read(&input, &ItemsFormat::Atomic { id: own.id.clone() }),
-        OwnFormat::Parquet => parquet::read_items(&own.path, &own.id, own.title.as_deref(), own.genres.as_deref(), &own.between),
+        OwnFormat::Parquet => sound::guarded(&own.path, || {
+            parquet::read_items(&own.path, &own.id, own.title.as_deref(), own.genres.as_deref(), &own.between)
+        }),
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::cards::Scale;
 use crate::columns::{TableReader, column, not_an_artifact};
 use crate::error::Error;
+use crate::sound;
 use crate::suggest;
 
 /// The file of ratings.
@@ -152,6 +153,10 @@ impl Ratings {
     /// # Errors
     /// [`Error::Io`] and [`Error::Parquet`] where a file cannot be read, [`Error::NotAnArtifact`] where it holds something else.
     pub fn open(files: &RatingsFiles) -> Result<Self, Error> {
+        sound::guarded(&files.ratings, || Self::read(files))
+    }
+
+    fn read(files: &RatingsFiles) -> Result<Self, Error> {
         let (summary, table) = table(files)?;
         let users_and_items = || Ok::<_, Error>((table.numbers::<u32>("user")?, table.numbers::<u32>("item")?));
         let (columns, (rating, items)) =
@@ -202,8 +207,7 @@ impl Ratings {
         if !self.summary.timestamps {
             return Ok(None);
         }
-        let (_, table) = table(&self.files)?;
-        table.numbers("timestamp").map(Some)
+        sound::guarded(&self.files.ratings, || table(&self.files)?.1.numbers("timestamp").map(Some))
     }
 
     /// The items; place `i` is the item with the dense number `i`.
@@ -216,11 +220,14 @@ impl Ratings {
     /// # Errors
     /// As [`Ratings::open`].
     pub fn user_ids(&self) -> Result<Vec<String>, Error> {
-        let mut ids = Vec::with_capacity(self.summary.users as usize);
-        for batch in TableReader::open(&self.files.users, &["id"])?.all()? {
-            ids.extend(column::<StringArray>(&self.files.users, &batch, "id")?.iter().flatten().map(str::to_owned));
-        }
-        Ok(ids)
+        let path = &self.files.users;
+        sound::guarded(path, || {
+            let mut ids = Vec::new();
+            for batch in TableReader::open(path, &["id"])?.all()? {
+                ids.extend(column::<StringArray>(path, &batch, "id")?.iter().flatten().map(str::to_owned));
+            }
+            Ok(ids)
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use crate::columns::{BATCH, Cell, Numbers, TableReader, cut, not_an_artifact};
 use crate::error::Error;
 use crate::ratings::{CHUNK, Item, Ratings, RatingsFiles, Summary, beyond, check_genre, other_counts, read_items, table};
+use crate::sound;
 
 /// Some ratings, one vector a column, all of the same length and in the order of their rows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,9 +42,10 @@ impl Selection {
     /// # Errors
     /// [`Error::UnknownGenre`] with the nearest name and the list of all; else as [`Ratings::open`].
     pub fn open(files: &RatingsFiles, genres: &[String]) -> Result<Self, Error> {
-        if genres.is_empty() {
-            return Self::whole(files);
-        }
+        sound::guarded(&files.ratings, || if genres.is_empty() { Self::whole(files) } else { Self::of(files, genres) })
+    }
+
+    fn of(files: &RatingsFiles, genres: &[String]) -> Result<Self, Error> {
         let (summary, table) = table(files)?;
         genres.iter().try_for_each(|genre| check_genre(&summary, genre))?;
         let items = read_items(&files.items)?;

@@ -134,10 +134,24 @@ pub struct FileEntry {
     pub size: u64,
 }
 
-/// The files a stage made, by name.
+/// The files a stage made, by name. Names are paths that stay within a folder: a record that says otherwise is not read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Artifact(pub BTreeMap<String, FileEntry>);
+pub struct Artifact(#[serde(deserialize_with = "entries")] pub BTreeMap<String, FileEntry>);
+
+/// Reads the files of an artifact, whose names must stay within a folder: `export` and others write under them.
+fn entries<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, FileEntry>, D::Error> {
+    let entries = BTreeMap::<String, FileEntry>::deserialize(deserializer)?;
+    match entries.keys().find(|name| !stays_inside(name)) {
+        Some(name) => Err(serde::de::Error::custom(format!("the file name {name:?} leads out of its folder"))),
+        None => Ok(entries),
+    }
+}
+
+/// Whether a relative path names a file in the folder it is taken from, or below.
+pub fn stays_inside(name: &str) -> bool {
+    !name.contains('\0') && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
 
 impl Artifact {
     /// One digest over names and contents: what enters the keys of the stages that read this artifact.
@@ -168,6 +182,21 @@ mod tests {
         assert!("abc".parse::<Digest>().is_err());
         assert!(digest.to_string().to_uppercase().parse::<Digest>().is_err());
         Ok(())
+    }
+
+    #[test]
+    fn a_file_name_that_leads_out_of_its_folder_is_refused() {
+        let read = |name: &str| {
+            let entry = FileEntry { digest: Digest::of(b"x"), size: 1 };
+            serde_json::from_value::<Artifact>(serde_json::json!({ name: entry })).map_err(|error| error.to_string())
+        };
+        for name in ["../x", "/etc/passwd", "a/../../x", "", ".", "..", "a//b", "a/", "./a", "a\0b"] {
+            let message = read(name).err().unwrap_or_default();
+            assert!(message.contains("leads out of its folder"), "{name:?}: {message}");
+        }
+        for name in ["a", "a/b.c", "..a", "a b", "...", "\u{e9}"] {
+            assert_eq!(read(name).map(|artifact| artifact.0.len()), Ok(1), "{name}");
+        }
     }
 
     #[test]

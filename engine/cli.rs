@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     stage::{Device, Places},
     store::{Store, StoreError},
+    visible::visible,
 };
 
 mod data;
@@ -218,7 +219,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 // Diagnostics come rendered, each with a beginning of its own; being stopped is no error.
                 let plain = matches!(failure, Failure::Signal(_) | Failure::Diagnosed(_));
                 let start = if plain { "" } else { "error: " };
-                let _ = writeln!(std::io::stderr(), "{start}{}", message.trim_end());
+                // Rendered diagnostics have colours of our own, and have been through this.
+                let shown = if plain { message.as_str().into() } else { visible(&message) };
+                let _ = writeln!(std::io::stderr(), "{start}{}", shown.trim_end());
                 if json && !plain {
                     let _ = print_json(&serde_json::json!({ "ok": false, "error": message }));
                 }
@@ -324,7 +327,7 @@ fn print_json(document: &impl Serialize) -> Answer {
 fn answer(common: &Common, document: &impl Serialize, human: impl FnOnce() -> String) -> Answer {
     match common.format {
         Format::Json => print_json(document),
-        Format::Human => print(&human()),
+        Format::Human => print_for_people(&human()),
     }
 }
 
@@ -348,4 +351,9 @@ fn columns(rows: Vec<Vec<String>>) -> String {
         cells.join("  ").trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
+}
+
+/// Prints what may hold texts of others.
+fn print_for_people(text: &str) -> Answer {
+    print(&visible(text))
 }

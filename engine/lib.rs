@@ -15,6 +15,7 @@
 //! 7. The outcome becomes a documented exit code.
 
 pub mod time;
+pub mod visible;
 pub mod source;
 pub mod selector;
 pub mod artifact;

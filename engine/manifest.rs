@@ -17,13 +17,18 @@ mod template;
 mod yaml;
 
 pub use interpolate::{AxisValue, Interpolation, Scope};
-pub use load::{Manifest, TOP, load};
+pub use load::{Manifest, TOP, load, read_file};
 pub use node::{Entry, Map, Node, Value, Variable, Via};
 pub use scalar::scalar;
 pub use template::is_name;
 pub use yaml::parse;
 
 use std::ffi::OsString;
+use std::io;
+use std::path::Path;
 
 /// How `${env.X}` is looked up: `std::env::var_os`, or a test's own.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// How the text of a manifest is got, at most so many bytes of it: [`read_file`], or from memory.
+pub type ReadFile<'a> = &'a dyn Fn(&Path, u64) -> io::Result<Vec<u8>>;

@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 
 use crate::artifact::ArtifactKind;
 use crate::fields::{Fields, File, Labels, Port, Settings};
-use crate::manifest::{Env, Node, load as load_manifest};
+use crate::manifest::{Env, Node, ReadFile, load as load_manifest, read_file};
 use crate::source::{Diagnostics, Sources, Span};
 
 pub use agree::{Disagreement, Seen};
@@ -52,9 +52,23 @@ pub trait Kinds {
 /// # Errors
 /// All mistakes there are, in one report.
 pub fn load<K: Kinds>(path: &Path, sets: &[String], env: Env<'_>, kinds: &K) -> Result<Plan<K::Spec>, Diagnostics> {
+    load_with(&read_file, path, sets, env, kinds)
+}
+
+/// As [`load`], with the texts from wherever `read` gets them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with<K: Kinds>(
+    read: ReadFile<'_>,
+    path: &Path,
+    sets: &[String],
+    env: Env<'_>,
+    kinds: &K,
+) -> Result<Plan<K::Spec>, Diagnostics> {
     let mut sources = Sources::default();
     let mut mistakes = Vec::new();
-    let Some(manifest) = load_manifest(path, sets, &mut sources, &mut mistakes) else {
+    let Some(manifest) = load_manifest(path, sets, read, &mut sources, &mut mistakes) else {
         return Err(Diagnostics::new(sources, mistakes));
     };
     manifest.check_params(&mut mistakes);

@@ -390,7 +390,9 @@ impl Store {
         for shard in list(&self.root.join(table))? {
             files.extend(list(&shard)?);
         }
-        files.retain(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.len() >= 64));
+        // What somebody else put there is not ours to read, nor to remove.
+        let ours = |name: &str| name.get(..64).is_some_and(|digest| digest.parse::<Digest>().is_ok());
+        files.retain(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(ours));
         Ok(files)
     }
 

@@ -9,6 +9,7 @@ mod crash;
 mod diagnostics;
 mod faults;
 mod history;
+mod hostile;
 mod order;
 mod processes;
 mod rooms;

@@ -2,7 +2,7 @@
 //!
 //! Lists of items are small beside the ratings and are held whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::iter;
 
 use csv::ByteRecord;
@@ -12,8 +12,8 @@ use crate::error::{Error, Malformed, Place, shown};
 use crate::input::Input;
 use crate::suggest;
 
-/// No list of items we know of has more than a few megabytes.
-const LARGEST: u64 = 1 << 30;
+/// No list of films we know of has more than a few megabytes, none of a shop's wares more than this.
+const LARGEST: u64 = 256 << 20;
 /// What MovieLens writes in place of a genre where it knows none.
 const NO_GENRE: [&str; 2] = ["(no genres listed)", "unknown"];
 /// How many flags an item has in `u.item`: one for "unknown", which is no genre, and one for each genre.
@@ -121,13 +121,9 @@ pub(crate) fn add(items: &mut Items, file: &str, at: Place, id: String, details:
 
 /// The genres that are genres, each once, in their order.
 pub(crate) fn genres<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut genres: Vec<String> = Vec::new();
-    for name in names.map(str::trim).filter(|name| !name.is_empty() && !NO_GENRE.contains(name)) {
-        if !genres.iter().any(|known| known == name) {
-            genres.push(name.to_owned());
-        }
-    }
-    genres
+    let mut known = HashSet::new();
+    let named = names.map(str::trim).filter(|name| !name.is_empty() && !NO_GENRE.contains(name));
+    named.filter(|name| known.insert(*name)).map(str::to_owned).collect()
 }
 
 struct Reader {

@@ -14,6 +14,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use crate::cards::Scale;
 use crate::error::{Error, Malformed, Place, shown};
+use crate::sound;
 use crate::suggest;
 
 use super::items::{Details, Items, add, genres};
@@ -48,8 +49,8 @@ pub(crate) fn open(path: &Path, names: &ColumnNames, scale: Option<Scale>) -> Re
 /// A reader of the wanted columns, and how many rows there are.
 fn select(path: &Path, wanted: &[&str]) -> Result<(ParquetRecordBatchReader, u64), Error> {
     let file = File::open(path).map_err(Error::io(path, "open the file"))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))?;
-    let fields = builder.schema().fields();
+    let metadata = sound::metadata(path, &file)?;
+    let fields = metadata.schema().fields();
     let known = || fields.iter().map(|field| field.name().as_str());
     let mut roots = Vec::new();
     for name in wanted {
@@ -65,9 +66,11 @@ fn select(path: &Path, wanted: &[&str]) -> Result<(ParquetRecordBatchReader, u64
         };
         roots.push(at);
     }
-    let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let reader = builder.with_projection(mask).with_batch_size(BATCH).build().map_err(Error::parquet(path))?;
+    let rows = metadata.metadata().file_metadata().num_rows().max(0) as u64;
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
+    let batch = sound::check(path, &file, metadata.metadata(), |leaf| mask.leaf_included(leaf), sound::MOST_LISTED, BATCH)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+    let reader = builder.with_projection(mask).with_batch_size(batch).build().map_err(Error::parquet(path))?;
     Ok((reader, rows))
 }
 

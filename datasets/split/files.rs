@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Int8Type, Schema};
 
 use crate::columns::{GROUP, Packing, SLAB, TableReader, TableWriter, column, cut, fill, not_an_artifact};
 use crate::error::Error;
+use crate::sound;
 
 use super::{Part, Split, SplitSummary};
 
@@ -72,6 +73,18 @@ impl Split {
         let text = std::fs::read(&files.summary).map_err(Error::io(&files.summary, "read the file"))?;
         let summary: SplitSummary = serde_json::from_slice(&text).map_err(|e| not_an_artifact(&files.summary, e.to_string()))?;
         let path = &files.split;
+        let parts = sound::guarded(path, || Self::read_parts(path))?;
+        let split = Self::of(parts, &summary.how, summary.fractions);
+        if split.summary.counts != summary.counts {
+            return Err(not_an_artifact(
+                path,
+                format!("it has {:?} where split.json says {:?}", split.summary.counts, summary.counts),
+            ));
+        }
+        Ok(split)
+    }
+
+    fn read_parts(path: &Path) -> Result<Vec<Part>, Error> {
         let table = TableReader::open(path, &["part"])?;
         let groups = table.groups();
         let mut parts = vec![Part::Train; groups.iter().sum()];
@@ -85,14 +98,7 @@ impl Split {
             fill(slice, &values.ok_or_else(|| not_an_artifact(path, "a row has no part"))?);
             Ok(())
         })?;
-        let split = Self::of(parts, &summary.how, summary.fractions);
-        if split.summary.counts != summary.counts {
-            return Err(not_an_artifact(
-                path,
-                format!("it has {:?} where split.json says {:?}", split.summary.counts, summary.counts),
-            ));
-        }
-        Ok(split)
+        Ok(parts)
     }
 
     /// Writes `row,part` as csv, which [`super::SplitSpec::Rows`] reads back.

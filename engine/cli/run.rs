@@ -14,7 +14,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Answer, Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, load, print, print_json};
+use super::{Answer, Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, load, print_for_people, print_json};
 use crate::{
     event::Event,
     exec::{self, Fate, Outcome},
@@ -168,7 +168,7 @@ fn answer(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store, id: &str, co
     if common.format == Format::Human {
         let notes = outcome.steps.iter().filter_map(|step| step.record.as_ref()).flat_map(|record| &record.notes);
         for note in notes.filter(|note| note.starts_with(STAND_IN)) {
-            print(&format!("\n{note}\n"))?;
+            print_for_people(&format!("\n{note}\n"))?;
         }
     }
     for step in &outcome.steps {
@@ -176,7 +176,7 @@ fn answer(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store, id: &str, co
         let scores = table::read(&store.proven(scores::FILE, entry)?).map_err(Failure::Failed)?;
         match common.format {
             Format::Json => drop(metrics.insert(step.name.clone(), document(&scores, outcome, plan, &step.name)?)),
-            Format::Human => print(&format!("\n{}", table::render(&step.name, &scores, &order)))?,
+            Format::Human => print_for_people(&format!("\n{}", table::render(&step.name, &scores, &order)))?,
         }
     }
     match common.format {

@@ -73,8 +73,9 @@ pub(crate) fn save<D: Ops>(dir: &Path, identity: u64, state: &State<D>) -> Resul
     written.map_err(|source| TrainError::Checkpoint { path, source })
 }
 
-/// Goes back to the checkpoint in `dir`, if there is one of this training; else leaves `state` as it is.
-pub(crate) fn resume<D: Ops>(dir: &Path, identity: impl FnOnce() -> u64, state: &mut State<D>) {
+/// Goes back to the checkpoint in `dir`, if there is one of this training, whose epochs have `steps` batches; else leaves `state` as
+/// it is.
+pub(crate) fn resume<D: Ops>(dir: &Path, identity: impl FnOnce() -> u64, steps: usize, state: &mut State<D>) {
     let Ok(bytes) = std::fs::read(dir.join(FILE)) else {
         return;
     };
@@ -87,7 +88,7 @@ pub(crate) fn resume<D: Ops>(dir: &Path, identity: impl FnOnce() -> u64, state: 
     if let Ok(tensors) = Tensors::from_bytes(bytes, |_| true) {
         // Nothing is half taken over: all shapes are checked in unpacking into a copy.
         let mut resumed = state.clone();
-        if unpack(&tensors, identity(), &mut resumed).is_ok() {
+        if unpack(&tensors, identity(), steps, &mut resumed).is_ok() {
             *state = resumed;
         }
     }
@@ -139,15 +140,25 @@ fn pack_params<D: Ops>(tensors: &mut Tensors, owner: &str, params: &Params<D>) {
     }
 }
 
-fn unpack<D: Ops>(tensors: &Tensors, identity: u64, state: &mut State<D>) -> Result<(), ModelError> {
+fn unpack<D: Ops>(tensors: &Tensors, identity: u64, steps: usize, state: &mut State<D>) -> Result<(), ModelError> {
     if tensors.get::<u64>("identity", &[1])? != [identity] {
         return Err(ModelError::Unsupported("a checkpoint of another training".to_owned()));
     }
-    let position = tensors.get::<u64>("position", &[3])?;
-    state.epoch = position[0] as usize;
-    state.step = position[1] as usize;
+    let impossible = || ModelError::Unsupported("a checkpoint of what cannot be".to_owned());
+    let [epoch, step, best] = *tensors.get::<u64>("position", &[3])?.first_chunk().ok_or_else(impossible)?;
+    // How many updates there have been at most: what grows with each is compared with it.
+    let updates = epoch.checked_mul(steps as u64).and_then(|done| done.checked_add(step)).ok_or_else(impossible)?;
+    if best > epoch || (best == 0) != (epoch == 0) || step > steps as u64 {
+        return Err(impossible());
+    }
+    let weights = tensors.under("best.");
+    if best > 0 && !weights.like(&state.student.export()) {
+        return Err(impossible());
+    }
+    state.epoch = epoch as usize;
+    state.step = step as usize;
     let rmse = tensors.get::<f64>("best_rmse", &[1])?[0];
-    state.best = (position[2] > 0).then(|| Best { epoch: position[2] as usize, rmse, weights: tensors.under("best.") });
+    state.best = (best > 0).then(|| Best { epoch: best as usize, rmse, weights });
     let terms = state.sums.terms.len();
     let sums = tensors.get::<f64>("sums", &[3 + terms])?;
     state.sums.rows = sums[0];
@@ -168,9 +179,17 @@ fn unpack<D: Ops>(tensors: &Tensors, identity: u64, state: &mut State<D>) -> Res
         fill(tensors, &format!("{name}.counts"), &mut table.counts)?;
         fill(tensors, &format!("{name}.applied"), &mut table.applied)?;
         table.log_decay = tensors.get::<f64>(&format!("{name}.log_decay"), &[1])?[0];
+        let counted = table.counts.iter().all(|&count| u64::from(count) <= updates);
+        if !counted || !table.applied.iter().chain([&table.log_decay]).all(|decay| decay.is_finite()) {
+            return Err(impossible());
+        }
     }
     unpack_params(tensors, "student", &mut state.student.params)?;
-    unpack_params(tensors, "modules", &mut state.modules)
+    unpack_params(tensors, "modules", &mut state.modules)?;
+    if state.student.params.count > updates || state.modules.count > updates {
+        return Err(impossible());
+    }
+    Ok(())
 }
 
 fn unpack_params<D: Ops>(tensors: &Tensors, owner: &str, params: &mut Params<D>) -> Result<(), ModelError> {
@@ -294,6 +313,39 @@ mod tests {
         let mut io = killed(dir.path(), usize::MAX);
         train(&config, &task.data(), Some(teacher.view()), DeviceKind::Cpu, &mut io).unwrap();
         assert_eq!(io.epochs, 5);
+    }
+
+    /// Its hash is right and its numbers are not: what they would be used for never ends, or takes all memory.
+    #[test]
+    fn checkpoints_of_what_cannot_be_are_as_good_as_none() {
+        let teacher = Teacher::new();
+        let config = config();
+        let whole = run_with(&config, &teacher);
+        let dir = tempfile::tempdir().unwrap();
+        interrupted(&config, &teacher, &mut killed(dir.path(), 20)).unwrap_err();
+        let path = dir.path().join(FILE);
+        let good = std::fs::read(&path).unwrap();
+        let bytes_of = bytes;
+        let changed = |change: &dyn Fn(&mut Tensors)| {
+            let mut tensors = Tensors::from_bytes(&good[..good.len() - 8], |_| true).unwrap();
+            change(&mut tensors);
+            let mut bytes = tensors.to_bytes().unwrap();
+            bytes.extend(Fnv::new().field(&bytes).finish().to_le_bytes());
+            std::fs::write(&path, bytes).unwrap();
+            let mut io = killed(dir.path(), usize::MAX);
+            assert_eq!(bytes_of(&interrupted(&config, &teacher, &mut io).unwrap()), bytes_of(&whole));
+            io.epochs
+        };
+        assert_eq!(changed(&|_| {}), 3, "it goes on where nothing was changed");
+        for position in [[2, 4, 3], [2, 4, 0], [0, 4, 1], [2, 9, 1], [u64::MAX, 4, 1], [u64::MAX / 8, u64::MAX, 1]] {
+            assert_eq!(changed(&|tensors| tensors.put("position", &[3], position.to_vec())), 5, "{position:?}");
+        }
+        let users = crate::testing::USERS;
+        assert_eq!(changed(&|tensors| tensors.put("tables.0.counts", &[users], vec![u32::MAX; users])), 5);
+        assert_eq!(changed(&|tensors| tensors.put("tables.0.log_decay", &[1], vec![f64::NAN])), 5);
+        assert_eq!(changed(&|tensors| tensors.put("student.count", &[1], vec![u64::MAX])), 5);
+        assert_eq!(changed(&|tensors| tensors.put("best.mean", &[2], vec![1.0f32; 2])), 5);
+        assert_eq!(changed(&|tensors| tensors.put("best.more", &[1], vec![1.0f32])), 5);
     }
 
     /// Saves before every batch, and keeps aside what a kill before batch number `at` would have left.

@@ -36,6 +36,10 @@ impl ModelConfig {
             return Err(ModelError::Config(format!("its format is {}, this version reads {FORMAT}", config.format)));
         }
         config.model.check().map_err(|error| ModelError::Config(error.to_string()))?;
+        let Scale { min, max } = config.scale;
+        if !(min.is_finite() && max.is_finite() && min < max) {
+            return Err(ModelError::Config(format!("its scale goes from {min} to {max}")));
+        }
         Ok(config)
     }
 }
@@ -304,6 +308,15 @@ mod tests {
             (with("users", 5.into()), "it speaks of 5 users and 4 items"),
             (with("model", mf.config()["model"].clone()), "`head.bias`: a model of kind `mf` and these sizes has no such tensor"),
             (with("model", "svd".into()), "not readable"),
+            (
+                with(
+                    "model",
+                    serde_json::json!({ "ncf": { "embedding": u64::MAX, "hidden": [1], "dropout": 0.0, "embedding_sd": 0.1, "wide": { "damping": null } } }),
+                ),
+                "its shape is",
+            ),
+            (with("scale", serde_json::json!({ "min": 5.0, "max": 1.0 })), "its scale goes from 5 to 1"),
+            (with("scale", serde_json::json!({ "min": 1.0, "max": 1e300 })), "its scale goes from 1 to inf"),
             (RatingModel::load(&weights[..50], &config).unwrap_err().to_string(), "safetensors"),
             (
                 RatingModel::load(&mf.to_safetensors().unwrap(), &config).unwrap_err().to_string(),

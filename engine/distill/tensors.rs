@@ -102,6 +102,14 @@ impl Tensors {
         self.0.get(name).map(|tensor| tensor.shape.as_slice())
     }
 
+    /// Whether both have the same names, shapes and kinds of numbers.
+    pub(crate) fn like(&self, other: &Tensors) -> bool {
+        let about = |tensors: &Tensors| {
+            tensors.0.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone(), tensor.dtype())).collect::<Vec<_>>()
+        };
+        about(self) == about(other)
+    }
+
     /// A name that `other` does not have.
     pub(crate) fn stranger_to(&self, other: &Tensors) -> Option<&str> {
         self.0.keys().find(|name| !other.0.contains_key(*name)).map(String::as_str)
@@ -150,12 +158,15 @@ impl Tensors {
         (&mut file).take(size).read_to_end(&mut header).map_err(io)?;
         let infos: BTreeMap<String, TensorInfo> = serde_json::from_slice(&header).map_err(|error| failed(error.to_string()))?;
         let mut tensors = BTreeMap::new();
+        // Tensors do not share bytes: together they are no larger than the file.
+        let mut left = length - 8 - size;
         for (name, info) in infos.into_iter().filter(|(name, _)| wanted(name)) {
             let wrong = |what: String| ModelError::Tensor { name: name.clone(), what };
             let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
             if start > end || end > length - 8 - size {
                 return Err(wrong("it lies outside of the file".into()));
             }
+            left = left.checked_sub(end - start).ok_or_else(|| wrong("it shares its bytes with others".into()))?;
             file.seek(SeekFrom::Start(8 + size + start)).map_err(io)?;
             let mut bytes = Vec::new();
             (&mut file).take(end - start).read_to_end(&mut bytes).map_err(io)?;
@@ -168,6 +179,10 @@ impl Tensors {
 
     /// Reads the safetensors format; `wanted` chooses by name, so that the rest is not even copied.
     pub(crate) fn from_bytes(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Self, ModelError> {
+        let header = bytes.first_chunk().map_or(0, |size| u64::from_le_bytes(*size));
+        if header > LARGEST_HEADER {
+            return Err(ModelError::Safetensors(format!("its header of {header} bytes does not fit")));
+        }
         let file = SafeTensors::deserialize(bytes).map_err(|error| ModelError::Safetensors(error.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter().filter(|(name, _)| wanted(name)) {
@@ -179,8 +194,8 @@ impl Tensors {
     }
 }
 
-/// A longer header than this is no header.
-const LARGEST_HEADER: u64 = 100_000_000;
+/// The header of a model or a checkpoint takes some kilobytes; of a longer one nothing is read.
+const LARGEST_HEADER: u64 = 1 << 20;
 
 fn unknown(dtype: Dtype) -> String {
     format!("its numbers are {dtype:?}, which talkflow does not write")
@@ -221,6 +236,30 @@ mod tests {
         for end in [0, 7, header - 1, header, bytes.len() - 1] {
             let torn = Tensors::from_file(std::io::Cursor::new(&bytes[..end]), |_| true);
             assert!(torn.is_err(), "{end} bytes of {} were taken for whole", bytes.len());
+        }
+    }
+
+    /// A file of the safetensors format with this header and as many zeros as there are bytes of data.
+    fn file(header: &str, data: usize) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat()
+    }
+
+    #[test]
+    fn a_header_that_claims_too_much_is_refused() {
+        let shared: Vec<String> =
+            (0..1000).map(|n| format!(r#""layers.{n}":{{"dtype":"U8","shape":[1000],"data_offsets":[0,1000]}}"#)).collect();
+        let shared = file(&format!("{{{}}}", shared.join(",")), 1000);
+        let error = Tensors::from_file(std::io::Cursor::new(&shared), |_| true).unwrap_err().to_string();
+        assert!(error.contains("it shares its bytes with others"), "{error}");
+        assert!(Tensors::from_bytes(&shared, |_| true).is_err());
+        let huge = [&(1u64 << 40).to_le_bytes()[..], b"{}"].concat();
+        let long = file(&format!("{{}}{}", " ".repeat(1 << 20)), 0);
+        let overflowing = file(r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,4]}}"#, 4);
+        for (bytes, part) in [(&huge, "does not fit"), (&long, "does not fit"), (&overflowing, "")] {
+            for result in [Tensors::from_bytes(bytes, |_| true), Tensors::from_file(std::io::Cursor::new(bytes), |_| true)] {
+                let error = result.unwrap_err().to_string();
+                assert!(error.contains(part), "{error}");
+            }
         }
     }
 

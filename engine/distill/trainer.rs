@@ -172,7 +172,8 @@ impl<'a, D: Ops> Session<'a, D> {
     fn run(mut self, io: &mut dyn TrainIo) -> Result<Trained, TrainError> {
         let identity = || checkpoint::identity(self.config, self.data, &self.view, D::NAME);
         if let Some(dir) = io.checkpoint_dir() {
-            checkpoint::resume(dir, identity, &mut self.state);
+            let steps = batches(self.data.train.len(), self.config.batch);
+            checkpoint::resume(dir, identity, steps, &mut self.state);
         }
         let mut saved = Instant::now();
         while !self.finished() {

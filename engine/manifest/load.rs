@@ -1,10 +1,11 @@
 //! Files to a manifest: reading within limits, `extends`, the top level.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::ReadFile;
 use super::merge::merge;
 use super::node::{Map, Node, Value};
 use super::set;
@@ -39,12 +40,28 @@ pub struct Manifest {
     pub stages: Arc<Map>,
 }
 
-/// Reads the manifest in a file, and those it extends, and applies `sets`, each `name=value` as typed after `--set`.
+/// At most `most` bytes of a file.
+///
+/// # Errors
+/// The system's.
+pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads the manifest in a file, and those it extends, with `read`, and applies `sets`, each `name=value` as typed after `--set`.
 ///
 /// Texts are added to `sources` and mistakes to `mistakes`. There is no manifest where one of the files could not be read
 /// or is not YAML; else the mistakes leave enough to look for more.
-pub fn load(path: &Path, sets: &[String], sources: &mut Sources, mistakes: &mut Vec<Diagnostic>) -> Option<Manifest> {
-    let (source, mut layers) = read_chain(path, sources, mistakes)?;
+pub fn load(
+    path: &Path,
+    sets: &[String],
+    read: ReadFile<'_>,
+    sources: &mut Sources,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Manifest> {
+    let (source, mut layers) = read_chain(path, read, sources, mistakes)?;
     let mut root = layers.pop()?;
     while let Some(over) = layers.pop() {
         root = merge(&root, &over);
@@ -86,7 +103,12 @@ pub fn load(path: &Path, sets: &[String], sources: &mut Sources, mistakes: &mut 
 }
 
 /// The manifest and those it extends, the manifest first.
-fn read_chain(path: &Path, sources: &mut Sources, mistakes: &mut Vec<Diagnostic>) -> Option<(SourceId, Vec<Node>)> {
+fn read_chain(
+    path: &Path,
+    read: ReadFile<'_>,
+    sources: &mut Sources,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<(SourceId, Vec<Node>)> {
     let mut chain: Vec<(PathBuf, String)> = Vec::new();
     let mut layers = Vec::new();
     let mut first = None;
@@ -102,7 +124,7 @@ fn read_chain(path: &Path, sources: &mut Sources, mistakes: &mut Vec<Diagnostic>
             mistakes.extend(named.map(|span| Diagnostic::new(span, message)));
             return None;
         }
-        let source = read(&next, named, sources, mistakes)?;
+        let source = add(&next, read(&next, MOST_BYTES + 1), named, sources, mistakes)?;
         first = first.or(Some(source));
         let before = mistakes.len();
         let node = parse(sources, sources.whole(source), mistakes)?;
@@ -128,25 +150,29 @@ fn read_chain(path: &Path, sources: &mut Sources, mistakes: &mut Vec<Diagnostic>
     }
 }
 
-/// Reads one file. `named` is where a manifest names it; the first is named on the command line.
-fn read(path: &Path, named: Option<Span>, sources: &mut Sources, mistakes: &mut Vec<Diagnostic>) -> Option<SourceId> {
+/// Adds the text of one file. `named` is where a manifest names it; the first is named on the command line.
+fn add(
+    path: &Path,
+    read: io::Result<Vec<u8>>,
+    named: Option<Span>,
+    sources: &mut Sources,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<SourceId> {
     let shown = path.display();
-    let mut bytes = Vec::new();
-    let result = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
-    let (text, problem) = match (result, String::from_utf8(bytes)) {
-        (Err(error), _) => (String::new(), Some((format!("cannot read the manifest `{shown}`: {error}"), None))),
-        (Ok(length), _) if length as u64 > MOST_BYTES => {
+    let (text, problem) = match read.map(|bytes| (bytes.len() as u64, String::from_utf8(bytes))) {
+        Err(error) => (String::new(), Some((format!("cannot read the manifest `{shown}`: {error}"), None))),
+        Ok((length, _)) if length > MOST_BYTES => {
             let message = format!("the manifest `{shown}` is larger than {} MiB", MOST_BYTES >> 20);
             (String::new(), Some((message, Some("use `matrix` to make many stages out of few lines"))))
         }
-        (Ok(_), Err(error)) => {
+        Ok((_, Err(error))) => {
             let good = error.utf8_error().valid_up_to();
             let mut bytes = error.into_bytes();
             bytes.truncate(good);
             let message = format!("the manifest `{shown}` is not UTF-8 from here on");
             (String::from_utf8(bytes).unwrap_or_default(), Some((message, Some("save it as UTF-8"))))
         }
-        (Ok(_), Ok(text)) => (text, None),
+        Ok((_, Ok(text))) => (text, None),
     };
     let source = sources.add_file(path, text);
     let Some((message, help)) = problem else { return Some(source) };

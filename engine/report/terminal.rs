@@ -15,7 +15,7 @@ use super::{
     live::{Expected, Live},
     screen::{Screen, Size},
 };
-use crate::event::Event;
+use crate::{event::Event, visible::visible};
 
 /// Shows events.
 #[derive(Debug)]
@@ -107,6 +107,7 @@ impl Terminal {
 
     /// Prints a line, above the bars where there are any.
     fn line(&self, line: &str) {
+        let line = visible(line);
         match &self.view {
             Some(view) => view.state().lines.extend(line.lines().map(str::to_owned)),
             // A reader that is gone is no reason to stop a run.
@@ -182,7 +183,7 @@ impl Line {
             let bar = self.0.get_or_insert_with(|| ProgressBar::new(0));
             bar.set_length(total.unwrap_or(done));
             bar.set_position(done);
-            bar.set_message(what.to_owned());
+            bar.set_message(visible(what).into_owned());
         }
         std::ops::ControlFlow::Continue(())
     }

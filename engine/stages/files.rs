@@ -7,12 +7,13 @@ use arrow::{
     array::{Array, ArrayRef, Float64Array, RecordBatch, UInt32Array},
     datatypes::{DataType, Field, Schema},
 };
-use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
+use parquet::arrow::ArrowWriter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use talkflow_datasets::{
     ratings::{DATASET, ITEMS, RATINGS, RatingsFiles, Summary, USERS},
     selection::{Columns, Selection},
+    sound,
     split::{self, Part, SPLIT, SPLIT_SUMMARY, Split, SplitFiles},
 };
 use talkflow_distill::{Cost, Examples, Monitor, RatingModel, Trained};
@@ -227,9 +228,7 @@ pub fn write_parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) -> anyhow::Res
 /// Reads a Parquet file in one piece.
 pub fn read_parquet(path: &Path) -> anyhow::Result<RecordBatch> {
     let read = || -> anyhow::Result<RecordBatch> {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path)?)?;
-        let schema = reader.schema().clone();
-        let batches = reader.build()?.collect::<Result<Vec<_>, _>>()?;
+        let (schema, batches) = sound::read_whole(path)?;
         Ok(arrow::compute::concat_batches(&schema, &batches)?)
     };
     read().with_context(|| format!("cannot read {}", path.display()))

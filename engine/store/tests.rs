@@ -54,6 +54,22 @@ fn found(store: &Store, what: &str) -> Option<String> {
     }
 }
 
+/// Its name is as long as a digest, and has no place to cut where a digest is cut for people.
+#[test]
+fn a_file_of_somebody_else_in_the_store_is_neither_read_nor_removed() {
+    let (_folder, store) = store();
+    publish(&store, "a", "one");
+    let strays = ["blobs", "actions"].map(|table| store.root().join(table).join("00").join(format!("x{}", "\u{e9}".repeat(40))));
+    for stray in &strays {
+        fs::create_dir_all(stray.parent().unwrap()).unwrap();
+        fs::write(stray, "notes").unwrap();
+    }
+    let (_, damage) = store.verify().unwrap();
+    assert!(damage.is_empty(), "{damage:?}");
+    assert_eq!(store.records().unwrap().len(), 1);
+    assert!(strays.iter().all(|stray| stray.exists()));
+}
+
 #[test]
 fn what_is_published_is_found_and_a_draft_that_is_dropped_is_gone() {
     let (_folder, store) = store();

@@ -46,7 +46,7 @@ impl Ncf {
 
     /// Inputs and outputs of the hidden layers.
     pub(crate) fn shapes(&self) -> impl Iterator<Item = (usize, usize)> {
-        let inputs = std::iter::once(2 * self.embedding).chain(self.hidden.iter().copied());
+        let inputs = std::iter::once(self.embedding.saturating_mul(2)).chain(self.hidden.iter().copied());
         inputs.zip(self.hidden.iter().copied())
     }
 }

@@ -1,0 +1,31 @@
+//! The JSON files of results: scores and their table, a model's configuration, a data set's summary.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use talkflow::report::table;
+use talkflow::stages::files::{ModelConfig, json};
+use talkflow_datasets::ratings::Summary;
+use talkflow_fuzz::{choice, chosen, prepared, written};
+
+const SCORES: &str = r#"{"data":"movielens/synthetic","part":"test","metrics":["rmse","mae","gap_recovery"],"row_axis":"genre","column_axis":"method","notes":["n"],"blocks":2,"entries":[{"row":"Drama","column":"talk","block":"1","model":"2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","labels":{"genre":"Drama"},"method":"talk","genres":["Drama"],"rows":10,"users":5,"rmse":1.0,"mae":0.5,"user_rmse":1.0,"fallbacks":1,"clipped":0,"serving_parameters":10,"training_parameters":2,"deep_share":0.5,"collapsed":true}],"cells":[{"row":"Drama","column":"talk","rmse":{"mean":1.0,"sd":0.1,"n":2},"mae":{"mean":0.5,"sd":null,"n":1},"user_rmse":{"mean":1.0,"sd":null,"n":1},"gap_recovery":0.5,"gap_blocks":1}],"checks":[{"row":null,"difference":{"mean":0.1,"sd":0.1,"n":2},"interval":[0.0,0.2],"invalid":true}]}"#;
+const MODEL: &str = r#"{"model":{"format":1},"method":"talk","rows":"Drama","genres":["Drama"],"data":"movielens/synthetic","ratings":"2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","serving_parameters":1,"training_parameters":2,"best_epoch":3,"validation_rmse":0.9}"#;
+
+fn seeds() -> Vec<Vec<u8>> {
+    let summary = std::fs::read(prepared().join("dataset.json")).expect("the summary");
+    vec![chosen(0, SCORES), chosen(1, MODEL), chosen(2, summary)]
+}
+
+fuzz_target!(init: talkflow_fuzz::begin(seeds), |input: &[u8]| {
+    let (kind, text) = choice(input);
+    let path = written("result.json", text);
+    match kind % 3 {
+        0 => {
+            if let Ok(scores) = table::read(&path) {
+                table::render("scores", &scores, &vec![("genre".to_owned(), vec!["Drama".to_owned(), "Other".to_owned()])]);
+            }
+        }
+        1 => drop(json::<ModelConfig>(&path)),
+        _ => drop(Summary::open(&path)),
+    }
+});
