@@ -110,7 +110,7 @@ fn a_run_keeps_what_was_asked_where_and_how_it_ended() {
     let first = about(&run);
     assert_eq!((&first["run"], &first["git"], &first["exit"]), (&run.as_str().into(), &Value::Null, &0.into()), "{first:#}");
     assert_eq!(first["manifest"], serde_json::json!({ "name": "small", "path": "m.yaml" }));
-    assert_eq!(first["formats"], serde_json::json!({ "manifest": 1, "store": "1", "run": 1 }));
+    assert_eq!(first["formats"], serde_json::json!({ "manifest": 1, "store": "2", "run": 1 }));
     assert_eq!((&first["sets"][0], &first["command"][1], &first["device"]), (&"seed=1".into(), &"run".into(), &"cpu".into()));
     assert_eq!(first["totals"], serde_json::json!({ "ran": 1, "cached": 0, "failed": 0, "skipped": 0 }));
     assert_eq!(first["wanted"], serde_json::json!([0]));
