@@ -28,6 +28,7 @@ mod run;
 mod schema;
 mod show;
 mod store;
+mod watch;
 mod why;
 
 /// Distil big models into small ones: a declarative, content-cached pipeline with interactive communication between teacher
@@ -177,6 +178,11 @@ impl Failure {
         }
     }
 
+    /// Diagnostics come rendered, each with a beginning of its own; being stopped is no error.
+    fn plain(&self) -> bool {
+        matches!(self, Self::Signal(_) | Self::Diagnosed(_))
+    }
+
     fn message(&self) -> Option<String> {
         match self {
             Self::Failed(message) | Self::Wrong(message) | Self::Diagnosed(message) => Some(message.clone()),
@@ -215,19 +221,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if let Some(message) = failure.message() {
-                // Diagnostics come rendered, each with a beginning of its own; being stopped is no error.
-                let plain = matches!(failure, Failure::Signal(_) | Failure::Diagnosed(_));
-                let start = if plain { "" } else { "error: " };
-                // Rendered diagnostics have colours of our own, and have been through this.
-                let shown = if plain { message.as_str().into() } else { visible(&message) };
-                let _ = writeln!(std::io::stderr(), "{start}{}", shown.trim_end());
-                if json && !plain {
-                    let _ = print_json(&serde_json::json!({ "ok": false, "error": message }));
-                }
+            tell(&failure);
+            if let (true, Some(message)) = (json && !failure.plain(), failure.message()) {
+                let _ = print_json(&serde_json::json!({ "ok": false, "error": message }));
             }
             ExitCode::from(failure.code())
         }
+    }
+}
+
+/// Says on standard error why a command did not do what it was asked.
+fn tell(failure: &Failure) {
+    if let Some(message) = failure.message() {
+        let start = if failure.plain() { "" } else { "error: " };
+        // Rendered diagnostics have colours of our own, and have been through this.
+        let shown = if failure.plain() { message.as_str().into() } else { visible(&message) };
+        let _ = writeln!(std::io::stderr(), "{start}{}", shown.trim_end());
     }
 }
 

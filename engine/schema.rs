@@ -162,6 +162,8 @@ impl Writer<'_> {
         self.document(&mut schema, scope, path, &signature(field, needed));
         match &field.default {
             None | Some(Leaf::None) => {}
+            // An editor writes defaults down with the mapping: those that hold only beside certain others it must not.
+            Some(_) if !field.always => {}
             Some(default) => schema["default"] = value(default),
         }
         schema

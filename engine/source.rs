@@ -109,6 +109,11 @@ impl Sources {
         self.get(id)?.path.as_deref()
     }
 
+    /// Every file a text was read from, or should have been.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.list.iter().filter_map(|source| source.path.as_deref())
+    }
+
     /// A text.
     #[must_use]
     pub fn text(&self, id: SourceId) -> &str {

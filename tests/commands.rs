@@ -1,6 +1,6 @@
 //! The commands beside `run`.
 
-use crate::space::{METHODS, Space, small};
+use crate::space::{METHODS, Ran, Space, small};
 
 #[test]
 fn plan_says_what_would_run_and_why() {
@@ -144,10 +144,22 @@ fn the_schema_is_printed_or_written_for_an_editor() {
 }
 
 #[test]
-fn completions_are_made_for_each_shell() {
+fn completions_are_made_for_each_shell_and_those_that_are_here_take_them() {
     let space = Space::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        space.run(&["completions", shell]).ok().says("talkflow");
+        let script = space.run(&["completions", shell]).ok().says("talkflow").stdout;
+        space.write(shell, &script);
+        // These three have a switch that reads a script without running it.
+        let here = ["bash", "zsh", "fish"].contains(&shell);
+        let read = std::process::Command::new(shell).arg("-n").arg(space.path(shell)).output();
+        if let (true, Ok(read)) = (here, read) {
+            let read = Ran::of(read).ok();
+            assert_eq!(read.stderr, "", "{shell}");
+        }
+    }
+    let ask = "source ./bash; COMP_WORDS=(talkflow sch); COMP_CWORD=1; _talkflow talkflow sch talkflow; echo \"${COMPREPLY[@]}\"";
+    if let Ok(asked) = std::process::Command::new("bash").args(["-c", ask]).current_dir(space.root()).output() {
+        assert_eq!(Ran::of(asked).ok().stdout, "schema\n");
     }
 }
 

@@ -16,3 +16,4 @@ mod rooms;
 mod run;
 mod space;
 mod terminal;
+mod watch;

@@ -13,8 +13,13 @@ use crate::{
 
 /// A manifest's plan with its texts.
 pub fn load(args: &ManifestArgs, common: &Common) -> Result<Plan<StageSpec>, Failure> {
+    plan(args).map_err(|mistakes| wrong(&mistakes, common))
+}
+
+/// The same, with the mistakes as they are.
+pub fn plan(args: &ManifestArgs) -> Result<Plan<StageSpec>, Diagnostics> {
     let environment = |name: &str| std::env::var_os(name);
-    plan::load(&args.manifest, &args.sets, &environment, &StageKinds).map_err(|mistakes| wrong(&mistakes, common))
+    plan::load(&args.manifest, &args.sets, &environment, &StageKinds)
 }
 
 /// Mistakes as an answer: rendered on standard error, or a document.

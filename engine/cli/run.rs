@@ -14,7 +14,9 @@ use clap::Args;
 use serde_json::{Map, Value};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Answer, Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, load, print_for_people, print_json};
+use super::{
+    Answer, Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, load, print_for_people, print_json, watch,
+};
 use crate::{
     event::Event,
     exec::{self, Fate, Outcome},
@@ -31,22 +33,30 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
-    manifest: ManifestArgs,
+    pub(super) manifest: ManifestArgs,
     #[command(flatten)]
-    selection: Selection,
+    pub(super) selection: Selection,
     #[command(flatten)]
     limits: LimitArgs,
     /// After a failure, still run what does not depend on it.
     #[arg(long)]
     keep_going: bool,
+    /// Run again whenever the manifest or an input file changes.
+    #[arg(long)]
+    watch: bool,
 }
 
 /// Runs it.
 pub fn run(args: &RunArgs, common: &Common) -> Answer {
+    let cancel = on_signals()?;
+    if args.watch { watch::watch(args, common, &cancel) } else { once(args, common, &cancel) }
+}
+
+/// Runs it one time.
+pub(super) fn once(args: &RunArgs, common: &Common, cancel: &Cancel) -> Answer {
     let plan = load::load(&args.manifest, common)?;
     let options = load::options(&plan, &args.selection, common, &args.limits, args.keep_going)?;
     let mut store = common.open_store()?;
-    let cancel = on_signals()?;
     let begin = since_1970();
     let (id, folder) = store.new_run(begin)?;
     let revision = Revision::ask(plan.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
@@ -61,7 +71,7 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
         journal.on(event);
         terminal.on(event);
     };
-    let ran = exec::run(&plan, &store, &options, &exec::RunAt { id: &id, folder: &folder }, &cancel, &mut report);
+    let ran = exec::run(&plan, &store, &options, &exec::RunAt { id: &id, folder: &folder }, cancel, &mut report);
     // Before anything is said about results: now they survive whatever happens to the machine.
     let ran = ran.and_then(|outcome| store.sync().map(|()| outcome));
     let ended = since_1970();

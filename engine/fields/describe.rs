@@ -34,6 +34,8 @@ pub struct Field {
     pub default: Option<Leaf>,
     /// Whether its default depends on other fields.
     pub varies: bool,
+    /// Whether it is asked for whatever the other fields are.
+    pub always: bool,
     /// Whether `null` says that there is none.
     pub nullable: bool,
     /// The fields under it: of a section under the empty word, of a tagged choice under each of its words.
@@ -207,6 +209,8 @@ struct Merged {
     fields: IndexMap<String, IndexMap<String, Met>>,
     /// The sets of required fields that were met in a mapping.
     needs: BTreeMap<String, BTreeSet<BTreeSet<String>>>,
+    /// How many runs went into a mapping.
+    runs: BTreeMap<String, usize>,
 }
 
 /// A field as runs met it.
@@ -215,14 +219,20 @@ struct Met {
     shapes: Vec<Shape>,
     defaults: Vec<Option<Leaf>>,
     nullable: bool,
+    /// In how many runs.
+    runs: usize,
 }
 
 impl Merged {
     fn add(&mut self, sketch: Sketch) {
         let mut needs: BTreeMap<String, BTreeSet<String>> =
             sketch.entered.into_iter().map(|mapping| (mapping, BTreeSet::new())).collect();
+        needs.keys().for_each(|mapping| *self.runs.entry(mapping.clone()).or_default() += 1);
+        let mut seen = BTreeSet::new();
         for Asked { mapping, key, shape, absent } in sketch.asked {
+            let first = seen.insert((mapping.clone(), key.clone()));
             let met = self.fields.entry(mapping.clone()).or_default().entry(key.clone()).or_default();
+            met.runs += usize::from(first);
             if !met.shapes.contains(&shape) {
                 met.shapes.push(shape);
             }
@@ -331,6 +341,7 @@ mod tests {
         for path in ["late", "later", "more.inner", "own", "name"] {
             assert!(form.field(path).is_some(), "{path}: {form:?}");
         }
+        assert!(form.field("kind").unwrap().always && !form.field("late").unwrap().always);
         // Either of the two is enough; `late` is only needed where others ask for it.
         let set = |name: &str| BTreeSet::from([name.to_owned()]);
         assert_eq!(form.needs, [set("name"), set("own")]);

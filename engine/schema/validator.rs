@@ -1,5 +1,5 @@
 //! For tests: a small validator of the part of draft-07 that the schema uses. A keyword that it does not know is a panic, so it
-//! passes over nothing. `tests/schema` holds the schema to a complete validator.
+//! passes over nothing. (A complete validator brings features of shared crates with it that would have all of arrow built again.)
 
 #![expect(clippy::unwrap_used, reason = "only tests use it, on a schema that is ours")]
 
