@@ -271,8 +271,14 @@ impl Merged {
                 }
             }
             let default = if let [default] = &met.defaults[..] { default.clone() } else { None };
-            let field =
-                Field { shapes: met.shapes.clone(), default, varies: met.defaults.len() > 1, nullable: met.nullable, under };
+            let field = Field {
+                shapes: met.shapes.clone(),
+                default,
+                varies: met.defaults.len() > 1,
+                always: Some(&met.runs) == self.runs.get(mapping),
+                nullable: met.nullable,
+                under,
+            };
             fields.insert(key.clone(), field);
         }
         let mut needs: BTreeSet<BTreeSet<String>> = self.needs.get(mapping).cloned().unwrap_or_default();
