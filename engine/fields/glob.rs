@@ -11,6 +11,9 @@ use walkdir::WalkDir;
 /// More files than this are taken for a mistake in the pattern.
 const MOST_FILES: usize = 100_000;
 
+/// Of a pattern that looks at more, the wrong folder was meant, such as `/`.
+const MOST_SEEN: usize = 1_000_000;
+
 /// Whether a path is a pattern.
 pub(crate) fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
@@ -57,7 +60,13 @@ impl<'a> Pattern<'a> {
         let shown =
             |entry: &walkdir::DirEntry| hidden || entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
         let mut files = Vec::new();
-        for entry in walk.into_iter().filter_entry(shown) {
+        for (seen, entry) in walk.into_iter().filter_entry(shown).enumerate() {
+            if seen >= MOST_SEEN {
+                return Err(format!(
+                    "`{}` has to look at more than {MOST_SEEN} files: name a folder before the pattern",
+                    self.text
+                ));
+            }
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) if error.depth() == 0 => break,
