@@ -1,6 +1,6 @@
 //! What flows between stages: a named set of files with one digest. Knows nothing of where the files lie or who made them.
 
-use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
+use std::{collections::BTreeMap, fmt, io::Read, path::Path, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ pub struct NotADigest(String);
 
 /// Files from this size on are memory-mapped and hashed by several threads.
 const LARGE: u64 = 1 << 20;
+/// As much is read at a time where somebody wants to be told.
+const PIECE: u64 = 16 << 20;
 
 impl Digest {
     /// The digest of some bytes.
@@ -32,6 +34,30 @@ impl Digest {
             hasher.update(&std::fs::read(path)?);
         }
         Ok(Self(*hasher.finalize().as_bytes()))
+    }
+
+    /// The digest of a file's contents, read in pieces: `told` hears the size of each. A piece is hashed by several threads.
+    pub fn of_file_told(path: &Path, told: &dyn Fn(u64)) -> std::io::Result<Self> {
+        let mut file = std::fs::File::open(path)?;
+        let size = file.metadata()?.len();
+        let mut piece = vec![0; usize::try_from(size.clamp(1, PIECE)).unwrap_or(0)];
+        let mut hasher = blake3::Hasher::new();
+        loop {
+            let mut filled = 0;
+            while filled < piece.len() {
+                match file.read(&mut piece[filled..]) {
+                    Ok(0) => break,
+                    Ok(n) => filled += n,
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            hasher.update_rayon(&piece[..filled]);
+            told(filled as u64);
+            if filled < piece.len() {
+                return Ok(Self(*hasher.finalize().as_bytes()));
+            }
+        }
     }
 
     /// The first twelve digits: enough for people to tell results apart.

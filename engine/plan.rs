@@ -22,7 +22,7 @@ use crate::manifest::{Env, Node, ReadFile, load as load_manifest, read_file};
 use crate::source::{Diagnostics, Sources, Span};
 
 pub use agree::{Disagreement, Seen};
-pub use beside::{BESIDE, Beside, MOST_IN_POOL, bytes, read as beside};
+pub use beside::{BESIDE, Beside, MOST_IN_POOL, bytes, duration, read as beside};
 pub use resolved::{Line, Resolved};
 pub use select::{Chosen, Wish};
 

@@ -5,16 +5,20 @@
 //!
 //! ```text
 //! format                 version of this layout
-//! lock                   shared by every process for as long as it uses the store, taken alone by garbage collection
+//! lock                   shared by every process for as long as it uses the store, taken alone to clear away what killed ones left
 //! actions/ab/KEY.json    what was made under a key: files, metrics, fingerprint, provenance; sealed
 //! blobs/ab/DIGEST        file contents, read-only
 //! damaged/               what was not as it was written, set aside; nothing reads it
+//! gate                   shared while results are looked up or published, taken alone while garbage is chosen
 //! latest/MANIFEST.jsonl  the last key of each stage instance and how long its result took, appended, each line sealed
 //! leases/KEY             locked by whoever makes KEY just now, and gone afterwards
+//! out/MANIFEST/STAGE/    links to the files of last results, under readable names
 //! partial/KEY/           checkpoints of an unfinished training, each with a hash of its own
+//! pins/NAME.json         results that stay, and why
 //! runs/ID/               a run: run.json, resolved.json, events.jsonl, and a log for each stage that said something
 //! tmp/                   drafts
 //! unsynced/              a marker for each run whose results may not survive a power cut yet; sealed
+//! using/                 the keys that each running process uses, in a file that it holds locked
 //! files.json             digests of files outside the store, by their stat; sealed
 //! ```
 
@@ -28,7 +32,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -44,23 +48,33 @@ mod garbage;
 mod latest;
 mod lease;
 mod outside;
+mod pins;
 mod put;
 mod proof;
 mod seal;
+mod survey;
+mod transfer;
 mod unsynced;
 mod remove;
+mod usage;
+mod users;
 mod verify;
+mod view;
 
 pub use draft::{Draft, Published};
-pub use garbage::{Collected, Keep};
+pub use garbage::{Collected, Gone, Policy};
 pub use latest::Latest;
 pub use lease::{Lease, Taken};
 pub use outside::OutsideFiles;
+pub use pins::{Pin, Pinned};
 pub use proof::NotWhole;
 pub use put::{Placed, Put};
 pub use remove::remove_tree;
+pub use survey::{Held, Survey};
+pub use transfer::{Lost, Transferred};
 pub use unsynced::Recovered;
-pub use verify::Damage;
+pub use usage::{Group, Space};
+pub use verify::{Damage, Verified};
 
 /// The version of the layout above.
 pub const FORMAT: &str = "2";
@@ -118,10 +132,10 @@ pub enum StoreError {
         /// The store's root.
         path: PathBuf,
     },
-    /// Garbage collection needs the store to itself.
-    #[error("another talkflow process is using {}: collect garbage when it has ended", path.display())]
-    InUse {
-        /// The store's root.
+    /// There is no store where one was to be read.
+    #[error("there is no store in {}", path.display())]
+    NoStore {
+        /// The folder named.
         path: PathBuf,
     },
 }
@@ -226,8 +240,9 @@ pub struct Store {
     proven: Mutex<HashSet<Digest>>,
     unsynced: unsynced::Unsynced,
     recovered: Recovered,
+    notes: users::Notes,
     /// Held, shared, for as long as the process uses the store.
-    in_use: fs::File,
+    _in_use: fs::File,
 }
 
 impl Store {
@@ -250,17 +265,22 @@ impl Store {
             in_use.unlock().map_err(StoreError::io("unlock", &lock))?;
         }
         in_use.lock_shared().map_err(StoreError::io("lock", &lock))?;
-        let mut store = Self {
+        let mut store = Self::with_lock(root, in_use);
+        store.complete()?;
+        store.recovered = store.recover()?;
+        Ok(store)
+    }
+
+    fn with_lock(root: PathBuf, in_use: fs::File) -> Self {
+        Self {
             root,
             serial: AtomicU64::new(0),
             proven: Mutex::default(),
             unsynced: unsynced::Unsynced::default(),
             recovered: Recovered::default(),
-            in_use,
-        };
-        store.complete()?;
-        store.recovered = store.recover()?;
-        Ok(store)
+            notes: users::Notes::default(),
+            _in_use: in_use,
+        }
     }
 
     /// Makes what a store consists of, where it is missing: all of it in a new one, empty folders in one that was copied by a
@@ -298,11 +318,26 @@ impl Store {
         blocks.saturating_mul(left.f_frsize) < NOTHING_LEFT || (left.f_files > 0 && left.f_favail == 0)
     }
 
-    /// The record of a key, if its files are there too. `Err(Lost)` inside tells what is missing.
+    /// The record of a key, if its files are there too. `Err(Lost)` inside tells what is missing. What is found stays for as long
+    /// as this process lives, whatever is collected.
     ///
     /// # Errors
-    /// Where the disk cannot be read.
+    /// Where the disk cannot be read, or the use not be noted.
     pub fn lookup(&self, key: &ActionKey) -> Result<Lookup, StoreError> {
+        if self.has_noted(key) {
+            return self.look(key);
+        }
+        let gate = self.enter()?;
+        let found = self.look(key)?;
+        if let Lookup::Found(_) = found {
+            self.note_use(key, &gate)?;
+            self.touch(key);
+        }
+        Ok(found)
+    }
+
+    /// The same, for a moment: nothing keeps it from being collected.
+    fn look(&self, key: &ActionKey) -> Result<Lookup, StoreError> {
         let path = self.record_path(key);
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -333,7 +368,7 @@ impl Store {
     pub fn records(&self) -> Result<Vec<Record>, StoreError> {
         let mut records = Vec::new();
         for path in self.shards("actions")? {
-            let text = fs::read(&path).map_err(StoreError::io("read", &path))?;
+            let Some(text) = unless_gone(fs::read(&path)).map_err(StoreError::io("read", &path))? else { continue };
             records.extend(Record::read(&text));
         }
         Ok(records)
@@ -351,11 +386,15 @@ impl Store {
     /// Where the folder cannot be made.
     pub fn new_run(&self, since_1970: Duration) -> Result<(String, PathBuf), StoreError> {
         let mut at = since_1970;
+        let gate = self.enter()?;
         loop {
             let id = format!("{}-{:03}", crate::time::stamp(at.as_secs()), at.subsec_millis());
             let path = self.root.join("runs").join(&id);
             match fs::create_dir(&path) {
-                Ok(()) => return Ok((id, path)),
+                Ok(()) => {
+                    self.note_run(&id, &gate)?;
+                    return Ok((id, path));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => at += Duration::from_millis(1),
                 Err(error) => return Err(StoreError::io("make", &path)(error)),
             }
@@ -374,6 +413,40 @@ impl Store {
     /// Where runs keep their events.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    /// The names of runs, in the order of time.
+    ///
+    /// # Errors
+    /// Where the disk cannot be read.
+    pub fn run_ids(&self) -> Result<Vec<String>, StoreError> {
+        let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok(list(&self.runs())?.iter().filter_map(name).collect())
+    }
+
+    /// Every key that has a record, whole or not.
+    ///
+    /// # Errors
+    /// Where the disk cannot be read.
+    pub fn all_keys(&self) -> Result<std::collections::BTreeSet<ActionKey>, StoreError> {
+        let key = |path: &PathBuf| path.file_stem()?.to_str()?.parse().ok().map(ActionKey);
+        Ok(self.shards("actions")?.iter().filter_map(key).collect())
+    }
+
+    /// Notes, by the time of its record, that a result was used. To an hour, so that looking up costs a write but rarely.
+    fn touch(&self, key: &ActionKey) {
+        let path = self.record_path(key);
+        let now = SystemTime::now();
+        let touch = || -> io::Result<()> {
+            let age = now.duration_since(fs::metadata(&path)?.modified()?);
+            // From the future, since a clock went back, is not now either.
+            if age.is_ok_and(|age| age < Duration::from_secs(3600)) {
+                return Ok(());
+            }
+            fs::File::open(&path)?.set_modified(now)
+        };
+        // Where that cannot be written, what the result is worth to whom is only less well known.
+        let _ = touch();
     }
 
     fn record_path(&self, key: &ActionKey) -> PathBuf {
@@ -396,12 +469,17 @@ impl Store {
         Ok(files)
     }
 
-    /// A new entry of `tmp/`. `make` refuses a name that is taken: number and serial may be those of another process too, where
-    /// containers share a store, or of another `Store` of this one.
+    /// A new entry of `tmp/`.
     fn aside<T>(&self, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
+        self.new_in("tmp", make)
+    }
+
+    /// A new entry of a folder. `make` refuses a name that is taken: number and serial may be those of another process too, where
+    /// containers share a store, or of another `Store` of this one.
+    fn new_in<T>(&self, folder: &str, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
         loop {
             let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-            let path = self.root.join("tmp").join(format!("{}-{serial}", std::process::id()));
+            let path = self.root.join(folder).join(format!("{}-{serial}", std::process::id()));
             match make(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => return made.map(|made| (path, made)),
@@ -527,6 +605,14 @@ fn is_named(file: &fs::File, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// `None` where what was to be used is not there: another process may have removed it.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 /// Makes a rename survive a power cut.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
@@ -535,5 +621,7 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
+#[cfg(test)]
+mod keeping_tests;
 #[cfg(test)]
 mod tests;

@@ -123,7 +123,7 @@ fn collecting_garbage_keeps_the_last_results() {
     assert!(dry["records"].as_u64().unwrap() > 0 && dry["bytes"].as_u64().unwrap() > 0, "{dry}");
     assert_eq!((&dry["checkpoints"], &dry["checkpoint_bytes"], &dry["kept_checkpoints"]), (&1.into(), &8.into(), &1.into()));
     assert_eq!((&dry["runs"], &dry["kept_runs"]), (&0.into(), &2.into()));
-    let said = gc(&["--dry-run"]).says("would remove").says("checkpoints of 1 trainings, 8 B").stdout;
+    let said = gc(&["--dry-run"]).says("would remove").says("checkpoints of 1 training, 8 B").stdout;
     assert!(space.path(&checkpoint(&ended)).exists(), "a dry run removes nothing");
     let copy = |from: &str, to: &str| {
         let copied = std::process::Command::new("cp").arg("-a").args([space.path(from), space.path(to)]).status().unwrap();
@@ -133,7 +133,10 @@ fn collecting_garbage_keeps_the_last_results() {
     assert_eq!(gc(&["--store", "copy"]).stdout, said.replace("would remove", "removed"));
     assert_eq!(gc(&["--format", "json"]).json(), dry);
     assert!(!space.path(&checkpoint(&ended)).exists() && space.path(&checkpoint(&killed)).exists());
-    gc(&["--keep-days", "0"]).says("checkpoints of 1 trainings, 8 B");
+    let old = std::fs::File::open(space.path(&checkpoint(&killed))).unwrap();
+    old.set_modified(std::time::UNIX_EPOCH).unwrap();
+    std::fs::File::open(space.path(&format!(".talkflow/partial/{killed}"))).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    gc(&["--older-than", "30d"]).says("checkpoints of 1 training, 8 B");
     space.nothing_to_do(&["--set", "seed=2"]);
     assert!(!ran(&space.document(&[])).is_empty());
     space.nothing_to_do(&[]);

@@ -15,5 +15,6 @@ mod processes;
 mod rooms;
 mod run;
 mod space;
+mod store;
 mod terminal;
 mod watch;

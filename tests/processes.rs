@@ -28,21 +28,6 @@ fn two_processes_share_the_work_and_each_stage_runs_once() {
 }
 
 #[test]
-fn garbage_is_not_collected_under_a_running_process() {
-    let manifest = small("scratch: scratch").replace("epochs: 3", "epochs: 4000").replace("patience: 3", "patience: 4000");
-    let space = Space::with(&manifest);
-    let mut child = space.command(&["run", "m.yaml", "--offline"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while !space.path(".talkflow/runs").read_dir().is_ok_and(|mut runs| runs.next().is_some()) {
-        assert!(child.try_wait().unwrap().is_none(), "the run ended before it began");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    space.run(&["store", "gc"]).code(3).says("another talkflow process");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    space.run(&["store", "gc"]).ok();
-}
-
-#[test]
 fn eight_processes_with_overlapping_manifests_make_each_result_once() {
     let space = Space::new();
     // Other names of manifests and stages, other methods, shared stages: the same keys wherever they ask for the same.

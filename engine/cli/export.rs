@@ -33,6 +33,10 @@ pub fn export(args: &ExportArgs, common: &Common) -> Answer {
     for (name, entry) in record.files.0.iter().filter(|(name, _)| *name != files::TRAIN_ROWS) {
         let to = args.output.join(name);
         store.proven(name, entry)?;
+        // A name may be a path within the result.
+        to.parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", to.display())))?;
         store.put(&entry.digest, &to, Put::Own).map_err(|error| Failure::Failed(error.to_string()))?;
     }
     if record.files.0.contains_key(files::WEIGHTS) {

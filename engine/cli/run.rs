@@ -1,7 +1,7 @@
 //! `talkflow run`: brings a manifest's stages up to date, shows the tables, answers with an exit code.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::{
         Arc,
@@ -18,6 +18,7 @@ use super::{
     Answer, Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, load, print_for_people, print_json, watch,
 };
 use crate::{
+    artifact::Artifact,
     event::Event,
     exec::{self, Fate, Outcome},
     history::{self, About, Host, Revision, Totals, Wanted},
@@ -86,6 +87,7 @@ pub(super) fn once(args: &RunArgs, common: &Common, cancel: &Cancel) -> Answer {
                 skipped: count(Fate::Skipped),
             };
             again(&outcome);
+            show_latest(&outcome, &plan, &store);
             (Some(totals), answer(&outcome, &plan, &store, &id, common).and_then(|()| verdict(outcome, common)))
         }
         Err(error) => (None, Err(Failure::Store(error))),
@@ -168,6 +170,16 @@ fn again(outcome: &Outcome) {
     if lines.len() > 1 {
         let text = format!("{} stages failed:\n{}", lines.len(), lines.concat());
         let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+    }
+}
+
+/// Brings `out/` up to date. Only a view: that it could not be kept is no reason to lose a run.
+fn show_latest(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store) {
+    let mut results: BTreeMap<&str, Option<&Artifact>> = plan.instances.iter().map(|one| (one.name.as_str(), None)).collect();
+    results.extend(outcome.steps.iter().map(|step| (step.name.as_str(), step.record.as_ref().map(|record| &record.files))));
+    if let Err(error) = store.show_latest(&plan.name, &results) {
+        let note = format!("warning: the view of last results is not complete: {error}\n");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), note.as_bytes());
     }
 }
 

@@ -290,9 +290,9 @@ proptest! {
                 prop_assert_eq!(world.store.prove(&record.files).unwrap(), []);
             }
         }
-        world.store.verify().unwrap();
+        world.store.verify(None, &|_, _| {}).unwrap();
         world.run(&text, 1, false);
-        prop_assert_eq!(world.store.verify().unwrap().1, []);
+        prop_assert_eq!(world.store.verify(None, &|_, _| {}).unwrap().damage, []);
     }
 
     #[test]

@@ -154,9 +154,9 @@ impl<S: Stage> Job<'_, S> {
                 manifest: self.plan.name.clone(),
                 usage,
             },
-            log: self.store.keep_log(&self.log, self.run)?,
+            log: None,
         };
-        let published = self.store.publish(draft, record)?;
+        let published = self.store.publish_with_log(draft, record, &self.log)?;
         Ok(Ended::Ran(Box::new(published.record), published.conflict.map(|digest| digest.short())))
     }
 

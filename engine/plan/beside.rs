@@ -83,7 +83,7 @@ pub fn read(fields: &mut Fields<'_>, pools: &IndexMap<String, u64>) -> Beside {
 }
 
 /// `1h 30m` and the like, above 0.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let mut seconds = 0_u64;
     let mut rest = text.trim();
     while !rest.is_empty() {

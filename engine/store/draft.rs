@@ -8,7 +8,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{Lookup, Record, Store, StoreError, into_folder, remove_tree, seal::seal};
+use super::{Lookup, Record, Store, StoreError, into_folder, remove_tree, seal::seal, users::Gate};
 use crate::{
     artifact::{Artifact, Digest, FileEntry},
     key::ActionKey,
@@ -59,12 +59,28 @@ impl Store {
     ///
     /// # Errors
     /// Where the disk refuses, or the draft holds anything but plain files.
-    pub fn publish(&self, draft: Draft, mut record: Record) -> Result<Published, StoreError> {
+    pub fn publish(&self, draft: Draft, record: Record) -> Result<Published, StoreError> {
+        self.publish_in(&self.enter()?, draft, record)
+    }
+
+    /// The same with a stage's log, where it said anything: kept beside its result, so that it lasts as long as that.
+    ///
+    /// # Errors
+    /// As for `publish`.
+    pub fn publish_with_log(&self, draft: Draft, mut record: Record, log: &Path) -> Result<Published, StoreError> {
+        let gate = self.enter()?;
+        record.log = self.keep_log(log, &record.provenance.run)?;
+        self.publish_in(&gate, draft, record)
+    }
+
+    /// In the gate: until the record is there, nobody may take its files for garbage.
+    fn publish_in(&self, gate: &Gate, draft: Draft, mut record: Record) -> Result<Published, StoreError> {
         self.mark_unsynced(&record.provenance.run)?;
         let files = files_in(&draft.folder)?;
         let entries: Result<Vec<_>, StoreError> = files.par_iter().map(|path| self.keep(&draft.folder, path)).collect();
         record.files = Artifact(entries?.into_iter().collect());
-        if let Lookup::Found(first) = self.lookup(&record.key)? {
+        if let Lookup::Found(first) = self.look(&record.key)? {
+            self.note_use(&record.key, gate)?;
             let second = record.files.digest();
             let conflict = (first.files.digest() != second).then_some(second);
             self.clear_partial(&record.key)?;
@@ -76,15 +92,13 @@ impl Store {
             self.set_aside(&path)?;
         }
         self.write_whole(&path, &seal(&record).map_err(StoreError::io("write", &path))?)?;
+        self.note_use(&record.key, gate)?;
         self.clear_partial(&record.key)?;
         Ok(Published { record, conflict: None })
     }
 
-    /// Keeps a stage's log beside its result, so that it lasts as long as that; nothing where the stage said nothing.
-    ///
-    /// # Errors
-    /// Where the disk refuses.
-    pub fn keep_log(&self, log: &Path, run: &str) -> Result<Option<FileEntry>, StoreError> {
+    /// Makes a log a blob; nothing where it is empty or not there.
+    fn keep_log(&self, log: &Path, run: &str) -> Result<Option<FileEntry>, StoreError> {
         match fs::metadata(log) {
             Ok(meta) if meta.len() > 0 => {}
             Ok(_) => return Ok(None),

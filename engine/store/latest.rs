@@ -113,6 +113,14 @@ impl Store {
         files.iter().filter_map(name).map(|name| Ok((name.clone(), self.latest(&name)?))).collect()
     }
 
+    /// Forgets a manifest.
+    pub(super) fn forget(&self, manifest: &str) -> Result<(), StoreError> {
+        let path = self.latest_path(manifest);
+        // Alone: who waits to add to it finds it gone, and begins another.
+        let _alone = open_alone(&path).map_err(StoreError::io("lock", &path))?;
+        fs::remove_file(&path).map_err(StoreError::io("remove", &path))
+    }
+
     fn latest_path(&self, manifest: &str) -> PathBuf {
         self.root.join("latest").join(format!("{}.jsonl", escape(manifest)))
     }
@@ -191,7 +199,7 @@ fn line(instance: &str, note: &Note) -> io::Result<Vec<u8>> {
 }
 
 /// A manifest's name as a file name: what a file system might not take is written as its digest.
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_. ".contains(c);
     match !name.is_empty() && name.len() <= 100 && name.chars().all(plain) {
         true => name.to_owned(),

@@ -11,13 +11,13 @@ use crate::key::Label;
 mod damage;
 mod power;
 
-fn store() -> (TempDir, Store) {
+pub(super) fn store() -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("s")).unwrap();
     (folder, store)
 }
 
-fn record(what: &str) -> Record {
+pub(super) fn record(what: &str) -> Record {
     let mut fingerprint = Fingerprint::default();
     fingerprint.add(Label::Kind, what);
     Record {
@@ -41,13 +41,13 @@ fn record(what: &str) -> Record {
     }
 }
 
-fn publish(store: &Store, what: &str, text: &str) -> Published {
+pub(super) fn publish(store: &Store, what: &str, text: &str) -> Published {
     let draft = store.draft().unwrap();
     fs::write(draft.folder().join("out"), text).unwrap();
     store.publish(draft, record(what)).unwrap()
 }
 
-fn found(store: &Store, what: &str) -> Option<String> {
+pub(super) fn found(store: &Store, what: &str) -> Option<String> {
     match store.lookup(&record(what).key).unwrap() {
         Lookup::Found(record) => Some(fs::read_to_string(store.blob(&record.files.0["out"].digest)).unwrap()),
         Lookup::Unknown | Lookup::Lost(_) => None,
@@ -64,7 +64,7 @@ fn a_file_of_somebody_else_in_the_store_is_neither_read_nor_removed() {
         fs::create_dir_all(stray.parent().unwrap()).unwrap();
         fs::write(stray, "notes").unwrap();
     }
-    let (_, damage) = store.verify().unwrap();
+    let damage = store.verify(None, &|_, _| {}).unwrap().damage;
     assert!(damage.is_empty(), "{damage:?}");
     assert_eq!(store.records().unwrap().len(), 1);
     assert!(strays.iter().all(|stray| stray.exists()));
@@ -124,12 +124,12 @@ fn a_record_that_is_torn_or_another_ones_is_no_result() {
     let whole = fs::read(path("b")).unwrap();
     fs::write(path("b"), &whole[..whole.len() / 2]).unwrap();
     assert!(matches!(store.lookup(&record("b").key).unwrap(), Lookup::Lost(_)));
-    let (_, damage) = store.verify().unwrap();
+    let damage = store.verify(None, &|_, _| {}).unwrap().damage;
     assert_eq!(damage.len(), 2);
     // Made again, it is found again.
     publish(&store, "a", "one");
     assert_eq!(found(&store, "a").as_deref(), Some("one"));
-    assert_eq!(store.verify().unwrap().1, []);
+    assert_eq!(store.verify(None, &|_, _| {}).unwrap().damage, []);
 }
 
 #[test]
@@ -271,15 +271,17 @@ fn a_log_is_kept_with_its_result_and_outlives_the_run() {
     let (folder, store) = store();
     let (_, run) = store.new_run(Duration::from_secs(1)).unwrap();
     let log = run.join("0.log");
-    assert_eq!(store.keep_log(&log, "r").unwrap(), None);
-    fs::write(&log, "said\n").unwrap();
-    let mut made = record("a");
-    made.log = store.keep_log(&log, "r").unwrap();
     let draft = store.draft().unwrap();
-    store.publish(draft, made).unwrap();
+    assert_eq!(store.publish_with_log(draft, record("silent"), &log).unwrap().record.log, None);
+    fs::write(&log, "said\n").unwrap();
+    let made = record("a");
+    let draft = store.draft().unwrap();
+    store.publish_with_log(draft, made, &log).unwrap();
     store.latest("m").unwrap().set("stage", &record("a")).unwrap();
     fs::remove_dir_all(&run).unwrap();
-    store.collect(Keep::days(0), false).unwrap();
+    drop(store);
+    let store = Store::open(&folder.path().join("s")).unwrap();
+    store.collect(&days(0), false).unwrap();
     let store = Store::open(&folder.path().join("s")).unwrap();
     let Lookup::Found(record) = store.lookup(&record("a").key).unwrap() else { panic!("it is gone") };
     assert_eq!(fs::read_to_string(store.blob(&record.log.unwrap().digest)).unwrap(), "said\n");
@@ -316,7 +318,7 @@ fn outside_files_are_digested_by_contents_whatever_their_stat_says() {
     assert_ne!(files.digest(&path).unwrap(), first);
     // Old enough to be remembered, and then changed with its times set back.
     let old = fs::File::options().write(true).open(&path).unwrap();
-    let then = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let then = SystemTime::now() - Duration::from_secs(3600);
     old.set_modified(then).unwrap();
     let second = files.digest(&path).unwrap();
     fs::write(&path, "six").unwrap();
@@ -324,27 +326,13 @@ fn outside_files_are_digested_by_contents_whatever_their_stat_says() {
     assert_ne!(files.digest(&path).unwrap(), second, "the change time gives it away");
 }
 
-#[test]
-fn garbage_is_what_no_manifest_has_as_its_last() {
-    let (folder, store) = store();
-    publish(&store, "old", "1");
-    publish(&store, "new", "2");
-    store.latest("m").unwrap().set("stage", &record("new")).unwrap();
-    let dry = store.collect(Keep::default(), true).unwrap();
-    assert_eq!((dry.records, dry.blobs, dry.kept), (1, 1, 1));
-    let open = || Store::open(&folder.path().join("s")).unwrap();
-    assert_eq!(open().collect(Keep::days(1), false).unwrap().records, 0);
-    assert_eq!(open().collect(Keep::default(), false).unwrap(), dry);
-    let store = open();
-    assert_eq!((found(&store, "old"), found(&store, "new").as_deref()), (None, Some("2")));
-    // Two processes: neither may throw away what the other reads.
-    let other = open();
-    assert!(matches!(other.collect(Keep::default(), false), Err(StoreError::InUse { .. })));
+fn days(days: u64) -> Policy {
+    Policy { older_than: Some(Duration::from_secs(days * 86_400)), ..Policy::default() }
 }
 
 /// Sets the time of a folder and what is in it to so many days ago.
 fn age(folder: &Path, days: u64) {
-    let then = std::time::SystemTime::now() - Duration::from_secs(days * 86_400);
+    let then = SystemTime::now() - Duration::from_secs(days * 86_400);
     for path in list(folder).unwrap().iter().map(PathBuf::as_path).chain([folder]) {
         fs::File::open(path).unwrap().set_modified(then).unwrap();
     }
@@ -364,9 +352,9 @@ fn checkpoints_that_a_training_could_go_on_from_are_no_garbage() {
         let whose = ["fresh", "week", "month", "done", "outdated"];
         whose.into_iter().filter(|what| open().partial(&record(what).key).exists()).collect::<Vec<_>>()
     };
-    let collect = |keep: Keep| {
-        let dry = open().collect(keep, true).unwrap();
-        let real = open().collect(keep, false).unwrap();
+    let collect = |keep: Policy| {
+        let dry = open().collect(&keep, true).unwrap();
+        let real = open().collect(&keep, false).unwrap();
         assert_eq!(dry, real);
         (real.checkpoints, real.checkpoint_bytes, real.kept_checkpoints)
     };
@@ -379,13 +367,13 @@ fn checkpoints_that_a_training_could_go_on_from_are_no_garbage() {
     // A folder that is old, with a file in it that is not: a training wrote to it.
     let week = open().partial(&record("week").key);
     fs::File::open(&week).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
-    assert_eq!(collect(Keep::days(60)), (2, 10, 3), "those of results, whether kept or not, are of no use");
+    assert_eq!(collect(days(60)), (2, 10, 3), "those of results, whether kept or not, are of no use");
     assert_eq!(left(), ["fresh", "week", "month"]);
-    assert_eq!(collect(Keep::default()), (1, 5, 2));
+    assert_eq!(collect(Policy::default()), (1, 5, 2));
     assert_eq!(left(), ["fresh", "week"]);
-    assert_eq!(collect(Keep::days(3)), (1, 5, 1));
+    assert_eq!(collect(days(3)), (1, 5, 1));
     assert_eq!(left(), ["fresh"]);
-    assert_eq!(collect(Keep::days(0)), (1, 5, 0));
+    assert_eq!(collect(days(0)), (1, 5, 0));
     assert_eq!(left(), Vec::<&str>::new());
 }
 
@@ -396,7 +384,7 @@ fn a_checkpoint_of_a_result_that_was_lost_is_still_of_use() {
     let (damaged, partial) = (store.record_path(&record("a").key), store.partial(&record("a").key));
     fs::write(damaged, "{").unwrap();
     fs::create_dir_all(&partial).unwrap();
-    let collected = store.collect(Keep::default(), false).unwrap();
+    let collected = store.collect(&Policy::default(), false).unwrap();
     assert_eq!((collected.records, collected.checkpoints), (1, 0));
     assert!(partial.exists());
     drop(folder);
@@ -412,15 +400,15 @@ fn the_last_runs_stay_and_those_within_the_time_kept() {
         age(&run, 10 * (8 - n));
     }
     let left = || list(&open().runs()).unwrap().len();
-    for (keep, removed) in [(Keep { runs: 2, ..Keep::days(45) }, 4), (Keep { runs: 3, ..Keep::default() }, 1)] {
+    for (keep, removed) in [(Policy { keep_runs: 2, ..days(45) }, 4), (Policy { keep_runs: 3, ..Policy::default() }, 1)] {
         let before = left();
-        let dry = open().collect(keep, true).unwrap();
+        let dry = open().collect(&keep, true).unwrap();
         assert_eq!((dry.runs, dry.run_bytes, dry.kept_runs, left()), (removed, 2 * removed as u64, before - removed, before));
-        assert_eq!(open().collect(keep, false).unwrap(), dry);
+        assert_eq!(open().collect(&keep, false).unwrap(), dry);
         assert_eq!(left(), before - removed);
     }
     assert!(open().runs().join("20260108-000000-000").exists());
-    assert_eq!(open().collect(Keep::days(0), false).unwrap().runs, 0, "the last hundred stay");
+    assert_eq!(open().collect(&days(0), false).unwrap().runs, 0, "the last hundred stay");
 }
 
 #[test]
@@ -502,9 +490,9 @@ fn several_may_verify_at_once() {
         fs::write(store.record_path(&record(&n.to_string()).key), "{").unwrap();
     }
     std::thread::scope(|scope| {
-        (0..4).for_each(|_| drop(scope.spawn(|| store.verify().unwrap())));
+        (0..4).for_each(|_| drop(scope.spawn(|| store.verify(None, &|_, _| {}).unwrap())));
     });
-    assert_eq!(store.verify().unwrap(), (0, Vec::new()));
+    assert_eq!(store.verify(None, &|_, _| {}).unwrap(), Verified::default());
 }
 
 #[test]

@@ -60,7 +60,7 @@ fuzz_target!(init: talkflow_fuzz::begin(seeds), |input: &[u8]| {
                 let _ = (record.files.digest(), record.files.size());
                 assert!(record.files.0.keys().all(|name| !name.contains("..") && !name.starts_with('/')), "{record:?}");
             }
-            let _ = store.verify().map(|(_, damage)| damage.iter().for_each(|damage| drop(damage.to_string())));
+            let _ = store.verify(None, &|_, _| {}).map(|verified| verified.damage.iter().for_each(|damage| drop(damage.to_string())));
         }
         1 => {
             let latest = store.latest("m").expect("a file that can be read");

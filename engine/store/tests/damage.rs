@@ -134,7 +134,7 @@ fn damaged_digests_of_outside_files_are_not_believed() {
 
 /// An hour from now.
 fn later() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap() + 3600
 }
 
@@ -162,7 +162,7 @@ fn files_with_times_in_the_future_are_read_each_time() {
     let (folder, store) = store();
     let data = folder.path().join("data.csv");
     fs::write(&data, "one").unwrap();
-    let future = std::time::SystemTime::now() + Duration::from_secs(86_400);
+    let future = SystemTime::now() + Duration::from_secs(86_400);
     let set = |text: &str| {
         fs::write(&data, text).unwrap();
         fs::File::options().write(true).open(&data).unwrap().set_modified(future).unwrap();
