@@ -220,6 +220,7 @@ pub fn run<S: Stage>(
             ready: BTreeSet::new(),
             schedule,
             begun: BTreeMap::new(),
+            resting: BTreeMap::new(),
             busy: 0,
             waiting: 0,
             making: BTreeSet::new(),
@@ -304,6 +305,8 @@ struct Loop<'scope, 'env, S> {
     /// Instances whose inputs are all there, to be looked at next in the plan's order: a set, so that a long chain needs no deep
     /// stack.
     ready: BTreeSet<usize>,
+    /// Those that failed and will be tried again: when, and of what they failed. They hold no cores.
+    resting: BTreeMap<(Instant, usize), Vec<String>>,
     /// The queued, and what is free.
     schedule: Schedule,
     /// What those at work were given, by place.
@@ -330,18 +333,37 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         }
         loop {
             self.closing |= self.cancel.signal().is_some();
+            self.wake();
             while let Some(index) = self.ready.pop_first().filter(|_| !self.closing) {
                 self.look_at(index);
             }
             self.start_queued();
-            if self.busy == 0 && (self.waiting == 0 || self.closing) {
-                return;
+            if self.busy == 0 && (self.closing || (self.waiting == 0 && self.resting.is_empty())) {
+                return self.rest_is_over();
             }
             self.look_at_memory();
-            match inbox.recv_timeout(HEARTBEAT) {
+            let until_next = self.resting.first_key_value().map(|((when, _), _)| when.saturating_duration_since(Instant::now()));
+            match inbox.recv_timeout(until_next.unwrap_or(HEARTBEAT).min(HEARTBEAT)) {
                 Ok(message) => self.hear(message),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Those that rested long enough after a failure are looked at again.
+    fn wake(&mut self) {
+        while let Some(first) = self.resting.first_entry().filter(|first| first.key().0 <= Instant::now()) {
+            let ((_, index), _) = first.remove_entry();
+            self.ready.insert(index);
+        }
+    }
+
+    /// The run ends: what rests is not tried again, unless a signal ended it what it failed of stands.
+    fn rest_is_over(&mut self) {
+        for ((_, index), causes) in std::mem::take(&mut self.resting) {
+            if self.cancel.signal().is_none() {
+                self.fail(index, causes);
             }
         }
     }
@@ -596,9 +618,14 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                 (self.report)(&event);
                 self.done(index, Fate::Ran, Some(reason.to_string()), record);
             }
-            Ended::Failed(causes) if self.attempts[index] <= instance.retries && !self.closing => {
-                (self.report)(&Event::Failed { index, stage: instance.name.clone(), causes, retry: true });
-                self.ready.insert(index);
+            Ended::Failed(causes) if self.attempts[index] <= instance.retries.times && !self.closing => {
+                let stage = instance.name.clone();
+                (self.report)(&Event::Failed { index, stage: stage.clone(), causes: causes.clone(), retry: true });
+                let rest = instance.retries.rest(self.attempts[index]);
+                if !rest.is_zero() {
+                    (self.report)(&Event::Noted { index, stage, note: format!("tries again in {:.1} s", rest.as_secs_f64()) });
+                }
+                self.resting.insert((Instant::now() + rest, index), causes);
             }
             Ended::Failed(causes) => self.fail(index, causes),
             Ended::Damaged(damaged) => self.make_again(index, damaged),

@@ -124,8 +124,8 @@ pub struct Instance<S> {
     pub resources: Resources,
     /// After how long it is stopped.
     pub timeout: Option<Duration>,
-    /// How often it is tried again after a failure.
-    pub retries: u32,
+    /// Whether it is tried again after a failure.
+    pub retries: Retries,
     /// What the manifest says about it.
     pub description: Option<String>,
     /// Where the stage's name stands.
@@ -158,6 +158,29 @@ pub struct Resources {
     pub gpus: Option<usize>,
     /// Of the plan's pools, by place in [`Plan::pools`], how much.
     pub pools: Vec<(usize, u64)>,
+}
+
+/// How often a stage is tried again after a failure, and how long it rests before that; never part of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Retries {
+    /// How often.
+    pub times: u32,
+    /// How long after its first failure.
+    pub wait: Duration,
+    /// How many times longer after each further one.
+    pub factor: f64,
+}
+
+impl Retries {
+    /// The longest rest.
+    const LONGEST: Duration = Duration::from_secs(86_400);
+
+    /// How long to rest after so many failures, the first being 1.
+    #[must_use]
+    pub fn rest(&self, failures: u32) -> Duration {
+        let times = self.factor.powi(i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX));
+        Duration::try_from_secs_f64(self.wait.as_secs_f64() * times).unwrap_or(Self::LONGEST).min(Self::LONGEST)
+    }
 }
 
 #[cfg(test)]

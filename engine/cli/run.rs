@@ -26,7 +26,7 @@ use crate::{
     report::{document::RunDocument, journal::Journal, live::Expected, table, terminal::Terminal},
     scores::{self, Entry, Scores},
     stage::Cancel,
-    stages::{StageSpec, dataset::STAND_IN},
+    stages::{StageSpec, command::guard, dataset::STAND_IN},
     store::{Record, Store, StoreError},
 };
 
@@ -58,6 +58,8 @@ pub(super) fn once(args: &RunArgs, common: &Common, cancel: &Cancel) -> Answer {
     let plan = load::load(&args.manifest, common)?;
     let options = load::options(&plan, &args.selection, common, &args.limits, args.keep_going)?;
     let mut store = common.open_store()?;
+    let binary = std::env::current_exe().map_err(|e| Failure::Failed(format!("cannot find talkflow's own binary: {e}")))?;
+    guard::by(binary, super::GUARD);
     let begin = since_1970();
     let (id, folder) = store.new_run(begin)?;
     let revision = Revision::ask(plan.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::Resources;
+use super::{Resources, Retries};
 use crate::{fields::Fields, source::one_of};
 
 /// What may stand beside a stage's kind.
@@ -17,14 +17,14 @@ pub struct Beside {
     pub resources: Resources,
     /// After how long it is stopped.
     pub timeout: Option<Duration>,
-    /// How often it is tried again.
-    pub retries: u32,
+    /// Whether it is tried again.
+    pub retries: Retries,
     /// What is said about it.
     pub description: Option<String>,
 }
 
-const SECOND: u64 = 1;
-const TIMES: [(&str, u64); 4] = [("s", SECOND), ("m", 60), ("h", 3600), ("d", 86400)];
+/// In milliseconds; the first that fits counts.
+const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZES: [(&str, u64); 9] = [
     ("KB", 1_000),
     ("MB", 1_000_000),
@@ -66,33 +66,49 @@ pub fn read(fields: &mut Fields<'_>, pools: &IndexMap<String, u64>) -> Beside {
         let number = |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok());
         Resources { cores: number(cores), memory, gpus: number(gpus), pools }
     });
-    let timeout = fields.optional_text("timeout").and_then(|text| {
-        let time = duration(&text);
-        if time.is_none() {
-            fields.mistake(
-                "timeout",
-                format!("`{text}` is not a length of time"),
-                Some("write numbers with s, m, h or d: \"90s\", \"10m\", \"1h 30m\""),
-            );
-        }
-        time
-    });
-    let retries = fields.int("retries", Some(0), 0..=100);
+    let timeout = time(fields, "timeout");
+    let retries = match fields.is_mapping("retries") {
+        false => Retries { times: times(fields, "retries", 0), ..Retries::default() },
+        true => fields.section("retries", |fields| Retries {
+            times: times(fields, "times", 3),
+            wait: time(fields, "wait").unwrap_or(WAIT),
+            factor: fields.float("factor", Some(FACTOR), 1.0..=100.0),
+        }),
+    };
     let description = fields.optional_text("description");
-    Beside { resources, timeout, retries: u32::try_from(retries).unwrap_or(0), description }
+    Beside { resources, timeout, retries, description }
+}
+
+/// How long a stage rests after its first failure where `retries` has settings and none for that,
+const WAIT: Duration = Duration::from_secs(1);
+/// and how many times longer after each further one.
+const FACTOR: f64 = 2.0;
+
+fn times(fields: &mut Fields<'_>, key: &str, default: u64) -> u32 {
+    u32::try_from(fields.int(key, Some(default), 0..=100)).unwrap_or(0)
+}
+
+fn time(fields: &mut Fields<'_>, key: &str) -> Option<Duration> {
+    let text = fields.optional_text(key)?;
+    let time = duration(&text);
+    if time.is_none() {
+        let help = "write numbers with ms, s, m, h or d: \"90s\", \"10m\", \"1h 30m\"";
+        fields.mistake(key, format!("`{text}` is not a length of time"), Some(help));
+    }
+    time
 }
 
 /// `1h 30m` and the like, above 0.
 pub fn duration(text: &str) -> Option<Duration> {
-    let mut seconds = 0_u64;
+    let mut sum = 0_u64;
     let mut rest = text.trim();
     while !rest.is_empty() {
         let end = rest.find(|letter: char| letter.is_alphabetic())?;
         let next = rest[end..].find(|letter: char| !letter.is_alphabetic()).map_or(rest.len(), |length| end + length);
-        seconds = seconds.checked_add(amount(&rest[..next], &TIMES)?)?;
+        sum = sum.checked_add(amount(&rest[..next], &TIMES)?)?;
         rest = rest[next..].trim_start();
     }
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+    (sum > 0).then(|| Duration::from_millis(sum))
 }
 
 /// An amount of memory: `8GiB`, `500 MB`.
@@ -117,6 +133,7 @@ mod tests {
     fn times_and_sizes_have_units() {
         let time = |text| duration(text).map(|time| time.as_secs());
         assert_eq!(time("90s"), Some(90));
+        assert_eq!(duration("1s 250ms"), Some(Duration::from_millis(1250)));
         assert_eq!(time("10m"), Some(600));
         assert_eq!(time("1h 30m"), Some(5400));
         assert_eq!(time("1d2h"), Some(93600));

@@ -9,6 +9,7 @@ use crate::{
     stage::{Device, Stage, StageCx},
 };
 
+pub mod guard;
 mod log;
 mod metrics;
 mod process;
@@ -95,6 +96,7 @@ impl Command {
             scratch.copy(&file.path, &file.place).with_context(|| format!("cannot take over {}", file.path.display()))?;
         }
         scratch.seal(&self.outputs, self.metrics.as_ref())?;
+        guard::start(scratch.root())?;
         let mut log = Log::new(cx.log, redactor.clone());
         let end = process::run(&self.run, &scratch, &self.env, &mut log, &cx.talk, &mut cx.usage)?;
         log.end()?;

@@ -15,7 +15,7 @@ use rustix::{
 };
 use wait4::Wait4;
 
-use super::{log::Log, scratch::Scratch};
+use super::{guard, log::Log, scratch::Scratch};
 use crate::{
     fields::{EnvValue, EnvVar},
     stage::Talk,
@@ -139,6 +139,10 @@ pub(super) fn run(
     let mut process = Process { pid: Pid::from_child(&child), child: Some(child) };
     let end = process.listen(&mut output, log, talk);
     process.end_all();
+    if !matches!(end, Ok(false)) {
+        // Of one that was stopped, also what left its group.
+        guard::kill_below(scratch.root())?;
+    }
     let end = end.and_then(|stopped| {
         // What was printed and not read yet; whoever left the group may keep the pipe open, and is not waited for.
         let mut buffer = vec![0; PIECE];

@@ -49,6 +49,11 @@ impl Scratch {
         Ok(scratch)
     }
 
+    /// What holds all of it.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the program runs.
     pub(super) fn work(&self) -> &Path {
         &self.work
