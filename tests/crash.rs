@@ -1,6 +1,10 @@
 //! SIGKILL at any moment, SIGTERM and Ctrl-C: what is left is never taken for good, and the next run ends as an undisturbed one.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::Stdio,
+    time::Duration,
+};
 
 use crate::space::{METHODS, Ran, Space, small};
 
@@ -23,13 +27,13 @@ fn sigkill_at_thirty_random_moments_leaves_nothing_taken_for_good() {
     let space = Space::with(&manifest);
     let mut killed = 0;
     for moment in moments(30, length) {
-        let mut child =
-            space.command(&["run", "m.yaml", "--offline"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = space.command(&["run", "m.yaml", "--offline"]);
+        let mut child = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(moment);
-        let at_work = child.try_wait().unwrap().is_none();
+        let group = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        let at_work = child.wait().unwrap().signal() == Some(9);
         killed += usize::from(at_work);
-        child.kill().unwrap();
-        child.wait().unwrap();
         // Start anew when there is nothing left to do, and now and then, so that early stages are hit too.
         if !at_work || killed % 5 == 4 {
             let _ = std::fs::remove_dir_all(space.path(".talkflow"));
