@@ -1,6 +1,6 @@
 //! SIGKILL of the whole process group at 200 random moments, over programs and trainings; after each a normal run, which has to
 //! end with the bytes of an undisturbed one. Takes minutes: `cargo test --release --test endurance`.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on may panic, and says how far it is")]
 
 use std::{
     os::unix::process::{CommandExt, ExitStatusExt},
