@@ -21,7 +21,6 @@ mod init;
 mod limits;
 mod load;
 mod logs;
-mod matching;
 mod metrics;
 mod plan;
 mod predict;

@@ -232,7 +232,7 @@ fn metrics_of_all_runs_are_one_tidy_table() {
         let all = [&["metrics", "--format", "json"], args].concat();
         space.run(&all).ok().json().as_array().unwrap().len()
     };
-    assert_eq!(count(&["student[genre=D*", "-m", "validation_rmse", "--last", "1"]), 3);
+    assert_eq!(count(&["student[genre=D*]", "-m", "validation_rmse", "--last", "1"]), 3);
     assert_eq!(count(&["teacher", "-m", "validation_*", "--run", "last"]), 1);
     space.run(&["metrics", "student"]).ok().says("param.talk.weights.interact").says("validation_rmse");
     // The same in files.

@@ -89,3 +89,23 @@ fn with_keep_going_every_failure_is_named_again_at_the_end() {
     let document = space.run(&["run", "m.yaml", "--keep-going", "--format", "json"]).code(1).json();
     assert_eq!((&document["failed"], &document["skipped"], &document["cached"]), (&2.into(), &2.into(), &1.into()));
 }
+
+#[test]
+fn programs_side_by_side_see_different_gpus_and_others_see_none() {
+    let manifest = "talkflow: 1\nname: g\nstages:\n  one:\n    matrix: { n: [1, 2] }\n    resources: { gpus: 1 }\n    timeout: 5m\n    \
+        command: { run: \"echo ${matrix.n} > n; touch $DOOR/${matrix.n}; until [ -e $DOOR/1 ] && [ -e $DOOR/2 ]; do sleep 0.05; done; echo \\\"gpu $CUDA_VISIBLE_DEVICES\\\"\", outputs: [n], env: [DOOR] }\n  \
+        none:\n    command: { run: \"echo \\\"[$CUDA_VISIBLE_DEVICES]\\\" > seen\", outputs: [seen] }\n";
+    let space = Space::with(manifest);
+    std::fs::create_dir(space.path("door")).unwrap();
+    // Each waits for the other, so that both are at work at once.
+    let mut run = space.command(&["run", "m.yaml", "-j", "2", "--gpus", "2"]);
+    run.env("CUDA_VISIBLE_DEVICES", "5,GPU-a,7").env("DOOR", space.path("door"));
+    crate::space::Ran::of(run.output().unwrap()).ok();
+    let log = |n: u8| space.run(&["logs", &format!("one[n={n}]")]).ok().stdout;
+    let mut seen: Vec<String> =
+        (1..3).map(|n| log(n).lines().find_map(|line| line.split("gpu ").nth(1)).unwrap().to_owned()).collect();
+    seen.sort();
+    assert_eq!(seen, ["5", "GPU-a"]);
+    let none = space.results().into_iter().find(|(stage, ..)| stage == "none").unwrap().2;
+    assert_eq!(space.read(&format!(".talkflow/blobs/{}/{none}", &none[..2])), "[]\n");
+}

@@ -10,9 +10,10 @@ use std::{
 
 use clap::Args;
 
-use super::{Answer, Common, Failure, Format, answer, matching::Pattern, write_bytes};
+use super::{Answer, Common, Failure, Format, answer, write_bytes};
 use crate::{
     history::{self, Run, Seen, State},
+    selector::{Name, Selector},
     source::one_of,
     store::{Lookup, Store},
 };
@@ -73,11 +74,11 @@ fn find(store: &Store, args: &LogsArgs) -> Result<(Run, Seen), Failure> {
         Some(name) => vec![history::find(&all, name).map_err(Failure::Wrong)?],
         None => all.into_iter().rev().collect(),
     };
-    let pattern = Pattern::new(&args.stage)?;
+    let selector = Selector::parse(&args.stage).map_err(Failure::Wrong)?;
     let mut known = std::collections::BTreeSet::new();
     for run in runs {
         let stages = run.stages();
-        let mut of_stage: Vec<Seen> = stages.iter().filter(|seen| pattern.matches(&seen.stage)).cloned().collect();
+        let mut of_stage: Vec<Seen> = stages.iter().filter(|seen| selector.matches(&Name::parse(&seen.stage))).cloned().collect();
         match (of_stage.len(), of_stage.pop()) {
             (1, Some(seen)) => return Ok((run, seen)),
             (n, Some(seen)) if n > 1 => {

@@ -16,12 +16,12 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    Answer, Common, Failure, answer,
-    matching::{Pattern, labels},
-    write_bytes,
+use super::{Answer, Common, Failure, answer, write_bytes};
+use crate::{
+    history,
+    selector::{Name, Selector},
+    time,
 };
-use crate::{history, time};
 
 /// Its arguments.
 #[derive(Debug, Args)]
@@ -99,9 +99,14 @@ fn rows(args: &MetricsArgs, common: &Common) -> Result<Vec<Row>, Failure> {
         ([], Some(n)) => all[all.len().saturating_sub(n)..].to_vec(),
         (names, _) => names.iter().map(|name| history::find(&all, name).map_err(Failure::Wrong)).collect::<Result<_, _>>()?,
     };
-    let patterns = |typed: &[String]| typed.iter().map(|typed| Pattern::new(typed)).collect::<Result<Vec<_>, _>>();
-    let (stages, metrics) = (patterns(&args.stages)?, patterns(&args.metrics)?);
-    let wanted = |patterns: &[Pattern], name: &str| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name));
+    let selectors = |typed: &[String]| {
+        typed.iter().map(|typed| Selector::parse(typed).map_err(Failure::Wrong)).collect::<Result<Vec<_>, _>>()
+    };
+    let (stages, metrics) = (selectors(&args.stages)?, selectors(&args.metrics)?);
+    let wanted = |selectors: &[Selector], name: &str| {
+        let name = Name::parse(name);
+        selectors.is_empty() || selectors.iter().any(|selector| selector.matches(&name))
+    };
     let params: Vec<_> = chosen.iter().map(history::Run::params).collect();
     let names: BTreeSet<&String> = params.iter().flat_map(|params| params.keys()).collect();
     // A parameter that is the same everywhere tells nothing apart.
@@ -119,7 +124,11 @@ fn rows(args: &MetricsArgs, common: &Common) -> Result<Vec<Row>, Failure> {
                     time: about.as_ref().map(|about| about.started),
                     manifest: about.as_ref().map_or_else(String::new, |about| about.manifest.name.clone()),
                     stage: seen.stage.clone(),
-                    labels: labels(&seen.stage).into_iter().map(|(axis, value)| (axis.to_owned(), value.to_owned())).collect(),
+                    labels: Name::parse(&seen.stage)
+                        .labels
+                        .into_iter()
+                        .map(|(axis, value)| (axis.to_owned(), value.to_owned()))
+                        .collect(),
                     params: own.clone(),
                     metric: metric.clone(),
                     value: value.as_f64().or_else(|| value.as_bool().map(f64::from)),

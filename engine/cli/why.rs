@@ -9,12 +9,13 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Answer, Common, Failure, ManifestArgs, Selection, answer, load, matching::Pattern, plan::planned};
+use super::{Answer, Common, Failure, ManifestArgs, Selection, answer, load, plan::planned};
 use crate::{
     exec::{Origins, Standing, Walk},
     history::{self, Lineage, Run, Seen, State},
     key::{Change, Fingerprint, Stale},
     plan::Plan,
+    selector::{Name, Selector},
     source::one_of,
     store::{Lookup, Store},
 };
@@ -215,9 +216,9 @@ impl<'a> Teller<'a> {
 
     /// All instances that `stage` means, in the last run that had any.
     fn tell(&self, stage: &str) -> Result<Vec<Past>, Failure> {
-        let pattern = Pattern::new(stage)?;
+        let selector = Selector::parse(stage).map_err(Failure::Wrong)?;
         let found = self.seen().find_map(|(run, seen)| {
-            let of_stage: Vec<&Seen> = seen.iter().filter(|seen| pattern.matches(&seen.stage)).collect();
+            let of_stage: Vec<&Seen> = seen.iter().filter(|seen| selector.matches(&Name::parse(&seen.stage))).collect();
             (!of_stage.is_empty()).then_some((run, of_stage))
         });
         let Some((run, seen)) = found else {

@@ -17,7 +17,7 @@ mod redact;
 mod scratch;
 
 use log::Log;
-use process::{End, Line};
+use process::{End, Given, Line};
 use redact::Redactor;
 use scratch::Scratch;
 
@@ -98,7 +98,7 @@ impl Command {
         scratch.seal(&self.outputs, self.metrics.as_ref())?;
         guard::start(scratch.root())?;
         let mut log = Log::new(cx.log, redactor.clone());
-        let end = process::run(&self.run, &scratch, &self.env, &mut log, &cx.talk, &mut cx.usage)?;
+        let end = process::run(&self.run, &scratch, &Given { env: &self.env, gpus: cx.gpus }, &mut log, &cx.talk, &mut cx.usage)?;
         log.end()?;
         let success = match end {
             End::Exit(code) => self.exit_codes.iter().any(|known| i64::try_from(*known) == Ok(code.into())),

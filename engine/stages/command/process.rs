@@ -18,7 +18,7 @@ use wait4::Wait4;
 use super::{guard, log::Log, scratch::Scratch};
 use crate::{
     fields::{EnvValue, EnvVar},
-    stage::Talk,
+    stage::{Gpu, Talk},
     store::Usage,
 };
 
@@ -105,11 +105,20 @@ const HEARTBEAT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// How long a process that was asked to end may take.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// What its environment holds beside `PATH` and folders of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given<'a> {
+    /// What the manifest passes through or sets.
+    pub env: &'a [EnvVar],
+    /// The GPUs it may see; none where it was given none.
+    pub gpus: &'a [Gpu],
+}
+
 /// Runs it to its end. Nothing that it started in its process group is left then.
 pub(super) fn run(
     line: &Line,
     scratch: &Scratch,
-    env: &[EnvVar],
+    given: &Given<'_>,
     log: &mut Log<'_>,
     talk: &Talk<'_>,
     usage: &mut Usage,
@@ -123,7 +132,9 @@ pub(super) fn run(
         command.env("PATH", path);
     }
     command.env("HOME", scratch.home()).env("TMPDIR", scratch.home());
-    for variable in env {
+    let gpus: Vec<&str> = given.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
+    command.env("CUDA_VISIBLE_DEVICES", gpus.join(","));
+    for variable in given.env {
         match &variable.value {
             EnvValue::Unset => {}
             EnvValue::Clear(value) | EnvValue::Secret(value) => drop(command.env(&variable.name, value)),
