@@ -212,7 +212,7 @@ fn damaged_parquet_ends_in_an_error_or_is_read() {
         let _ = prepare(&Source::Own(own(path.clone(), OwnFormat::Parquet)), out.path(), &mut Silent);
         let _ = (Ratings::open(&files), Selection::open(&files, &["Drama".to_owned()]));
     };
-    for at in (0..whole.len()).step_by(5) {
+    for at in (0..whole.len()).step_by(11) {
         let mut damaged = whole.clone();
         damaged[at] ^= 1 << (at % 8);
         read(&damaged);

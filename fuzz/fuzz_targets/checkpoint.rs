@@ -8,9 +8,7 @@ use std::cell::Cell;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use talkflow_distill::{
-    DeviceKind, Examples, ModelSpec, Ncf, Scale, TaskData, TrainConfig, TrainError, TrainIo, Trained, train,
-};
+use talkflow_distill::{DeviceKind, Examples, ModelSpec, Ncf, Scale, TaskData, TrainConfig, TrainError, TrainIo, Trained, train};
 use talkflow_fuzz::{choice, chosen, scratch, written};
 
 const FILE: &str = "checkpoint.talkflow";
@@ -31,7 +29,8 @@ impl TrainIo for Stopped {
 }
 
 fn run(batches: usize) -> Result<Trained, TrainError> {
-    let rows = Examples { row: vec![0, 1, 2, 3], user: vec![0, 0, 1, 2], item: vec![0, 1, 1, 2], rating: vec![4.0, 2.0, 1.0, 5.0] };
+    let rows =
+        Examples { row: vec![0, 1, 2, 3], user: vec![0, 0, 1, 2], item: vec![0, 1, 1, 2], rating: vec![4.0, 2.0, 1.0, 5.0] };
     let data = TaskData { train: &rows, validation: &rows, users: 4, items: 4, scale: Scale { min: 1.0, max: 5.0 } };
     let model = ModelSpec::Ncf(Ncf { embedding: 2, hidden: vec![2, 2], ..Ncf::default() });
     let config = TrainConfig { model, epochs: 3, batch: 2, ..TrainConfig::default() };

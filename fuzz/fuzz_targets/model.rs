@@ -4,11 +4,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use talkflow_distill::{
-    DeviceKind, Examples, Mf, Method, ModelSpec, Ncf, RatingModel, Scale, TaskData, TeacherUpper, TrainConfig, Wide, train,
+    DeviceKind, Examples, Method, Mf, ModelSpec, Ncf, RatingModel, Scale, TaskData, TeacherUpper, TrainConfig, Wide, train,
 };
 
 fn seeds() -> Vec<Vec<u8>> {
-    let rows = Examples { row: vec![0, 1, 2, 3], user: vec![0, 0, 1, 2], item: vec![0, 1, 1, 2], rating: vec![4.0, 2.0, 1.0, 5.0] };
+    let rows =
+        Examples { row: vec![0, 1, 2, 3], user: vec![0, 0, 1, 2], item: vec![0, 1, 1, 2], rating: vec![4.0, 2.0, 1.0, 5.0] };
     let data = TaskData { train: &rows, validation: &rows, users: 4, items: 4, scale: Scale { min: 1.0, max: 5.0 } };
     let specs = [
         (Method::Scratch, ModelSpec::Ncf(Ncf { embedding: 2, hidden: vec![3, 2], ..Ncf::default() })),
