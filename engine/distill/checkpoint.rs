@@ -158,7 +158,7 @@ fn unpack<D: Ops>(tensors: &Tensors, identity: u64, steps: usize, state: &mut St
     state.epoch = epoch as usize;
     state.step = step as usize;
     let rmse = tensors.get::<f64>("best_rmse", &[1])?[0];
-    state.best = (best > 0).then(|| Best { epoch: best as usize, rmse, weights });
+    state.best = (best > 0).then_some(Best { epoch: best as usize, rmse, weights });
     let terms = state.sums.terms.len();
     let sums = tensors.get::<f64>("sums", &[3 + terms])?;
     state.sums.rows = sums[0];
