@@ -166,6 +166,11 @@ impl Tensors {
             if start > end || end > length - 8 - size {
                 return Err(wrong("it lies outside of the file".into()));
             }
+            // The library multiplies without looking, and takes a product that went over for a small one.
+            let numbers = info.shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
+            if numbers.is_none_or(|numbers| numbers as u64 > end - start) {
+                return Err(wrong(format!("its shape {:?} has more numbers than it has bytes", info.shape)));
+            }
             left = left.checked_sub(end - start).ok_or_else(|| wrong("it shares its bytes with others".into()))?;
             file.seek(SeekFrom::Start(8 + size + start)).map_err(io)?;
             let mut bytes = Vec::new();
