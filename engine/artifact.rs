@@ -14,10 +14,10 @@ pub struct Digest([u8; 32]);
 #[error("`{0}` is not a digest (64 hexadecimal digits)")]
 pub struct NotADigest(String);
 
-/// Files from this size on are memory-mapped and hashed by several threads.
-const LARGE: u64 = 1 << 20;
-/// As much is read at a time where somebody wants to be told.
+/// As much is read at a time. Not mapped into memory: a disk that fails, or a file that is cut short meanwhile, has to be an error.
 const PIECE: u64 = 16 << 20;
+/// Pieces from this size on are hashed by several threads.
+const WORTH_THREADS: usize = 1 << 20;
 
 impl Digest {
     /// The digest of some bytes.
@@ -27,20 +27,14 @@ impl Digest {
 
     /// The digest of a file's contents.
     pub fn of_file(path: &Path) -> std::io::Result<Self> {
-        let mut hasher = blake3::Hasher::new();
-        if std::fs::metadata(path)?.len() >= LARGE {
-            hasher.update_mmap_rayon(path)?;
-        } else {
-            hasher.update(&std::fs::read(path)?);
-        }
-        Ok(Self(*hasher.finalize().as_bytes()))
+        Self::of_file_told(path, &|_| {})
     }
 
     /// The digest of a file's contents, read in pieces: `told` hears the size of each. A piece is hashed by several threads.
     pub fn of_file_told(path: &Path, told: &dyn Fn(u64)) -> std::io::Result<Self> {
         let mut file = std::fs::File::open(path)?;
         let size = file.metadata()?.len();
-        let mut piece = vec![0; usize::try_from(size.clamp(1, PIECE)).unwrap_or(0)];
+        let mut piece = vec![0; usize::try_from((size + 1).min(PIECE)).unwrap_or(0)];
         let mut hasher = blake3::Hasher::new();
         loop {
             let mut filled = 0;
@@ -52,7 +46,10 @@ impl Digest {
                     Err(error) => return Err(error),
                 }
             }
-            hasher.update_rayon(&piece[..filled]);
+            match filled >= WORTH_THREADS {
+                true => hasher.update_rayon(&piece[..filled]),
+                false => hasher.update(&piece[..filled]),
+            };
             told(filled as u64);
             if filled < piece.len() {
                 return Ok(Self(*hasher.finalize().as_bytes()));
@@ -223,6 +220,22 @@ mod tests {
         for name in ["a", "a/b.c", "..a", "a b", "...", "\u{e9}"] {
             assert_eq!(read(name).map(|artifact| artifact.0.len()), Ok(1), "{name}");
         }
+    }
+
+    #[test]
+    fn a_file_is_hashed_in_pieces_to_the_digest_of_the_whole() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("file");
+        let piece = usize::try_from(PIECE).unwrap_or(0);
+        for size in [0, 1, WORTH_THREADS, piece - 1, piece, 2 * piece + 3] {
+            let bytes: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+            std::fs::write(&path, &bytes)?;
+            let told = std::sync::atomic::AtomicU64::new(0);
+            let add = |n| drop(told.fetch_add(n, std::sync::atomic::Ordering::Relaxed));
+            assert_eq!(Digest::of_file_told(&path, &add)?, Digest::of(&bytes), "{size}");
+            assert_eq!(told.into_inner(), size as u64);
+        }
+        Ok(())
     }
 
     #[test]
