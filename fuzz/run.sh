@@ -42,14 +42,16 @@ fuzz() {
     local name=$1 log="$TMPDIR/$1.log" found="$corpus/$1.found/" dictionary=() scratch="$TMPDIR/$1" result=clean
     mkdir -p "$corpus/$name" "$found" "$scratch"
     if [ -f "$here/dictionaries/$name.dict" ]; then dictionary=("-dict=$here/dictionaries/$name.dict"); fi
-    TMPDIR=$scratch TALKFLOW_FUZZ_SEEDS="$corpus/$name" "$programs/$name"
+    TMPDIR=$scratch TALKFLOW_FUZZ_SEEDS="$corpus/$name" "$programs/$name" 2>"$log" || { cat "$log"; return 1; }
     TMPDIR=$scratch "$programs/$name" "$corpus/$name" "${limits[@]}" "${dictionary[@]}" -max_total_time="$seconds" \
         -print_final_stats=1 -artifact_prefix="$found" >"$log" 2>&1 || result=FOUND
-    local value='s/^stat::%s: *\([0-9]*\)$/\1/p'
+    said() { sed -n "s/^stat::$1: *\([0-9]*\)$/\1/p" "$log"; }
+    # A program that ends before it has tried anything has found nothing, and is not clean either.
+    [ "$(said number_of_executed_units)" -gt 0 ] 2>/dev/null || result=FAILED
     printf '%-14s %5s s  %9s executions  %6s edges  %5s MiB at most  %s\n' "$name" "$seconds" \
-        "$(sed -n "$(printf "$value" number_of_executed_units)" "$log")" \
+        "$(said number_of_executed_units)" \
         "$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)" \
-        "$(sed -n "$(printf "$value" peak_rss_mb)" "$log")" "$result"
+        "$(said peak_rss_mb)" "$result"
     rm -rf "$scratch"
     [ "$result" = clean ] || { tail -n 60 "$log" | cut -c 1-400; echo "the input is in $found: fuzz/run.sh 0 $name FILE tries it again"; return 1; }
 }
