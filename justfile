@@ -42,3 +42,7 @@ profile-instructions *ARGS="--batch 256":
 # Instructions of a training step beside the counts that are committed; CI runs this.
 instructions *ARGS:
     benches/instructions.sh {{ARGS}}
+
+# Fuzzes everything that is read, by default half a minute a target; `just fuzz 600 manifest` ten minutes one of them.
+fuzz *ARGS="30":
+    fuzz/run.sh {{ARGS}}

@@ -176,6 +176,26 @@ fn pages_that_claim_too_much_are_refused() {
     assert!(message.contains("own.parquet"), "{message}");
 }
 
+/// Found by fuzzing: the library asserts what the levels of a list do not keep. To its user that is an error about the file.
+#[test]
+fn a_file_that_the_library_falls_over_is_an_error_about_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("items.parquet");
+    std::fs::write(&path, include_bytes!("hostile/levels.parquet")).unwrap();
+    std::fs::write(folder.path().join("ratings"), "user,item,rating\n1,1,3\n1,2,4\n").unwrap();
+    let items = OwnItems {
+        path,
+        format: OwnFormat::Parquet,
+        id: "id".to_owned(),
+        title: Some("title".to_owned()),
+        genres: Some("genres".to_owned()),
+        between: "|".to_owned(),
+    };
+    let files = OwnFiles { items: Some(items), ..own(folder.path().join("ratings"), OwnFormat::Csv { separator: b',' }) };
+    let message = refused(&Source::Own(files));
+    assert!(message.contains("items.parquet: not a sound Parquet file: "), "{message}");
+}
+
 /// A long name that a page of a few bytes repeats for every row: not all of them are unfolded at once.
 #[test]
 fn a_long_name_named_often_is_read_a_few_rows_at_a_time() {

@@ -29,7 +29,7 @@ fn seeds() -> Vec<Vec<u8>> {
     (0..).zip(whole()).map(|(number, bytes)| chosen(number, bytes)).collect()
 }
 
-fuzz_target!(init: talkflow_fuzz::begin(seeds), |input: &[u8]| {
+fuzz_target!(init: talkflow_fuzz::begin_guarded(seeds), |input: &[u8]| {
     let (kind, bytes) = choice(input);
     let changed = usize::from(kind) % NAMES.len();
     let good = &whole()[changed];

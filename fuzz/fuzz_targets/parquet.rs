@@ -14,7 +14,7 @@ fn seeds() -> Vec<Vec<u8>> {
     vec![chosen(0, file(RATINGS)), chosen(1, file(RATINGS)), chosen(2, file(ITEMS)), chosen(2, file(USERS))]
 }
 
-fuzz_target!(init: talkflow_fuzz::begin(seeds), |input: &[u8]| {
+fuzz_target!(init: talkflow_fuzz::begin_guarded(seeds), |input: &[u8]| {
     let (kind, bytes) = choice(input);
     let file = written("own.parquet", bytes);
     let items = OwnItems {
