@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Times the engine on many trivial stages beside ninja, make, Snakemake and DVC, and prints medians and ratios.
+
+Every tool gets the same graph of shell commands (`cat INPUTS > OUTPUT`) as its users would write it, runs it from nothing, and runs it again with
+nothing to do. Tools take turns within a round; a ratio is talkflow's time over the tool's in the same round, and the median over rounds stands.
+
+    benches/engine.py                          # fan, chain and grid of 1 000 stages: talkflow, ninja, make
+    benches/engine.py --tools ninja snakemake dvc --stages 100 --rounds 1
+    benches/engine.py large                    # 10 000 stages: plan, nothing to do, and peak memory
+
+Needs ninja and make on the PATH; Snakemake and DVC where --tools names them. `--talkflow` names a binary that is built already.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SHAPES = ["fan", "chain", "grid"]
+
+
+def graph(shape: str, count: int) -> list[list[int]]:
+    """For each stage the stages it reads; stages that read none read `source.txt`."""
+    match shape:
+        case "fan":
+            return [[] for _ in range(count)]
+        case "chain":
+            return [[n - 1] if n else [] for n in range(count)]
+        case "grid":
+            width = max(1, round(count**0.5))
+            # Of the row above: the one straight above and its two neighbours.
+            above = lambda n: [n - width + d for d in (-1, 0, 1) if 0 <= n % width + d < width]
+            return [above(n) if n >= width else [] for n in range(count)]
+    raise SystemExit(f"there is no shape called {shape}")
+
+
+def ninja(needs: list[list[int]]) -> tuple[str, str]:
+    text = "rule cat\n  command = cat $in > $out\n"
+    for n, inputs in enumerate(needs):
+        text += f"build out/{n}: cat {' '.join(f'out/{i}' for i in inputs) or 'source.txt'}\n"
+    return "build.ninja", text
+
+
+def make(needs: list[list[int]]) -> tuple[str, str]:
+    text = f".PHONY: all\nall: {' '.join(f'out/{n}' for n in range(len(needs)))}\n"
+    for n, inputs in enumerate(needs):
+        text += f"out/{n}: {' '.join(f'out/{i}' for i in inputs) or 'source.txt'}\n\tcat $^ > $@\n"
+    return "Makefile", text
+
+
+def snakemake(needs: list[list[int]]) -> tuple[str, str]:
+    text = f"rule all:\n    input: {', '.join(repr(f'out/{n}') for n in range(len(needs)))}\n"
+    for n, inputs in enumerate(needs):
+        inputs = ", ".join(repr(f"out/{i}") for i in inputs) or "'source.txt'"
+        text += f"rule s{n}:\n    input: {inputs}\n    output: 'out/{n}'\n    shell: 'cat {{input}} > {{output}}'\n"
+    return "Snakefile", text
+
+
+def dvc(needs: list[list[int]]) -> tuple[str, str]:
+    text = "stages:\n"
+    for n, inputs in enumerate(needs):
+        inputs = [f"out/{i}" for i in inputs] or ["source.txt"]
+        text += f"  s{n}:\n    cmd: cat {' '.join(inputs)} > out/{n}\n    deps: [{', '.join(inputs)}]\n    outs: [out/{n}]\n"
+    return "dvc.yaml", text
+
+
+def talkflow(needs: list[list[int]]) -> tuple[str, str]:
+    text = "talkflow: 1\nname: bench\nstages:\n"
+    for n, inputs in enumerate(needs):
+        if inputs:
+            read = f"inputs: {{ {', '.join(f'i{i}: s{i}' for i in inputs)} }}"
+            run = f"cat {' '.join(f'i{i}/{i}' for i in inputs)} > {n}"
+        else:
+            read, run = "files: [source.txt]", f"cat source.txt > {n}"
+        # Each stage's output has a name of its own: two that do the very same would be made once.
+        text += f"  s{n}:\n    command: {{ run: '{run}', {read}, outputs: ['{n}'] }}\n"
+    return "m.yaml", text
+
+
+WRITERS = {"talkflow": talkflow, "ninja": ninja, "make": make, "snakemake": snakemake, "dvc": dvc}
+
+
+def command(tool: str, jobs: int, ours: str) -> list[str]:
+    """What runs everything in the current folder."""
+    match tool:
+        case "talkflow":
+            return [ours, "run", "m.yaml", "--offline", "-j", str(jobs)]
+        case "ninja":
+            return ["ninja", "--quiet", "-j", str(jobs)]
+        case "make":
+            return ["make", "--silent", "-j", str(jobs)]
+        case "snakemake":
+            return ["snakemake", "--quiet", "--cores", str(jobs)]
+        case "dvc":
+            return ["dvc", "repro", "--quiet"]
+    raise SystemExit(f"there is no tool called {tool}")
+
+
+def prepare(tool: str, folder: pathlib.Path, needs: list[list[int]]) -> None:
+    """An empty folder with the source and the tool's own file."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "out").mkdir(parents=True)
+    (folder / "source.txt").write_text("hello\n")
+    name, text = WRITERS[tool](needs)
+    (folder / name).write_text(text)
+    if tool == "dvc":
+        subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
+        subprocess.run(["dvc", "config", "core.analytics", "false"], cwd=folder, check=True)
+
+
+def timed(words: list[str], folder: pathlib.Path) -> float:
+    """Seconds of one run, whose failure ends the bench."""
+    began = time.perf_counter()
+    done = subprocess.run(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        sys.exit(f"{' '.join(words)} failed in {folder}:\n{done.stderr[-2000:]}")
+    return seconds
+
+
+def build() -> str:
+    subprocess.run(["cargo", "build", "--release", "--locked"], cwd=ROOT, check=True)
+    target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
+    return str(pathlib.Path(target).resolve() / "release/talkflow")
+
+
+def compare(arguments: argparse.Namespace, ours: str, scratch: pathlib.Path) -> None:
+    print(f"| {arguments.stages} stages, -j{arguments.jobs} | what | " + " | ".join(["talkflow", *arguments.tools]) + " | " +
+          " | ".join(f"talkflow / {tool}" for tool in arguments.tools) + " |")
+    print("|" + "---|" * (3 + 2 * len(arguments.tools)))
+    for shape in arguments.shapes:
+        needs = graph(shape, arguments.stages)
+        seconds: dict[tuple[str, str], list[float]] = {}
+        for _ in range(arguments.rounds):
+            for tool in ["talkflow", *arguments.tools]:
+                folder = scratch / tool
+                prepare(tool, folder, needs)
+                words = command(tool, arguments.jobs, ours)
+                seconds.setdefault((tool, "full run"), []).append(timed(words, folder))
+                # One round of nothing to do is short: the best of three stands for it.
+                seconds.setdefault((tool, "no-op"), []).append(min(timed(words, folder) for _ in range(3)))
+        for what in ["full run", "no-op"]:
+            row = [f"{statistics.median(seconds[tool, what]):.3f} s" for tool in ["talkflow", *arguments.tools]]
+            ratios = []
+            for tool in arguments.tools:
+                pairs = zip(seconds["talkflow", what], seconds[tool, what])
+                ratios.append(f"{statistics.median(a / b for a, b in pairs):.2f}")
+            print(f"| {shape} | {what} | " + " | ".join(row + ratios) + " |", flush=True)
+
+
+def large(arguments: argparse.Namespace, ours: str, scratch: pathlib.Path) -> None:
+    """10 000 stages: what a plan, a first run and a run with nothing to do take."""
+    print("| 10 000 stages | plan of nothing made | first run | plan | no-op | peak memory of a no-op |\n|---|---|---|---|---|---|")
+    for shape in arguments.shapes:
+        folder = scratch / "talkflow"
+        prepare("talkflow", folder, graph(shape, 10_000))
+        run, plan = command("talkflow", arguments.jobs, ours), [ours, "plan", "m.yaml", "--offline"]
+        before, first = timed(plan, folder), timed(run, folder)
+        again = [timed(plan, folder) for _ in range(arguments.rounds)]
+        nothing = [timed(run, folder) for _ in range(arguments.rounds)]
+        print(f"| {shape} | {before:.2f} s | {first:.1f} s | {statistics.median(again):.2f} s | {statistics.median(nothing):.2f} s | "
+              f"{peak(run, folder):.0f} MB |", flush=True)
+
+
+def peak(words: list[str], folder: pathlib.Path) -> float:
+    """Peak resident memory of a run in MB."""
+    child = subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, _, usage = os.wait4(child.pid, 0)
+    return usage.ru_maxrss / 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["compare", "large"], default="compare")
+    parser.add_argument("--tools", nargs="+", choices=[t for t in WRITERS if t != "talkflow"], default=["ninja", "make"])
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=SHAPES)
+    parser.add_argument("--stages", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--talkflow", metavar="BINARY", help="a release build [default: built now]")
+    parser.add_argument("--scratch", metavar="DIR", help="where to work [default: the system's folder for such]")
+    arguments = parser.parse_args()
+    ours = str(pathlib.Path(arguments.talkflow).resolve()) if arguments.talkflow else build()
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
+        {"compare": compare, "large": large}[arguments.what](arguments, ours, pathlib.Path(scratch))
+
+
+if __name__ == "__main__":
+    main()
