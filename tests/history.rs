@@ -251,3 +251,32 @@ fn metrics_of_all_runs_are_one_tidy_table() {
     space.run(&["metrics", "-o", "m.xlsx"]).code(2).says("end it in .csv, .json or .parquet");
     space.nothing_to_do(&[]);
 }
+
+#[test]
+fn a_command_is_followed_while_it_prints() {
+    // It goes on when the test says so, by way of a file outside of its folder.
+    let space = Space::new();
+    let gate = space.path("go").display().to_string();
+    space.write(
+        "m.yaml",
+        &format!(
+            "talkflow: 1\nname: c\nstages:\n  a:\n    command:\n      run: |\n        echo before\n        while [ ! -e '{gate}' ]; do sleep 0.05; done\n        \
+             echo after\n        echo 1 > out\n      outputs: [out]\n"
+        ),
+    );
+    let mut run = space.command(&["run", "m.yaml"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let begun = std::time::Instant::now();
+    while space.run(&["logs", "a"]).stdout != "before\n" {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(120), "it never began");
+    }
+    let mut follower = space.command(&["logs", "-f", "a"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 7];
+    std::io::Read::read_exact(follower.stdout.as_mut().unwrap(), &mut first).unwrap();
+    assert_eq!((&first, run.try_wait().unwrap()), (b"before\n", None));
+    space.write("go", "");
+    assert!(run.wait().unwrap().success());
+    assert_eq!(crate::space::Ran::of(follower.wait_with_output().unwrap()).ok().stdout, "after\n");
+    let record = space.run(&["show", "a", "--format", "json"]).ok().json();
+    assert!(record["provenance"]["usage"]["peak_memory"].as_u64().unwrap() > 0 && record["log"]["size"] == 13, "{record:#}");
+    space.nothing_to_do(&[]);
+}
