@@ -71,7 +71,8 @@ impl From<blake3::Hash> for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // Every key and every file's name is written so: byte by byte through the formatter it takes thirty times as long.
+        f.write_str(blake3::Hash::from(self.0).to_hex().as_str())
     }
 }
 

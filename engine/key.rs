@@ -184,21 +184,32 @@ impl Change {
     pub fn brief(&self) -> String {
         match (&self.old, &self.new) {
             (Some(_), Some(_)) if self.label.is_digest() => format!("{} changed", self.label),
-            (Some(old), Some(new)) => format!("{}: {} -> {}", self.label, cut(old), cut(new)),
+            (Some(old), Some(new)) => {
+                let same = old.chars().zip(new.chars()).take_while(|(old, new)| old == new).count();
+                format!("{}: {} -> {}", self.label, cut(old, same), cut(new, same))
+            }
             (None, Some(_)) if self.label.is_digest() => format!("{} is new", self.label),
-            (None, Some(new)) => format!("{} is new: {}", self.label, cut(new)),
+            (None, Some(new)) => format!("{} is new: {}", self.label, cut(new, 0)),
             (Some(_), None) | (None, None) => format!("{} is gone", self.label),
         }
     }
 }
 
-/// A value short enough for one line among others.
-fn cut(value: &str) -> String {
+/// A value short enough for one line among others. Of a long one that is `same` as another in its first so many characters, the
+/// piece is shown in which it is not.
+fn cut(value: &str, same: usize) -> String {
     const LONGEST: usize = 30;
-    match value.chars().count() > LONGEST {
-        true => value.chars().take(LONGEST - 3).chain("...".chars()).collect(),
-        false => value.to_owned(),
+    /// How much of what is the same stands before the difference.
+    const LEAD: usize = 10;
+    let length = value.chars().count();
+    if length <= LONGEST {
+        return value.to_owned();
     }
+    let from = if same + LEAD <= LONGEST { 0 } else { (same - LEAD).min(length + 3 - LONGEST) };
+    let (before, room) = if from > 0 { ("...", LONGEST - 3) } else { ("", LONGEST) };
+    let (after, room) = if from + room < length { ("...", room - 3) } else { ("", room) };
+    let piece: String = value.chars().skip(from).take(room).collect();
+    format!("{before}{piece}{after}")
 }
 
 /// Why a stage has to run.
@@ -280,6 +291,21 @@ impl fmt::Display for Stale {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_value_shows_the_piece_that_changed() {
+        let change = |old: &str, new: &str| {
+            Change { label: Label::Setting("run".to_owned()), old: Some(old.to_owned()), new: Some(new.to_owned()) }.brief()
+        };
+        let text = "python3 scripts/prepare.py ratings.csv train.csv test.csv";
+        assert_eq!(change(&format!("{text} 1"), &format!("{text} 2")), "run: ...gs.csv train.csv test.csv 1 -> ...gs.csv train.csv test.csv 2");
+        let (old, new) = (text.replace("scripts", "tools"), text.replace("scripts", "code"));
+        assert_eq!(change(&old, &new), "run: python3 tools/prepare.py ra... -> python3 code/prepare.py rat...");
+        let (old, new) = (text.replace("train", "one"), text.replace("train", "two"));
+        assert_eq!(change(&old, &new), "run: ...atings.csv one.csv test.csv -> ...atings.csv two.csv test.csv");
+        assert_eq!(change("1", "2"), "run: 1 -> 2");
+        assert_eq!(change("ä".repeat(40).as_str(), "x"), format!("run: {}... -> x", "ä".repeat(27)));
+    }
 
     fn fingerprint(lines: &[(Label, &str)]) -> Fingerprint {
         let mut fingerprint = Fingerprint::default();
