@@ -298,7 +298,10 @@ mod tests {
             Change { label: Label::Setting("run".to_owned()), old: Some(old.to_owned()), new: Some(new.to_owned()) }.brief()
         };
         let text = "python3 scripts/prepare.py ratings.csv train.csv test.csv";
-        assert_eq!(change(&format!("{text} 1"), &format!("{text} 2")), "run: ...gs.csv train.csv test.csv 1 -> ...gs.csv train.csv test.csv 2");
+        assert_eq!(
+            change(&format!("{text} 1"), &format!("{text} 2")),
+            "run: ...gs.csv train.csv test.csv 1 -> ...gs.csv train.csv test.csv 2"
+        );
         let (old, new) = (text.replace("scripts", "tools"), text.replace("scripts", "code"));
         assert_eq!(change(&old, &new), "run: python3 tools/prepare.py ra... -> python3 code/prepare.py rat...");
         let (old, new) = (text.replace("train", "one"), text.replace("train", "two"));

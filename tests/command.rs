@@ -182,8 +182,8 @@ set: { command: { run: "[ -w \"$HOME\" ] && [ -d \"$TMPDIR\" ]; env | sort > env
             .filter(|name| !matches!(&**name, "_" | "SHLVL" | "OLDPWD"))
             .collect::<Vec<_>>()
     };
-    assert_eq!(names("listed"), ["HOME", "PASSED", "PATH", "PWD", "TMPDIR"]);
-    assert_eq!(names("set"), ["EMPTY", "HOME", "NUMBER", "PATH", "PWD", "TEXT", "TMPDIR"]);
+    assert_eq!(names("listed"), ["CUDA_VISIBLE_DEVICES", "HOME", "PASSED", "PATH", "PWD", "TMPDIR"]);
+    assert_eq!(names("set"), ["CUDA_VISIBLE_DEVICES", "EMPTY", "HOME", "NUMBER", "PATH", "PWD", "TEXT", "TMPDIR"]);
     assert!(result(&space, "set", "env").contains("NUMBER=8\n") && result(&space, "set", "env").contains("TEXT=p-x\n"));
     assert_eq!(run("p", "/nowhere:")["ran"], 0, "PATH is no part of a key");
     assert_eq!(run("q", "")["ran"], 2, "values are part of the key");

@@ -176,6 +176,18 @@ fn whatever_a_plan_reads_is_described() {
     let mut files = yaml_files("manifests");
     let base = fs::read_to_string(root().join("manifests/quickstart.yaml")).unwrap();
     fs::write(folder.path().join("quickstart.yaml"), base).unwrap();
+    // The page that compares shows the manifest that lies beside its scripts.
+    let compared = root().join("docs/coming-from");
+    for name in ["ratings.csv", "scripts/prepare.py", "scripts/train.py"] {
+        let place = folder.path().join(name);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(compared.join(name), place).unwrap();
+    }
+    let shown = fs::read_to_string(compared.join("talkflow.yaml")).unwrap();
+    assert!(
+        documented().iter().any(|(_, text)| *text == shown),
+        "docs/coming-from.md shows another manifest than coming-from/talkflow.yaml"
+    );
     for (at, (_, text)) in documented().into_iter().enumerate() {
         files.push(folder.path().join(format!("{at}.yaml")));
         fs::write(&files[files.len() - 1], text).unwrap();
