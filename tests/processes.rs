@@ -37,8 +37,14 @@ fn eight_processes_with_overlapping_manifests_make_each_result_once() {
         small(METHODS).replace("name: small", "name: third").replace("genre: [Drama, Comedy]", "genre: [Comedy, Western]"),
         small("scratch: scratch").replace("  student:", "  pupil:").replace("models: student", "models: pupil"),
     ];
+    // A program among them: the same in all, once under another name.
+    let program = |name: &str| {
+        format!(
+            "  {name}:\n    command: {{ run: 'sleep 0.2; cat split/* | wc -c > size', inputs: {{ split: split }}, outputs: [size] }}\n"
+        )
+    };
     for (n, manifest) in manifests.iter().enumerate() {
-        space.write(&format!("m{n}.yaml"), manifest);
+        space.write(&format!("m{n}.yaml"), &(manifest.clone() + &program(if n == 2 { "counted" } else { "size" })));
     }
     let start = |n: usize| {
         let manifest = format!("m{}.yaml", n % manifests.len());
@@ -56,7 +62,7 @@ fn eight_processes_with_overlapping_manifests_make_each_result_once() {
             }
         }
     }
-    assert!(ran.len() >= 12, "{ran:?}");
+    assert!(ran.len() >= 13, "{ran:?}");
     assert!(ran.values().all(|names| names.len() == 1), "{ran:?}");
     for n in 0..manifests.len() {
         let document = space.run(&["run", &format!("m{n}.yaml"), "--offline", "--format", "json"]).ok().json();
@@ -107,5 +113,31 @@ fn a_waiting_stage_holds_no_cores_and_takes_over_from_a_holder_that_dies() {
     holder.wait().unwrap();
     Ran::of(second.wait_with_output().unwrap()).ok().says("another process is making this");
     assert_eq!(space.results(), whole.results());
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn who_waited_for_one_that_failed_tries_itself() {
+    let space = Space::new();
+    // Whoever comes first fails.
+    let first = space.path("first");
+    space.write(
+        "m.yaml",
+        &format!(
+            "talkflow: 1\nstages:\n  s:\n    command: {{ run: 'if mkdir {}; then sleep 1; exit 7; fi; echo ok > out', outputs: [out] }}\n",
+            first.display()
+        ),
+    );
+    let start = || {
+        let mut command = space.command(&["run", "m.yaml", "--format", "json"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let holder = start();
+    until(&space, "the first one began", |event| event["event"] == "started");
+    let second = start();
+    until(&space, "the second one waits", |event| event["event"] == "waiting");
+    Ran::of(holder.wait_with_output().unwrap()).code(1).says("code 7");
+    let document = Ran::of(second.wait_with_output().unwrap()).ok().json();
+    assert_eq!((&document["ran"], &document["cached"]), (&1.into(), &0.into()), "{document:#}");
     space.nothing_to_do(&[]);
 }
