@@ -92,7 +92,7 @@ fn file(path: &Path, user: &str, compression: Compression, pages: &[u8], diction
     writer.close().unwrap();
 }
 
-/// Each of these took gigabytes, or ended the process, when the library was let loose on it.
+/// For each of these the library would take gigabytes, or fall over.
 #[test]
 fn pages_that_claim_too_much_are_refused() {
     let folder = tempfile::tempdir().unwrap();

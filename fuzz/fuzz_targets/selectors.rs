@@ -12,7 +12,7 @@ use talkflow::stages::{StageKinds, StageSpec};
 fn manifest(reference: &str) -> String {
     let reference = serde_json::Value::from(reference);
     format!(
-        "talkflow: 1\nstages:\n  ratings: {{ dataset: {{ name: movielens/synthetic }} }}\n  split:\n    matrix: {{ seed: [1, 2], part: {{ a: 1, b: 2 }} }}\n    split: {{ rows: ratings, fractions: {{ train: 0.8, validation: 0.1, test: 0.1 }}, seed: \"${{matrix.seed}}\" }}\n  teacher: {{ pretrain: {{ rows: {reference} }} }}\n"
+        "talkflow: 1\nstages:\n  ratings: {{ dataset: {{ name: movielens/synthetic }} }}\n  split:\n    matrix: {{ seed: [1, 2], part: {{ a: 1, b: 2 }} }}\n    split: {{ rows: ratings, fractions: {{ train: 0.8, validation: 0.1, test: 0.1 }}, seed: \"${{matrix.seed}}\" }}\n  teacher: {{ pretrain: {{ rows: {reference}, model: mf }} }}\n"
     )
 }
 
