@@ -45,7 +45,8 @@ fn two_hundred_kills_and_each_next_run_ends_with_the_bytes_of_an_undisturbed_one
         tried += 1;
         assert!(tried < 3 * KILLS, "only {killed} of {tried} runs were still at work when killed");
         let _ = std::fs::remove_dir_all(space.path(".talkflow"));
-        // Up to three kills in a row before a run may end.
+        // Up to three kills in a row before a run may end; they count as one.
+        let mut hit = false;
         for _ in 0..1 + tried % 3 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let mut command = space.command(&["run", "m.yaml", "--offline"]);
@@ -54,8 +55,9 @@ fn two_hundred_kills_and_each_next_run_ends_with_the_bytes_of_an_undisturbed_one
             let group = rustix::process::Pid::from_child(&child);
             rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
             // One that had ended is not waited for yet: the signal went nowhere.
-            killed += usize::from(child.wait().unwrap().signal() == Some(9));
+            hit |= child.wait().unwrap().signal() == Some(9);
         }
+        killed += usize::from(hit);
         space.document(&[]);
         assert_eq!(space.results(), expected, "after {killed} kills");
         space.run(&["store", "verify"]).ok();
@@ -64,5 +66,5 @@ fn two_hundred_kills_and_each_next_run_ends_with_the_bytes_of_an_undisturbed_one
             println!("{killed} kills in {} s", clock.elapsed().as_secs());
         }
     }
-    println!("{killed} kills in {} s, {tried} runs after them", clock.elapsed().as_secs());
+    println!("{killed} kills in {} s, each with a run after it", clock.elapsed().as_secs());
 }
