@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times the engine on many trivial stages beside ninja, make, Snakemake and DVC, and prints medians and ratios.
 
-Every tool gets the same graph of shell commands (`cat INPUTS > OUTPUT`) as its users would write it, runs it from nothing, and runs it again with
+Every tool gets the same graph of shell commands (`cksum INPUTS > OUTPUT`) as its users would write it, runs it from nothing, and runs it again with
 nothing to do. Tools take turns within a round; a ratio is talkflow's time over the tool's in the same round, and the median over rounds stands.
 
     benches/engine.py                          # fan, chain and grid of 1 000 stages: talkflow, ninja, make
@@ -41,16 +41,16 @@ def graph(shape: str, count: int) -> list[list[int]]:
 
 
 def ninja(needs: list[list[int]]) -> tuple[str, str]:
-    text = "rule cat\n  command = cat $in > $out\n"
+    text = "rule sum\n  command = cksum $in > $out\n"
     for n, inputs in enumerate(needs):
-        text += f"build out/{n}: cat {' '.join(f'out/{i}' for i in inputs) or 'source.txt'}\n"
+        text += f"build out/{n}: sum {' '.join(f'out/{i}' for i in inputs) or 'source.txt'}\n"
     return "build.ninja", text
 
 
 def make(needs: list[list[int]]) -> tuple[str, str]:
     text = f".PHONY: all\nall: {' '.join(f'out/{n}' for n in range(len(needs)))}\n"
     for n, inputs in enumerate(needs):
-        text += f"out/{n}: {' '.join(f'out/{i}' for i in inputs) or 'source.txt'}\n\tcat $^ > $@\n"
+        text += f"out/{n}: {' '.join(f'out/{i}' for i in inputs) or 'source.txt'}\n\tcksum $^ > $@\n"
     return "Makefile", text
 
 
@@ -58,7 +58,7 @@ def snakemake(needs: list[list[int]]) -> tuple[str, str]:
     text = f"rule all:\n    input: {', '.join(repr(f'out/{n}') for n in range(len(needs)))}\n"
     for n, inputs in enumerate(needs):
         inputs = ", ".join(repr(f"out/{i}") for i in inputs) or "'source.txt'"
-        text += f"rule s{n}:\n    input: {inputs}\n    output: 'out/{n}'\n    shell: 'cat {{input}} > {{output}}'\n"
+        text += f"rule s{n}:\n    input: {inputs}\n    output: 'out/{n}'\n    shell: 'cksum {{input}} > {{output}}'\n"
     return "Snakefile", text
 
 
@@ -66,7 +66,7 @@ def dvc(needs: list[list[int]]) -> tuple[str, str]:
     text = "stages:\n"
     for n, inputs in enumerate(needs):
         inputs = [f"out/{i}" for i in inputs] or ["source.txt"]
-        text += f"  s{n}:\n    cmd: cat {' '.join(inputs)} > out/{n}\n    deps: [{', '.join(inputs)}]\n    outs: [out/{n}]\n"
+        text += f"  s{n}:\n    cmd: sum {' '.join(inputs)} > out/{n}\n    deps: [{', '.join(inputs)}]\n    outs: [out/{n}]\n"
     return "dvc.yaml", text
 
 
@@ -75,9 +75,9 @@ def talkflow(needs: list[list[int]]) -> tuple[str, str]:
     for n, inputs in enumerate(needs):
         if inputs:
             read = f"inputs: {{ {', '.join(f'i{i}: s{i}' for i in inputs)} }}"
-            run = f"cat {' '.join(f'i{i}/{i}' for i in inputs)} > {n}"
+            run = f"cksum {' '.join(f'i{i}/{i}' for i in inputs)} > {n}"
         else:
-            read, run = "files: [source.txt]", f"cat source.txt > {n}"
+            read, run = "files: [source.txt]", f"cksum source.txt > {n}"
         # Each stage's output has a name of its own: two that do the very same would be made once.
         text += f"  s{n}:\n    command: {{ run: '{run}', {read}, outputs: ['{n}'] }}\n"
     return "m.yaml", text
