@@ -156,6 +156,21 @@ impl Event {
     }
 }
 
+/// Who is told what happens.
+pub trait Listener {
+    /// Something happened.
+    fn on(&mut self, event: &Event);
+
+    /// Nothing more is about to happen at once: whoever kept something back to show or write it together with more does so now.
+    fn pause(&mut self) {}
+}
+
+impl<F: FnMut(&Event)> Listener for F {
+    fn on(&mut self, event: &Event) {
+        self(event);
+    }
+}
+
 /// A line of a run's journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timed<E = Event> {

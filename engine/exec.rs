@@ -21,7 +21,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use crate::{
-    event::Event,
+    event::{Event, Listener},
     key::{ActionKey, Fingerprint, Stale},
     plan::{Instance, Plan, Resources},
     stage::{Cancel, Device, Located, Outside, Places, Said, Stage, Talk},
@@ -182,20 +182,22 @@ pub fn run<S: Stage>(
     options: &Options,
     run: &RunAt<'_>,
     cancel: &Cancel,
-    report: &mut dyn FnMut(&Event),
+    latest: &mut Latest,
+    report: &mut dyn Listener,
 ) -> Result<Outcome, StoreError> {
-    let mut latest = store.latest(&plan.name)?;
+    let last = plan.instances.iter().zip(&options.wanted).filter(|(_, wanted)| **wanted);
+    store.look_ahead(&last.filter_map(|(instance, _)| latest.get(&instance.name)).copied().collect::<Vec<_>>())?;
     let files = store.outside_files(options.paranoid);
     let clock = Instant::now();
     let (sender, inbox) = mpsc::channel();
     let wanted = options.wanted.iter().filter(|wanted| **wanted).count();
-    report(&Event::RunStarted {
+    report.on(&Event::RunStarted {
         run: run.id.to_owned(),
         manifest: plan.name.clone(),
         stages: wanted,
         cores: options.limits.cores,
     });
-    let order = expected::longest_path_first(plan, &options.wanted, &expected_seconds(plan, &latest));
+    let order = expected::longest_path_first(plan, &options.wanted, &expected_seconds(plan, latest));
     let demands: Vec<Demand> = plan.instances.iter().map(|instance| demand(instance, options.device)).collect();
     let schedule = Schedule::new(&options.limits, &demands, order);
     let (states, unusable) = std::thread::scope(|scope| {
@@ -206,7 +208,7 @@ pub fn run<S: Stage>(
             run,
             cancel,
             files: &files,
-            latest: &mut latest,
+            latest,
             report,
             scope,
             sender,
@@ -246,7 +248,7 @@ pub fn run<S: Stage>(
         })
         .collect();
     let outcome = Outcome { steps, seconds: clock.elapsed().as_secs_f64(), signal: cancel.signal(), unusable };
-    report(&Event::RunFinished {
+    report.on(&Event::RunFinished {
         ran: outcome.count(Fate::Ran),
         cached: outcome.count(Fate::Cached),
         failed: outcome.count(Fate::Failed),
@@ -288,7 +290,7 @@ struct Loop<'scope, 'env, S> {
     cancel: &'env Cancel,
     files: &'env OutsideFiles,
     latest: &'env mut Latest,
-    report: &'env mut dyn FnMut(&Event),
+    report: &'env mut dyn Listener,
     scope: &'scope std::thread::Scope<'scope, 'env>,
     sender: mpsc::Sender<Message>,
     states: Vec<State>,
@@ -343,7 +345,11 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             }
             self.look_at_memory();
             let until_next = self.resting.first_key_value().map(|((when, _), _)| when.saturating_duration_since(Instant::now()));
-            match inbox.recv_timeout(until_next.unwrap_or(HEARTBEAT).min(HEARTBEAT)) {
+            let message = inbox.try_recv().or_else(|_| {
+                self.report.pause();
+                inbox.recv_timeout(until_next.unwrap_or(HEARTBEAT).min(HEARTBEAT))
+            });
+            match message {
                 Ok(message) => self.hear(message),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
@@ -473,6 +479,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                     return;
                 }
             };
+            self.store.look_back();
             self.busy += 1;
             self.begin(*queued, lease, &begun);
             self.begun.insert(index, begun);
@@ -483,7 +490,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
     fn wait(&mut self, index: usize, mut queued: Box<Queued>, taken: Taken) {
         let own = self.making.contains(&queued.fingerprint.key());
         if !own && !std::mem::replace(&mut queued.told, true) {
-            (self.report)(&Event::Waiting { index, stage: self.plan.instances[index].name.clone() });
+            self.report.on(&Event::Waiting { index, stage: self.plan.instances[index].name.clone() });
         }
         self.states[index] = State::Waiting(queued);
         self.waiting += 1;
@@ -569,12 +576,12 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             Message::Leased(index, lease) => self.leased(index, lease),
             Message::Started(index, reason) => {
                 let attempt = self.attempts[index];
-                (self.report)(&Event::Started { index, stage: stage(index), reason, attempt });
+                self.report.on(&Event::Started { index, stage: stage(index), reason, attempt });
             }
             Message::Said(index, Said::Progress(progress)) => {
-                (self.report)(&Event::Progressed { index, stage: stage(index), progress });
+                self.report.on(&Event::Progressed { index, stage: stage(index), progress });
             }
-            Message::Said(index, Said::Note(note)) => (self.report)(&Event::Noted { index, stage: stage(index), note }),
+            Message::Said(index, Said::Note(note)) => self.report.on(&Event::Noted { index, stage: stage(index), note }),
             Message::Ended(index, ended) => {
                 self.busy -= 1;
                 self.peaks.remove(&index);
@@ -599,7 +606,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                         "this run gave other bytes ({other}) than the stored result ({}) of the same key; the stored one stands",
                         record.files.digest().short()
                     );
-                    (self.report)(&Event::Noted { index, stage: instance.name.clone(), note });
+                    self.report.on(&Event::Noted { index, stage: instance.name.clone(), note });
                 }
                 let reason = match std::mem::replace(&mut self.states[index], State::Locating) {
                     State::Running(reason, _) => reason,
@@ -615,15 +622,15 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                     reason: reason.clone(),
                     usage: record.provenance.usage,
                 };
-                (self.report)(&event);
+                self.report.on(&event);
                 self.done(index, Fate::Ran, Some(reason.to_string()), record);
             }
             Ended::Failed(causes) if self.attempts[index] <= instance.retries.times && !self.closing => {
                 let stage = instance.name.clone();
-                (self.report)(&Event::Failed { index, stage: stage.clone(), causes: causes.clone(), retry: true });
+                self.report.on(&Event::Failed { index, stage: stage.clone(), causes: causes.clone(), retry: true });
                 let rest = instance.retries.rest(self.attempts[index]);
                 if !rest.is_zero() {
-                    (self.report)(&Event::Noted { index, stage, note: format!("tries again in {:.1} s", rest.as_secs_f64()) });
+                    self.report.on(&Event::Noted { index, stage, note: format!("tries again in {:.1} s", rest.as_secs_f64()) });
                 }
                 self.resting.insert((Instant::now() + rest, index), causes);
             }
@@ -672,7 +679,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
 
     fn note_damage(&mut self, index: usize, damaged: &NotWhole) {
         let note = format!("{damaged}; this stage makes it again");
-        (self.report)(&Event::Noted { index, stage: self.plan.instances[index].name.clone(), note });
+        self.report.on(&Event::Noted { index, stage: self.plan.instances[index].name.clone(), note });
     }
 
     fn cached(&mut self, index: usize, record: Box<Record>) {
@@ -689,7 +696,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             notes: record.notes.clone(),
             back,
         };
-        (self.report)(&event);
+        self.report.on(&event);
         self.done(index, Fate::Cached, None, record);
     }
 
@@ -712,7 +719,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
     fn fail(&mut self, index: usize, causes: Vec<String>) {
         let stage = self.plan.instances[index].name.clone();
         self.states[index] = State::Ended(Fate::Failed, Some(causes.join(": ")), None);
-        (self.report)(&Event::Failed { index, stage: stage.clone(), causes, retry: false });
+        self.report.on(&Event::Failed { index, stage: stage.clone(), causes, retry: false });
         self.closing |= !self.options.keep_going;
         self.skip_followers(index, &format!("`{stage}` failed"));
     }
@@ -723,7 +730,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             if matches!(self.states[index], State::Blocked(_)) && self.options.wanted[index] {
                 self.states[index] = State::Ended(Fate::Skipped, Some(because.to_owned()), None);
                 let stage = self.plan.instances[index].name.clone();
-                (self.report)(&Event::Skipped { index, stage, because: because.to_owned() });
+                self.report.on(&Event::Skipped { index, stage, because: because.to_owned() });
                 left.extend(&self.followers[index]);
             }
         }
@@ -733,7 +740,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
         self.closing = true;
         causes.push(error.to_string());
         self.states[index] = State::Ended(Fate::Failed, Some(error.to_string()), None);
-        (self.report)(&Event::Failed { index, stage: self.plan.instances[index].name.clone(), causes, retry: false });
+        self.report.on(&Event::Failed { index, stage: self.plan.instances[index].name.clone(), causes, retry: false });
         self.unusable.get_or_insert(error);
     }
 }

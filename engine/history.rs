@@ -275,7 +275,7 @@ pub fn find(runs: &[Run], name: &str) -> Result<Run, String> {
 ///
 /// # Errors
 /// Where the disk refuses.
-pub fn write_resolved(folder: &Path, resolved: &Value) -> std::io::Result<()> {
+pub fn write_resolved(folder: &Path, resolved: &impl Serialize) -> std::io::Result<()> {
     fs::write(folder.join(about::RESOLVED), serde_json::to_vec(resolved)?)
 }
 

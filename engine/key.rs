@@ -82,10 +82,10 @@ impl Fingerprint {
 
     /// The digest of the list: every label and value with its length before it, so that no two lists run together.
     pub fn key(&self) -> ActionKey {
-        let mut hasher = blake3::Hasher::new();
+        let mut bytes = Vec::with_capacity(1024);
         let mut field = |text: &str| {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
+            bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
         };
         for (label, value) in &self.0 {
             // The variant's own name keeps a setting called `rows` apart from an input called `rows`.
@@ -93,7 +93,7 @@ impl Fingerprint {
             field(label.name());
             field(value);
         }
-        ActionKey(hasher.finalize().into())
+        ActionKey(blake3::hash(&bytes).into())
     }
 
     /// Where this list differs from an older one.

@@ -23,7 +23,7 @@ use crate::source::{Diagnostics, Sources, Span};
 
 pub use agree::{Disagreement, Seen};
 pub use beside::{BESIDE, Beside, MOST_IN_POOL, bytes, duration, read as beside};
-pub use resolved::{Line, Resolved};
+pub use resolved::{Line, Resolution, Resolved};
 pub use select::{Chosen, Wish};
 
 /// The stage kinds there are.

@@ -32,7 +32,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,7 @@ mod draft;
 mod garbage;
 mod latest;
 mod lease;
+mod lookup;
 mod outside;
 mod pins;
 mod put;
@@ -65,6 +66,7 @@ pub use draft::{Draft, Published};
 pub use garbage::{Collected, Gone, Policy};
 pub use latest::Latest;
 pub use lease::{Lease, Taken};
+pub use lookup::Lookup;
 pub use outside::OutsideFiles;
 pub use pins::{Pin, Pinned};
 pub use proof::NotWhole;
@@ -241,6 +243,7 @@ pub struct Store {
     unsynced: unsynced::Unsynced,
     recovered: Recovered,
     notes: users::Notes,
+    ahead: lookup::Ahead,
     /// Held, shared, for as long as the process uses the store.
     _in_use: fs::File,
 }
@@ -279,6 +282,7 @@ impl Store {
             unsynced: unsynced::Unsynced::default(),
             recovered: Recovered::default(),
             notes: users::Notes::default(),
+            ahead: lookup::Ahead::default(),
             _in_use: in_use,
         }
     }
@@ -316,44 +320,6 @@ impl Store {
         // What is reserved for root is free for root.
         let blocks = if rustix::process::geteuid().is_root() { left.f_bfree } else { left.f_bavail };
         blocks.saturating_mul(left.f_frsize) < NOTHING_LEFT || (left.f_files > 0 && left.f_favail == 0)
-    }
-
-    /// The record of a key, if its files are there too. `Err(Lost)` inside tells what is missing. What is found stays for as long
-    /// as this process lives, whatever is collected.
-    ///
-    /// # Errors
-    /// Where the disk cannot be read, or the use not be noted.
-    pub fn lookup(&self, key: &ActionKey) -> Result<Lookup, StoreError> {
-        if self.has_noted(key) {
-            return self.look(key);
-        }
-        let gate = self.enter()?;
-        let found = self.look(key)?;
-        if let Lookup::Found(_) = found {
-            self.note_use(key, &gate)?;
-            self.touch(key);
-        }
-        Ok(found)
-    }
-
-    /// The same, for a moment: nothing keeps it from being collected.
-    fn look(&self, key: &ActionKey) -> Result<Lookup, StoreError> {
-        let path = self.record_path(key);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lookup::Unknown),
-            Err(error) => return Err(StoreError::io("read", &path)(error)),
-        };
-        let Some(record) = Record::read(&text).filter(|record| record.key == *key) else {
-            return Ok(Lookup::Lost("its record".to_owned()));
-        };
-        for (name, entry) in &record.files.0 {
-            let whole = fs::metadata(self.blob(&entry.digest)).is_ok_and(|meta| meta.len() == entry.size);
-            if !whole {
-                return Ok(Lookup::Lost(format!("`{name}`")));
-            }
-        }
-        Ok(Lookup::Found(Box::new(record)))
     }
 
     /// Where the contents with this digest lie, whether or not they are there.
@@ -433,22 +399,6 @@ impl Store {
         Ok(self.shards("actions")?.iter().filter_map(key).collect())
     }
 
-    /// Notes, by the time of its record, that a result was used. To an hour, so that looking up costs a write but rarely.
-    fn touch(&self, key: &ActionKey) {
-        let path = self.record_path(key);
-        let now = SystemTime::now();
-        let touch = || -> io::Result<()> {
-            let age = now.duration_since(fs::metadata(&path)?.modified()?);
-            // From the future, since a clock went back, is not now either.
-            if age.is_ok_and(|age| age < Duration::from_secs(3600)) {
-                return Ok(());
-            }
-            fs::File::open(&path)?.set_modified(now)
-        };
-        // Where that cannot be written, what the result is worth to whom is only less well known.
-        let _ = touch();
-    }
-
     fn record_path(&self, key: &ActionKey) -> PathBuf {
         self.sharded("actions", &key.to_string(), ".json")
     }
@@ -510,17 +460,6 @@ impl Store {
         // On a full disk, half a draft must not lie about for as long as the process lives.
         put().inspect_err(|_| drop(fs::remove_file(&draft)))
     }
-}
-
-/// What a key leads to.
-#[derive(Debug)]
-pub enum Lookup {
-    /// A result, all of it there.
-    Found(Box<Record>),
-    /// Nothing.
-    Unknown,
-    /// A result of which this is missing.
-    Lost(String),
 }
 
 const FOLDERS: [&str; 9] = ["actions", "blobs", "damaged", "latest", "leases", "partial", "runs", "tmp", "unsynced"];

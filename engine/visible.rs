@@ -9,7 +9,8 @@ use std::fmt::Write;
 /// The text with control characters, and those that turn the direction of writing, shown as `\u{1b}` instead of obeyed. Line ends
 /// and tabs stay.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(hidden) {
+    let plain = |byte: u8| (b' '..0x7f).contains(&byte) || matches!(byte, b'\n' | b'\t');
+    if text.bytes().all(plain) || !text.contains(hidden) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);

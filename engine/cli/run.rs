@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     artifact::Artifact,
-    event::Event,
+    event::{Event, Listener},
     exec::{self, Fate, Outcome},
     history::{self, About, Host, Revision, Totals, Wanted},
     plan::{Instance, Plan},
@@ -27,7 +27,7 @@ use crate::{
     scores::{self, Entry, Scores},
     stage::Cancel,
     stages::{StageSpec, command::guard, dataset::STAND_IN},
-    store::{Record, Store, StoreError},
+    store::{Latest, Record, Store, StoreError},
 };
 
 /// Its arguments.
@@ -64,17 +64,19 @@ pub(super) fn once(args: &RunArgs, common: &Common, cancel: &Cancel) -> Answer {
     let (id, folder) = store.new_run(begin)?;
     let revision = Revision::ask(plan.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
     let mut about = about(&id, args, &plan, &options, begin);
-    let mut journal = (about.write(&folder))
-        .and_then(|()| history::write_resolved(&folder, &resolved(&plan)))
-        .and_then(|()| Journal::begin(&folder))
-        .map_err(StoreError::io("write in", &folder))?;
+    let mut journal =
+        (about.write(&folder)).and_then(|()| Journal::begin(&folder)).map_err(StoreError::io("write in", &folder))?;
+    let mut latest = store.latest(&plan.name)?;
     let places = plan.instances.iter().map(|instance| plan.sources.place(instance.at)).collect();
-    let mut terminal = Terminal::new(places, expected(&plan, &store, &options)?, Some(journal.path().to_owned()));
-    let mut report = |event: &Event| {
-        journal.on(event);
-        terminal.on(event);
-    };
-    let ran = exec::run(&plan, &store, &options, &exec::RunAt { id: &id, folder: &folder }, cancel, &mut report);
+    let mut terminal = Terminal::new(places, expected(&plan, &latest, &options), Some(journal.path().to_owned()));
+    let at = exec::RunAt { id: &id, folder: &folder };
+    let mut reports = Reports { journal: &mut journal, terminal: &mut terminal };
+    // Of many stages it is long, and nothing waits for it.
+    let (ran, resolved) = std::thread::scope(|scope| {
+        let resolved = scope.spawn(|| history::write_resolved(&folder, &plan.resolution()));
+        (exec::run(&plan, &store, &options, &at, cancel, &mut latest, &mut reports), resolved.join())
+    });
+    reports.pause();
     // Before anything is said about results: now they survive whatever happens to the machine.
     let ran = ran.and_then(|outcome| store.sync().map(|()| outcome));
     let ended = since_1970();
@@ -98,7 +100,9 @@ pub(super) fn once(args: &RunArgs, common: &Common, cancel: &Cancel) -> Answer {
     about.exit = Some(answer.as_ref().map_or_else(Failure::code, |()| 0));
     about.totals = totals;
     about.git = revision.answer();
-    let about_failure = about.write(&folder).err().map(|error| format!("{} is not complete: {error}", folder.display()));
+    let resolved = resolved.unwrap_or_else(|_| Err(std::io::Error::other("what was in effect could not be told")));
+    let about_failure =
+        (about.write(&folder).and(resolved).err()).map(|error| format!("{} is not complete: {error}", folder.display()));
     for failure in [journal_failure, about_failure].into_iter().flatten() {
         let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("warning: {failure}\n").as_bytes());
     }
@@ -109,18 +113,35 @@ fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Who is told of a run.
+struct Reports<'a> {
+    journal: &'a mut Journal,
+    terminal: &'a mut Terminal,
+}
+
+impl Listener for Reports<'_> {
+    fn on(&mut self, event: &Event) {
+        self.journal.on(event);
+        self.terminal.on(event);
+    }
+
+    fn pause(&mut self) {
+        self.journal.pause();
+        self.terminal.pause();
+    }
+}
+
 /// What the live view has to know of each stage.
-fn expected(plan: &Plan<StageSpec>, store: &Store, options: &exec::Options) -> Result<Vec<Expected>, Failure> {
+fn expected(plan: &Plan<StageSpec>, latest: &Latest, options: &exec::Options) -> Vec<Expected> {
     let names = plan.instances.iter().map(|instance| (instance.name.as_str(), instance.kind.as_str()));
-    let seconds = store.latest(&plan.name)?.expected(names);
-    let stages = plan.instances.iter().zip(seconds).zip(&options.wanted);
+    let stages = plan.instances.iter().zip(latest.expected(names)).zip(&options.wanted);
     let one = |((instance, seconds), wanted): ((&Instance<StageSpec>, Option<f64>), &bool)| Expected {
         name: instance.name.clone(),
         kind: instance.kind.clone(),
         seconds,
         wanted: *wanted,
     };
-    Ok(stages.map(one).collect())
+    stages.map(one).collect()
 }
 
 /// What there is to say of a run that begins.
@@ -142,11 +163,6 @@ fn about(id: &str, args: &RunArgs, plan: &Plan<StageSpec>, options: &exec::Optio
         exit: None,
         totals: None,
     }
-}
-
-/// Parameters and settings in effect, as `show --resolved` prints them.
-fn resolved(plan: &Plan<StageSpec>) -> Value {
-    serde_json::json!({ "params": plan.resolved_params(), "stages": plan.resolved() })
 }
 
 /// What a run that ended means for the exit code.

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     history::{self, Run},
+    plan::{Line, Resolution},
     store::{Lookup, Record, Store},
     time,
 };
@@ -35,10 +36,11 @@ pub fn show(args: &ShowArgs, common: &Common) -> Answer {
         (Some(manifest), true) => {
             let manifest = ManifestArgs { manifest: manifest.into(), sets: args.sets.clone() };
             let plan = load::load(&manifest, common)?;
-            let (params, stages) = (plan.resolved_params(), plan.resolved());
-            let document = serde_json::json!({ "params": params, "stages": stages });
+            let resolution = plan.resolution();
+            let document = serde_json::to_value(&resolution).map_err(|error| Failure::Failed(error.to_string()))?;
             answer(common, &document, || {
-                let param = |line: &crate::plan::Line| format!("  {} = {}  ({})\n", line.path, line.value, line.from);
+                let Resolution { params, stages } = &resolution;
+                let param = |line: &Line| format!("  {} = {}  ({})\n", line.path, line.value, line.from);
                 let params = params.iter().map(param).collect::<String>();
                 let head = if params.is_empty() { "" } else { "params\n" };
                 format!("{head}{params}{}", stages.iter().map(ToString::to_string).collect::<String>())

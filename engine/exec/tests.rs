@@ -219,7 +219,8 @@ impl World {
             _ => {}
         };
         let at = RunAt { id: "r", folder: self.store.root() };
-        let outcome = run(&plan, &self.store, &options, &at, &Cancel::default(), &mut report).unwrap();
+        let mut latest = self.store.latest(&plan.name).unwrap();
+        let outcome = run(&plan, &self.store, &options, &at, &Cancel::default(), &mut latest, &mut report).unwrap();
         let (began, log) = order.into_inner().unwrap();
         Did { outcome, began, log }
     }

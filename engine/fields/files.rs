@@ -1,6 +1,7 @@
 //! Files that a setting names.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use super::glob::{self, Match, Pattern};
@@ -135,8 +136,9 @@ impl Fields<'_> {
         let Some(text) = self.text_of(found) else { return };
         let base = self.folder_of(found);
         let literal = base.as_deref().map_or_else(|| PathBuf::from(&text), |base| base.join(&text));
-        let pattern = match literal.is_dir() {
-            _ if literal.is_file() => None,
+        let meta = literal.metadata().ok();
+        let pattern = match meta.as_ref().is_some_and(Metadata::is_dir) {
+            _ if meta.is_some_and(|meta| meta.is_file()) => None,
             true => Some(format!("{}/**", text.trim_end_matches('/'))),
             false if glob::is_pattern(&text) => Some(text.clone()),
             false => return self.say(found.mistake(format!("there is no file {}", literal.display()))),

@@ -209,9 +209,11 @@ impl Revision {
 
 fn git(folder: &Path) -> Option<Git> {
     let until = Instant::now() + PATIENCE;
-    let revision = says(folder, &["rev-parse", "HEAD"], until)?;
-    let changes = says(folder, &["status", "--porcelain"], until)?;
-    Some(Git { revision: revision.trim().to_owned(), dirty: !changes.trim().is_empty() })
+    let text = says(folder, &["status", "--porcelain=v2", "--branch"], until)?;
+    let (headers, changes): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("# "));
+    // Before the first commit there is no revision.
+    let revision = headers.iter().find_map(|line| line.strip_prefix("# branch.oid ")).filter(|oid| !oid.starts_with('('))?;
+    Some(Git { revision: revision.to_owned(), dirty: !changes.is_empty() })
 }
 
 /// What git prints, if it ends well and in time.

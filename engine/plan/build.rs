@@ -10,7 +10,7 @@ use super::beside::{self, BESIDE, Beside, MOST_IN_POOL};
 use super::matrix::{self, MOST_INSTANCES, Matrix, Values};
 use super::order::order;
 use super::{Input, Instance, Kinds, Plan};
-use crate::fields::{self, Directory, Labels, Outside, Port, Reading, WantedFrom};
+use crate::fields::{self, Directory, Fields, Labels, Outside, Port, Reading, WantedFrom};
 use crate::manifest::{Entry, Env, Interpolation, Manifest, Map, Node, Scope, Value, is_name};
 use crate::source::{Diagnostic, Sources, Span, one_of};
 
@@ -311,9 +311,16 @@ fn read_stage<K: Kinds>(
             return;
         }
         let scope = Scope::stage(row);
-        let node = values.expand(&stage.beside, scope);
-        let mut beside = fields::read(outside, stage.name, stage.at, &node, |fields| beside::read(fields, around.pools));
-        mistakes.append(&mut beside.mistakes);
+        let beside = match &stage.beside.value {
+            Value::Map(map) if map.is_empty() => Beside::default(),
+            _ => {
+                let node = values.expand(&stage.beside, scope);
+                let read = |fields: &mut Fields<'_>| beside::read(fields, around.pools);
+                let mut beside = fields::read(outside, stage.name, stage.at, &node, read);
+                mistakes.append(&mut beside.mistakes);
+                beside.value
+            }
+        };
         let Some((word, entry)) = stage.kind else { continue };
         let node = values.expand(&entry.node, scope);
         let mut reading = fields::read(outside, word, entry.key, &node, |fields| kinds.read(word, fields));
@@ -329,7 +336,7 @@ fn read_stage<K: Kinds>(
             labels,
             stage: stage.name.to_owned(),
             at: stage.at,
-            beside: beside.value,
+            beside,
             reading,
         });
     }

@@ -9,6 +9,15 @@ use crate::fields::Origin;
 use crate::manifest::{Node, Value};
 use crate::source::Sources;
 
+/// Everything that is in effect, as `show --resolved` prints it and each run keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resolution {
+    /// The parameters.
+    pub params: Vec<Line>,
+    /// The instances, in the order of the plan.
+    pub stages: Vec<Resolved>,
+}
+
 /// The effective values of one instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Resolved {
@@ -38,9 +47,15 @@ const MOST_LINES: usize = 10_000;
 const LONGEST: usize = 200;
 
 impl<S> Plan<S> {
-    /// Every parameter after resolution, a line for each of its fields.
+    /// Every parameter and every effective value.
     #[must_use]
-    pub fn resolved_params(&self) -> Vec<Line> {
+    pub fn resolution(&self) -> Resolution {
+        let stages = self.instances.iter().map(|instance| self.resolved_instance(instance)).collect();
+        Resolution { params: self.resolved_params(), stages }
+    }
+
+    /// Every parameter after resolution, a line for each of its fields.
+    fn resolved_params(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         for (name, node) in &self.params {
             self.param_lines(name.clone(), node, &mut lines);
@@ -65,12 +80,6 @@ impl<S> Plan<S> {
                 lines.push(Line { path, value, from: self::origin(&origin, &self.sources) });
             }
         }
-    }
-
-    /// Every effective value, instance by instance, in the order of the plan.
-    #[must_use]
-    pub fn resolved(&self) -> Vec<Resolved> {
-        self.instances.iter().map(|instance| self.resolved_instance(instance)).collect()
     }
 
     fn resolved_instance(&self, instance: &Instance<S>) -> Resolved {

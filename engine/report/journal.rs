@@ -7,13 +7,15 @@ use std::{
     time::Instant,
 };
 
-use crate::event::{Event, Timed};
+use crate::event::{Event, Listener};
 
 /// Writes `events.jsonl` in a run's folder.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: fs::File,
+    /// Lines that are not in the file yet.
+    lines: Vec<u8>,
     clock: Instant,
     failed: Option<io::Error>,
 }
@@ -29,19 +31,7 @@ impl Journal {
         let file = fs::File::options().create(true).append(true).open(&path)?;
         // Where locks are not to be had, the run goes on without: it will look as if it had ended.
         let _ = file.try_lock();
-        Ok(Self { path, file, clock: Instant::now(), failed: None })
-    }
-
-    /// Appends an event. A disk that fills up is told once, at the end: the run itself is worth more than its journal.
-    pub fn on(&mut self, event: &Event) {
-        let line = Timed { at: self.clock.elapsed().as_secs_f64(), event };
-        let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut line| {
-            line.push(b'\n');
-            self.file.write_all(&line)
-        });
-        if let Err(error) = written {
-            self.failed.get_or_insert(error);
-        }
+        Ok(Self { path, file, lines: Vec::new(), clock: Instant::now(), failed: None })
     }
 
     /// Where it is.
@@ -52,5 +42,44 @@ impl Journal {
     /// The first failure to write, if there was one.
     pub fn failure(&self) -> Option<&io::Error> {
         self.failed.as_ref()
+    }
+}
+
+/// Many events at once, as of a run in which nothing has to be done, are written together; but not more than this.
+const TOGETHER: usize = 64 << 10;
+
+impl Listener for Journal {
+    /// Appends an event. A disk that fills up is told once, at the end: the run itself is worth more than its journal.
+    fn on(&mut self, event: &Event) {
+        let begin = self.lines.len();
+        // As `Timed` is read back: the time, then the members of the event.
+        let written = write!(self.lines, "{{\"at\":{:?},", self.clock.elapsed().as_secs_f64()).and_then(|()| {
+            let brace = self.lines.len();
+            serde_json::to_writer(&mut self.lines, event)?;
+            self.lines.remove(brace);
+            Ok(())
+        });
+        match written {
+            Ok(()) => self.lines.push(b'\n'),
+            Err(error) => {
+                self.lines.truncate(begin);
+                self.failed.get_or_insert(error);
+            }
+        }
+        if self.lines.len() >= TOGETHER {
+            self.pause();
+        }
+    }
+
+    fn pause(&mut self) {
+        if let Err(error) = self.file.write_all(&std::mem::take(&mut self.lines)) {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.pause();
     }
 }

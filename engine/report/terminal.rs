@@ -15,7 +15,10 @@ use super::{
     live::{Expected, Live},
     screen::{Screen, Size},
 };
-use crate::{event::Event, visible::visible};
+use crate::{
+    event::{Event, Listener},
+    visible::visible,
+};
 
 /// Shows events.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Terminal {
     /// Where each stage stands in the manifest, by place in the plan.
     places: Vec<String>,
     journal: Option<PathBuf>,
+    /// Lines to print where there is no live view.
+    lines: String,
 }
 
 /// The live view: drawn again and again by a thread of its own, so that clocks go on while nothing happens.
@@ -54,11 +59,31 @@ impl Terminal {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let moves = std::io::stderr().is_terminal() && set("TERM").is_some_and(|term| term != "dumb");
         let view = moves.then(|| View::begin(Live::new(stages, set("NO_COLOR").is_none())));
-        Self { view, places, journal }
+        Self { view, places, journal, lines: String::new() }
     }
 
+    /// Prints a line, above the bars where there are any.
+    fn line(&mut self, line: &str) {
+        let line = visible(line);
+        match &self.view {
+            Some(view) => view.state().lines.extend(line.lines().map(str::to_owned)),
+            None => {
+                self.lines.push_str(&line);
+                self.lines.push('\n');
+                if self.lines.len() >= TOGETHER {
+                    self.pause();
+                }
+            }
+        }
+    }
+}
+
+/// Many lines at once are printed together; but not more than this.
+const TOGETHER: usize = 16 << 10;
+
+impl Listener for Terminal {
     /// Shows one event.
-    pub fn on(&mut self, event: &Event) {
+    fn on(&mut self, event: &Event) {
         if let Some(view) = &self.view {
             view.state().live.on(event);
         }
@@ -100,19 +125,15 @@ impl Terminal {
                 parts.extend((*failed > 0).then(|| format!("{failed} failed")));
                 parts.extend((*skipped > 0).then(|| format!("{skipped} skipped")));
                 self.line(&format!("{} in {seconds:.1} s", parts.join(", ")));
+                self.pause();
                 self.view = None;
             }
         }
     }
 
-    /// Prints a line, above the bars where there are any.
-    fn line(&self, line: &str) {
-        let line = visible(line);
-        match &self.view {
-            Some(view) => view.state().lines.extend(line.lines().map(str::to_owned)),
-            // A reader that is gone is no reason to stop a run.
-            None => drop(std::io::stderr().write_all(format!("{line}\n").as_bytes())),
-        }
+    fn pause(&mut self) {
+        // A reader that is gone is no reason to stop a run.
+        let _ = std::io::stderr().write_all(std::mem::take(&mut self.lines).as_bytes());
     }
 }
 

@@ -1,6 +1,7 @@
 //! What stays and what goes: policies, pins, processes at work, views, and other stores.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+use std::time::SystemTime;
 use std::{
     collections::BTreeSet,
     os::unix::fs::{PermissionsExt, symlink},
@@ -222,6 +223,24 @@ fn what_a_process_has_found_or_made_stays_for_as_long_as_it_lives() {
     let collected = open().collect(&everything, false).unwrap();
     assert_eq!((collected.records, collected.runs, collected.kept_in_use), (2, 1, 0));
     assert!(!note.exists());
+}
+
+#[test]
+fn what_was_looked_up_ahead_stays_and_answers_until_work_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = six(folder.path());
+    let store = Store::open(folder.path()).unwrap();
+    let absent = record("absent").key;
+    store.look_ahead(&[records[4].key, records[5].key, absent]).unwrap();
+    // Neither is anybody's last result: they are kept by this process alone.
+    assert_eq!(collect(folder.path(), &Policy::default()).concat(), "abef");
+    fs::remove_file(store.record_path(&records[4].key)).unwrap();
+    fs::remove_file(store.record_path(&records[5].key)).unwrap();
+    assert!(matches!(store.lookup(&records[4].key).unwrap(), Lookup::Found(found) if found.key == records[4].key));
+    assert!(matches!(store.lookup(&records[4].key).unwrap(), Lookup::Unknown), "it answers once");
+    assert!(matches!(store.lookup(&absent).unwrap(), Lookup::Unknown));
+    store.look_back();
+    assert!(matches!(store.lookup(&records[5].key).unwrap(), Lookup::Unknown), "the disk answers");
 }
 
 #[test]

@@ -26,22 +26,24 @@ pub struct Latest {
 }
 
 /// What is known of an instance's last result.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 struct Note {
     key: ActionKey,
     /// The stage kind.
-    #[serde(default)]
     kind: String,
     /// Wall seconds it took.
-    #[serde(default)]
     seconds: Option<f64>,
 }
 
+/// A note as it is written.
 #[derive(Serialize, Deserialize)]
 struct Line {
     instance: String,
-    #[serde(flatten)]
-    note: Note,
+    key: ActionKey,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    seconds: Option<f64>,
 }
 
 /// What a file says.
@@ -61,8 +63,8 @@ impl Notes {
         for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| *line != b"\n") {
             notes.lines += 1;
             // A damaged line, or the torn one of a killed process, is not a note.
-            if let Some(Line { instance, note }) = unseal(line) {
-                notes.notes.insert(instance, note);
+            if let Some(Line { instance, key, kind, seconds }) = unseal(line) {
+                notes.notes.insert(instance, Note { key, kind, seconds });
             }
         }
         Ok(notes)
@@ -195,7 +197,8 @@ fn open_alone(path: &Path) -> io::Result<fs::File> {
 }
 
 fn line(instance: &str, note: &Note) -> io::Result<Vec<u8>> {
-    seal(&Line { instance: instance.to_owned(), note: note.clone() })
+    let Note { key, kind, seconds } = note.clone();
+    seal(&Line { instance: instance.to_owned(), key, kind, seconds })
 }
 
 /// A manifest's name as a file name: what a file system might not take is written as its digest.

@@ -81,7 +81,8 @@ impl OutsideFiles {
     /// # Errors
     /// Where it cannot be read.
     pub fn digest(&self, file: &Path) -> io::Result<Digest> {
-        let path = file.canonicalize()?;
+        // Links in it are followed by the stat, which tells which file it was.
+        let path = std::path::absolute(file)?;
         let (before, began) = (stat(&path)?, (self.now)());
         if let Some(entry) = self.lock().entries.get(&path)
             && entry.stat == before

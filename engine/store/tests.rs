@@ -1,7 +1,7 @@
 //! The store's promises, one by one.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 

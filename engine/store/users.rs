@@ -72,12 +72,21 @@ impl Store {
     }
 
     /// Notes that this process uses the result of a key. The gate is what makes it count.
-    pub(super) fn note_use(&self, key: &ActionKey, _gate: &Gate) -> Result<(), StoreError> {
+    pub(super) fn note_use(&self, key: &ActionKey, gate: &Gate) -> Result<(), StoreError> {
+        self.note_uses(std::slice::from_ref(key), gate)
+    }
+
+    /// The same for many, in one writing.
+    pub(super) fn note_uses(&self, keys: &[ActionKey], _gate: &Gate) -> Result<(), StoreError> {
         let mut noted = self.lock_notes();
-        if noted.keys.insert(*key)
-            && let Err(error) = self.write_note(&mut noted, &format!("\nkey {key}"))
+        let new: Vec<ActionKey> = keys.iter().copied().filter(|key| noted.keys.insert(*key)).collect();
+        let lines: String = new.iter().flat_map(|key| ["\nkey ".to_owned(), key.to_string()]).collect();
+        if !new.is_empty()
+            && let Err(error) = self.write_note(&mut noted, &lines)
         {
-            noted.keys.remove(key);
+            for key in &new {
+                noted.keys.remove(key);
+            }
             return Err(error);
         }
         Ok(())

@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
     fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -30,6 +31,7 @@ impl Store {
         fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
         let _alone = self.view_lock()?;
         let before = shown(&folder)?;
+        let there = folders_in(&folder).map_err(StoreError::io("read", &folder))?;
         let mut now = Shown::new();
         for (instance, result) in results {
             let name = readable(instance);
@@ -39,7 +41,7 @@ impl Store {
                 (None, None) => {}
                 (Some(files), old) => {
                     let digest = files.digest();
-                    if old != Some(&digest) || !at.is_dir() {
+                    if old != Some(&digest) || !there.contains(OsStr::new(&name)) {
                         self.show_one(files, &at).map_err(StoreError::io("make", &at))?;
                     }
                     now.insert(name, digest);
@@ -147,6 +149,18 @@ fn swap(new: &Path, old: &Path) -> io::Result<Swapped> {
         },
     }
     fs::rename(new, old).map(|()| Swapped::Moved)
+}
+
+/// The names of the folders that lie in one: cheaper than to ask for each.
+fn folders_in(folder: &Path) -> io::Result<BTreeSet<OsString>> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.insert(entry.file_name());
+        }
+    }
+    Ok(names)
 }
 
 /// What a view shows by now; nothing where that cannot be read, and then all is made anew.

@@ -93,7 +93,7 @@ fn stages_may_stand_in_any_order() {
 fn every_effective_value_is_shown_with_where_it_came_from() {
     let folder = Folder::new(&[("m.yaml", SPARSE)]);
     let plan = folder.load("m.yaml", &["talk.rounds=2"]).unwrap();
-    let all: Vec<String> = (plan.resolved().iter())
+    let all: Vec<String> = (plan.resolution().stages.iter())
         .filter(|resolved| resolved.name.contains("Western") || !resolved.name.contains("genre"))
         .map(ToString::to_string)
         .collect();

@@ -17,7 +17,7 @@ fn interpolation_keeps_types_and_formats_text() {
     let plan = load(&small(params, stages), &[]).unwrap();
     assert_eq!(instance(&plan, "split").description.as_deref(), Some("n=3 r=1e-5 b=false ${n} $5 3"));
     assert_eq!(setting(&plan, "split", "seed"), "3");
-    let lines: Vec<String> = plan.resolved_params().iter().map(|line| format!("{} {}", line.path, line.value)).collect();
+    let lines: Vec<String> = plan.resolution().params.iter().map(|line| format!("{} {}", line.path, line.value)).collect();
     assert_eq!(lines[..5], ["n 3", "r 1e-5", "half 0.5", "b false", "a.x 3"]);
     assert_eq!(setting(&plan, "teacher", "optimizer.adam.rate"), "1e-5");
     assert_eq!(setting(&plan, "teacher", "shuffle"), "false");

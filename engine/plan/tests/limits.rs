@@ -54,7 +54,7 @@ fn shared_parameters_are_shown_in_short() {
         "  more:\n    matrix: { a: { one: \"${a59}\" }, m: { one: \"${m59}\" } }\n    dataset: { name: movielens/100k }\n",
     );
     let plan = load(&text, &[]).unwrap();
-    let lines = plan.resolved_params();
+    let lines = plan.resolution().params;
     assert_eq!(lines.len(), 10_000);
     assert!(lines.iter().all(|line| line.value.len() < 500));
 }
