@@ -6,6 +6,7 @@
 
 mod hints;
 mod interpolate;
+mod kept;
 mod load;
 mod merge;
 mod node;
@@ -32,3 +33,12 @@ pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// How the text of a manifest is got, at most so many bytes of it: [`read_file`], or from memory.
 pub type ReadFile<'a> = &'a dyn Fn(&Path, u64) -> io::Result<Vec<u8>>;
+
+/// Where texts come from.
+#[derive(Clone, Copy)]
+pub struct Texts<'a> {
+    /// How one is got.
+    pub read: ReadFile<'a>,
+    /// The folder in which the trees of long ones are kept.
+    pub kept: Option<&'a Path>,
+}

@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 
 use crate::artifact::ArtifactKind;
 use crate::fields::{Fields, File, Labels, Port, Settings};
-use crate::manifest::{Env, Node, ReadFile, load as load_manifest, read_file};
+use crate::manifest::{Env, Node, ReadFile, Texts, load as load_manifest, read_file};
 use crate::source::{Diagnostics, Sources, Span};
 
 pub use agree::{Disagreement, Seen};
@@ -52,7 +52,21 @@ pub trait Kinds {
 /// # Errors
 /// All mistakes there are, in one report.
 pub fn load<K: Kinds>(path: &Path, sets: &[String], env: Env<'_>, kinds: &K) -> Result<Plan<K::Spec>, Diagnostics> {
-    load_with(&read_file, path, sets, env, kinds)
+    load_from(Texts { read: &read_file, kept: None }, path, sets, env, kinds)
+}
+
+/// As [`load`], with the trees of long manifests kept in a folder, if it exists.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_kept<K: Kinds>(
+    path: &Path,
+    sets: &[String],
+    env: Env<'_>,
+    kinds: &K,
+    kept: &Path,
+) -> Result<Plan<K::Spec>, Diagnostics> {
+    load_from(Texts { read: &read_file, kept: Some(kept) }, path, sets, env, kinds)
 }
 
 /// As [`load`], with the texts from wherever `read` gets them.
@@ -66,9 +80,19 @@ pub fn load_with<K: Kinds>(
     env: Env<'_>,
     kinds: &K,
 ) -> Result<Plan<K::Spec>, Diagnostics> {
+    load_from(Texts { read, kept: None }, path, sets, env, kinds)
+}
+
+fn load_from<K: Kinds>(
+    texts: Texts<'_>,
+    path: &Path,
+    sets: &[String],
+    env: Env<'_>,
+    kinds: &K,
+) -> Result<Plan<K::Spec>, Diagnostics> {
     let mut sources = Sources::default();
     let mut mistakes = Vec::new();
-    let Some(manifest) = load_manifest(path, sets, read, &mut sources, &mut mistakes) else {
+    let Some(manifest) = load_manifest(path, sets, texts, &mut sources, &mut mistakes) else {
         return Err(Diagnostics::new(sources, mistakes));
     };
     manifest.check_params(&mut mistakes);

@@ -9,17 +9,18 @@ use crate::{
     source::Diagnostics,
     stage::Device,
     stages::{self, StageKinds, StageSpec},
+    store::PARSED,
 };
 
 /// A manifest's plan with its texts.
 pub fn load(args: &ManifestArgs, common: &Common) -> Result<Plan<StageSpec>, Failure> {
-    plan(args).map_err(|mistakes| wrong(&mistakes, common))
+    plan(args, common).map_err(|mistakes| wrong(&mistakes, common))
 }
 
 /// The same, with the mistakes as they are.
-pub fn plan(args: &ManifestArgs) -> Result<Plan<StageSpec>, Diagnostics> {
+pub fn plan(args: &ManifestArgs, common: &Common) -> Result<Plan<StageSpec>, Diagnostics> {
     let environment = |name: &str| std::env::var_os(name);
-    plan::load(&args.manifest, &args.sets, &environment, &StageKinds)
+    plan::load_kept(&args.manifest, &args.sets, &environment, &StageKinds, &common.store.join(PARSED))
 }
 
 /// Mistakes as an answer: rendered on standard error, or a document.

@@ -104,7 +104,7 @@ struct Stat {
 
 impl View {
     fn of(args: &RunArgs, common: &Common) -> Self {
-        let paths: Vec<PathBuf> = match load::plan(&args.manifest) {
+        let paths: Vec<PathBuf> = match load::plan(&args.manifest, common) {
             Ok(plan) => plan.sources.files().map(ToOwned::to_owned).chain(inputs(&plan, args, common)).collect(),
             Err(mistakes) => mistakes.sources().files().map(ToOwned::to_owned).collect(),
         };

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ReadFile;
+use super::Texts;
+use super::kept::parse_kept;
 use super::merge::merge;
 use super::node::{Map, Node, Value};
 use super::set;
@@ -50,18 +51,18 @@ pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the manifest in a file, and those it extends, with `read`, and applies `sets`, each `name=value` as typed after `--set`.
+/// Reads the manifest in a file, and those it extends, from `texts`, and applies `sets`, each `name=value` as typed after `--set`.
 ///
 /// Texts are added to `sources` and mistakes to `mistakes`. There is no manifest where one of the files could not be read
 /// or is not YAML; else the mistakes leave enough to look for more.
 pub fn load(
     path: &Path,
     sets: &[String],
-    read: ReadFile<'_>,
+    texts: Texts<'_>,
     sources: &mut Sources,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Manifest> {
-    let (source, mut layers) = read_chain(path, read, sources, mistakes)?;
+    let (source, mut layers) = read_chain(path, texts, sources, mistakes)?;
     let mut root = layers.pop()?;
     while let Some(over) = layers.pop() {
         root = merge(&root, &over);
@@ -105,7 +106,7 @@ pub fn load(
 /// The manifest and those it extends, the manifest first.
 fn read_chain(
     path: &Path,
-    read: ReadFile<'_>,
+    texts: Texts<'_>,
     sources: &mut Sources,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<(SourceId, Vec<Node>)> {
@@ -124,10 +125,13 @@ fn read_chain(
             mistakes.extend(named.map(|span| Diagnostic::new(span, message)));
             return None;
         }
-        let source = add(&next, read(&next, MOST_BYTES + 1), named, sources, mistakes)?;
+        let source = add(&next, (texts.read)(&next, MOST_BYTES + 1), named, sources, mistakes)?;
         first = first.or(Some(source));
         let before = mistakes.len();
-        let node = parse(sources, sources.whole(source), mistakes)?;
+        let node = match texts.kept {
+            Some(folder) => parse_kept(sources, source, folder, mistakes)?,
+            None => parse(sources, sources.whole(source), mistakes)?,
+        };
         let extends = check_top(&node, mistakes);
         let usable = matches!(node.value, Value::Map(_));
         layers.push(node);

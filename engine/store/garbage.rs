@@ -12,7 +12,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Held, Lease, Pinned, Store, StoreError, Survey, list, unless_gone, users::InUse};
+use super::{Held, Lease, PARSED, Pinned, Store, StoreError, Survey, empty, list, unless_gone, users::InUse};
 use crate::{artifact::Digest, key::ActionKey};
 
 /// Which results go. Pinned ones stay with all they were made from, and so does what a running process uses. Of the rest, those
@@ -156,6 +156,8 @@ impl Store {
         drop(gate);
         // Deleting large files takes long; nobody has to wait for it.
         drop(aside);
+        // Only a cache: whoever reads those manifests makes it again.
+        empty(&self.root.join(PARSED))?;
         self.prune_views(&garbage.live, &policy.forget)?;
         Ok(garbage.collected)
     }

@@ -208,12 +208,14 @@ fn what_a_process_has_found_or_made_stays_for_as_long_as_it_lives() {
     assert!(found(&process, "found").is_some());
     publish(&process, "made", "made");
     let (_, run) = process.new_run(Duration::from_secs(1)).unwrap();
+    fs::write(folder.path().join(PARSED).join("m"), "a tree").unwrap();
     let everything = Policy { include_latest: true, keep_runs: 0, ..Policy::default() };
     let other = open();
     let collected = other.collect(&everything, false).unwrap();
     assert_eq!((collected.records, collected.kept_in_use, collected.kept_runs), (1, 2, 1));
     assert_eq!((found(&process, "found").as_deref(), found(&process, "made").as_deref()), (Some("found"), Some("made")));
     assert!(run.exists());
+    assert_eq!(list(&folder.path().join(PARSED)).unwrap(), Vec::<PathBuf>::new());
     // A process that was killed: its notes are there, its lock is not.
     let note = list(&folder.path().join("using")).unwrap().remove(0);
     let left = fs::read(&note).unwrap();
