@@ -4,7 +4,7 @@
 Every tool gets the same graph of shell commands (`cksum INPUTS > OUTPUT`) as its users would write it, runs it from nothing, and runs it again with
 nothing to do. Tools take turns within a round; a ratio is talkflow's time over the tool's in the same round, and the median over rounds stands.
 
-    benches/engine.py                          # fan, chain and grid of 1 000 stages: talkflow, ninja, make
+    benches/engine.py                          # fan, chain, grid and matrix of 1 000 stages: talkflow, ninja, make
     benches/engine.py --tools ninja snakemake dvc --stages 100 --rounds 1
     benches/engine.py large                    # 10 000 stages: plan, nothing to do, and peak memory
 
@@ -22,13 +22,14 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SHAPES = ["fan", "chain", "grid"]
+# A matrix is a fan as a manifest of talkflow would have it: one stage with an axis. The other tools get the fan.
+SHAPES = ["fan", "chain", "grid", "matrix"]
 
 
 def graph(shape: str, count: int) -> list[list[int]]:
     """For each stage the stages it reads; stages that read none read `source.txt`."""
     match shape:
-        case "fan":
+        case "fan" | "matrix":
             return [[] for _ in range(count)]
         case "chain":
             return [[n - 1] if n else [] for n in range(count)]
@@ -70,8 +71,11 @@ def dvc(needs: list[list[int]]) -> tuple[str, str]:
     return "dvc.yaml", text
 
 
-def talkflow(needs: list[list[int]]) -> tuple[str, str]:
+def talkflow(needs: list[list[int]], shape: str = "") -> tuple[str, str]:
     text = "talkflow: 1\nname: bench\nstages:\n"
+    if shape == "matrix":
+        run = "command: { run: 'cksum source.txt > o${matrix.n}', files: [source.txt], outputs: ['o${matrix.n}'] }"
+        return "m.yaml", f"{text}  s:\n    matrix: {{ n: [{', '.join(str(n) for n in range(len(needs)))}] }}\n    {run}\n"
     for n, inputs in enumerate(needs):
         if inputs:
             read = f"inputs: {{ {', '.join(f'i{i}: s{i}' for i in inputs)} }}"
@@ -102,12 +106,12 @@ def command(tool: str, jobs: int, ours: str) -> list[str]:
     raise SystemExit(f"there is no tool called {tool}")
 
 
-def prepare(tool: str, folder: pathlib.Path, needs: list[list[int]]) -> None:
+def prepare(tool: str, folder: pathlib.Path, needs: list[list[int]], shape: str = "") -> None:
     """An empty folder with the source and the tool's own file."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "out").mkdir(parents=True)
     (folder / "source.txt").write_text("hello\n")
-    name, text = WRITERS[tool](needs)
+    name, text = talkflow(needs, shape) if tool == "talkflow" else WRITERS[tool](needs)
     (folder / name).write_text(text)
     if tool == "dvc":
         subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=folder, check=True)
@@ -140,7 +144,7 @@ def compare(arguments: argparse.Namespace, ours: str, scratch: pathlib.Path) -> 
         for _ in range(arguments.rounds):
             for tool in ["talkflow", *arguments.tools]:
                 folder = scratch / tool
-                prepare(tool, folder, needs)
+                prepare(tool, folder, needs, shape)
                 words = command(tool, arguments.jobs, ours)
                 seconds.setdefault((tool, "full run"), []).append(timed(words, folder))
                 # One round of nothing to do is short: the best of three stands for it.
@@ -159,7 +163,7 @@ def large(arguments: argparse.Namespace, ours: str, scratch: pathlib.Path) -> No
     print("| 10 000 stages | plan of nothing made | first run | plan | no-op | peak memory of a no-op |\n|---|---|---|---|---|---|")
     for shape in arguments.shapes:
         folder = scratch / "talkflow"
-        prepare("talkflow", folder, graph(shape, 10_000))
+        prepare("talkflow", folder, graph(shape, 10_000), shape)
         run, plan = command("talkflow", arguments.jobs, ours), [ours, "plan", "m.yaml", "--offline"]
         before, first = timed(plan, folder), timed(run, folder)
         again = [timed(plan, folder) for _ in range(arguments.rounds)]

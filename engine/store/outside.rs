@@ -26,6 +26,8 @@ const SETTLED_SECONDS: i64 = 2;
 #[derive(Debug)]
 pub struct OutsideFiles {
     path: PathBuf,
+    /// What relative paths are taken from.
+    folder: PathBuf,
     paranoid: bool,
     known: Mutex<Known>,
     /// Seconds since 1970.
@@ -58,7 +60,7 @@ impl Store {
         let path = self.root.join("files.json");
         // Only a cache: unreadable is the same as empty.
         let Kept { entries } = fs::read(&path).ok().and_then(|text| unseal(&text)).unwrap_or_default();
-        OutsideFiles { path, paranoid, known: Mutex::new(Known { entries, changed: false }), now }
+        OutsideFiles { path, folder: std::env::current_dir().unwrap_or_default(), paranoid, known: Mutex::new(Known { entries, changed: false }), now }
     }
 
     /// Keeps what was learnt for the next process.
@@ -82,7 +84,7 @@ impl OutsideFiles {
     /// Where it cannot be read.
     pub fn digest(&self, file: &Path) -> io::Result<Digest> {
         // Links in it are followed by the stat, which tells which file it was.
-        let path = std::path::absolute(file)?;
+        let path = self.folder.join(file);
         let (before, began) = (stat(&path)?, (self.now)());
         if let Some(entry) = self.lock().entries.get(&path)
             && entry.stat == before
