@@ -3,7 +3,7 @@
 //! Lists of items are small beside the ratings and are held whole.
 
 use std::collections::{HashMap, HashSet};
-use std::iter;
+use std::{io, iter};
 
 use csv::ByteRecord;
 
@@ -14,6 +14,16 @@ use crate::suggest;
 
 /// No list of films we know of has more than a few megabytes, none of a shop's wares more than this.
 const LARGEST: u64 = 256 << 20;
+/// What was read takes at most about so many bytes of memory: short names take many times what they take in a file.
+const ROOM: usize = 512 << 20;
+/// What an item takes beside its names, in a table that grows by doubling,
+const ITEM: usize = 240;
+/// and a name beside its letters, in a list that does.
+const NAME: usize = 80;
+/// The most genres of one item, which are compared with each other.
+const MOST_GENRES: usize = 1_000_000;
+/// The longest line, or row of a table.
+const LONGEST_LINE: usize = 16 << 20;
 /// What MovieLens writes in place of a genre where it knows none.
 const NO_GENRE: [&str; 2] = ["(no genres listed)", "unknown"];
 /// How many flags an item has in `u.item`: one for "unknown", which is no genre, and one for each genre.
@@ -54,7 +64,11 @@ pub(crate) fn read(input: &Input, format: &ItemsFormat) -> Result<Items, Error> 
 }
 
 fn parse(file: String, bytes: &[u8], format: &ItemsFormat) -> Result<Items, Error> {
-    let reader = Reader { file, items: Items::new() };
+    parse_into(List::new(file), bytes, format)
+}
+
+fn parse_into(list: List, bytes: &[u8], format: &ItemsFormat) -> Result<Items, Error> {
+    let reader = Reader { list };
     match format {
         ItemsFormat::Flags => reader.flags(bytes),
         ItemsFormat::DoubleColon => reader.double_colon(bytes),
@@ -100,45 +114,78 @@ pub(crate) fn cut<'a>(text: &'a str, between: &'a str) -> impl Iterator<Item = &
     text.split(between)
 }
 
-/// Adds an item, which must have an id that no other has.
-pub(crate) fn add(items: &mut Items, file: &str, at: Place, id: String, details: Details) -> Result<(), Error> {
-    let wrong = |found: String, expected: &str| Malformed {
-        file: file.to_owned(),
-        at: Some(at),
-        column: Some("item id".to_owned()),
-        found,
-        expected: expected.to_owned(),
-    };
-    if id.is_empty() {
-        return Err(wrong("nothing".to_owned(), "an id").into());
-    }
-    if items.contains_key(&id) {
-        return Err(wrong(format!("`{id}` a second time"), "each item once").into());
-    }
-    items.insert(id, details);
-    Ok(())
+/// Items as they are read, no more than memory should hold.
+pub(crate) struct List {
+    file: String,
+    items: Items,
+    /// Bytes that the rest may take.
+    room: usize,
 }
 
-/// The genres that are genres, each once, in their order.
+impl List {
+    /// An empty one; `file` is what messages call the source.
+    pub(crate) fn new(file: String) -> Self {
+        Self { file, items: Items::new(), room: ROOM }
+    }
+
+    /// Adds an item, which must have an id that no other has.
+    pub(crate) fn add(&mut self, at: Place, id: String, details: Details) -> Result<(), Error> {
+        let wrong = |found: String, expected: &str| Malformed {
+            file: self.file.clone(),
+            at: Some(at),
+            column: Some("item id".to_owned()),
+            found,
+            expected: expected.to_owned(),
+        };
+        if id.is_empty() {
+            return Err(wrong("nothing".to_owned(), "an id").into());
+        }
+        if self.items.contains_key(&id) {
+            return Err(wrong(format!("`{id}` a second time"), "each item once").into());
+        }
+        if details.genres.len() > MOST_GENRES {
+            let (column, found) = (Some("genres".to_owned()), format!("more than {MOST_GENRES} genres"));
+            let expected = "fewer: what stands between two of them may be another sign".to_owned();
+            return Err(Malformed { file: self.file.clone(), at: Some(at), column, found, expected }.into());
+        }
+        let names = details.title.iter().chain(&details.genres).chain([&id]);
+        let takes = ITEM + names.map(|name| NAME + name.len()).sum::<usize>();
+        self.room = self.room.checked_sub(takes).ok_or_else(|| Malformed {
+            file: self.file.clone(),
+            at: Some(at),
+            column: None,
+            found: format!("more than {} items with their titles and genres", self.items.len()),
+            expected: format!("no more than fit into {} MiB of memory: leave out items without ratings", ROOM >> 20),
+        })?;
+        self.items.insert(id, details);
+        Ok(())
+    }
+
+    /// All of them.
+    pub(crate) fn into_items(self) -> Items {
+        self.items
+    }
+}
+
+/// The genres that are genres, each once, in their order; of too many, one more than an item may have.
 pub(crate) fn genres<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut known = HashSet::new();
     let named = names.map(str::trim).filter(|name| !name.is_empty() && !NO_GENRE.contains(name));
-    named.filter(|name| known.insert(*name)).map(str::to_owned).collect()
+    named.filter(|name| known.insert(*name)).take(MOST_GENRES + 1).map(str::to_owned).collect()
 }
 
 struct Reader {
-    file: String,
-    items: Items,
+    list: List,
 }
 
 impl Reader {
     fn malformed(&self, line: u64, column: Option<&str>, found: String, expected: impl Into<String>) -> Error {
         let (at, column) = ((line > 0).then_some(Place::Line(line)), column.map(str::to_owned));
-        Malformed { file: self.file.clone(), at, column, found, expected: expected.into() }.into()
+        Malformed { file: self.list.file.clone(), at, column, found, expected: expected.into() }.into()
     }
 
     fn add(&mut self, line: u64, id: String, details: Details) -> Result<(), Error> {
-        add(&mut self.items, &self.file, Place::Line(line), id, details)
+        self.list.add(Place::Line(line), id, details)
     }
 
     /// The lines that are not blank, numbered from 1.
@@ -147,8 +194,19 @@ impl Reader {
         (1..).zip(lines).filter(|(_, line)| !line.is_empty())
     }
 
+    /// That a line is not longer than any list has: each field of it takes memory.
+    fn check_length(&self, number: u64, line: &[u8]) -> Result<(), Error> {
+        match line.len() > LONGEST_LINE {
+            true => {
+                Err(self.malformed(number, None, format!("a line of {} bytes", line.len()), format!("at most {LONGEST_LINE}")))
+            }
+            false => Ok(()),
+        }
+    }
+
     fn flags(mut self, bytes: &[u8]) -> Result<Items, Error> {
         for (number, line) in Self::lines(bytes) {
+            self.check_length(number, line)?;
             let fields: Vec<&[u8]> = line.split(|&byte| byte == b'|').collect();
             if fields.len() != 5 + FLAGS {
                 let expected = format!("{} fields between bars: id, title, two dates, an address, {FLAGS} flags", 5 + FLAGS);
@@ -165,11 +223,12 @@ impl Reader {
             let details = Details { title: Some(decoded(fields[1])), genres: genres(set.into_iter()) };
             self.add(number, decoded(fields[0]), details)?;
         }
-        Ok(self.items)
+        Ok(self.list.into_items())
     }
 
     fn double_colon(mut self, bytes: &[u8]) -> Result<Items, Error> {
         for (number, line) in Self::lines(bytes) {
+            self.check_length(number, line)?;
             let text = decoded(line);
             // A title may hold `::` itself; an id and genres do not.
             let fields =
@@ -180,7 +239,7 @@ impl Reader {
             let details = Details { title: Some(title.to_owned()), genres: genres(names.split('|')) };
             self.add(number, id.to_owned(), details)?;
         }
-        Ok(self.items)
+        Ok(self.list.into_items())
     }
 
     fn column(&self, names: &[String], name: &str) -> Result<usize, Error> {
@@ -199,7 +258,11 @@ impl Reader {
         columns: impl FnOnce(&Self, &[String]) -> Result<Columns, Error>,
     ) -> Result<Items, Error> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let mut reader = csv::ReaderBuilder::new().delimiter(separator).quoting(quotes).has_headers(false).from_reader(bytes);
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(separator)
+            .quoting(quotes)
+            .has_headers(false)
+            .from_reader(Ration { bytes, left: 0 });
         let mut record = ByteRecord::new();
         self.next(&mut reader, &mut record)?;
         let names: Vec<String> = record.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
@@ -221,11 +284,12 @@ impl Reader {
             let id = text(columns.id)?.to_owned();
             self.add(line, id, details)?;
         }
-        Ok(self.items)
+        Ok(self.list.into_items())
     }
 
     /// The next record; what the library objects to (a row of another width) becomes an error with its place.
-    fn next(&self, reader: &mut csv::Reader<&[u8]>, record: &mut ByteRecord) -> Result<bool, Error> {
+    fn next(&self, reader: &mut csv::Reader<Ration<'_>>, record: &mut ByteRecord) -> Result<bool, Error> {
+        reader.get_mut().left = LONGEST_LINE;
         reader.read_byte_record(record).map_err(|error| match error.kind() {
             csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
                 let line = pos.as_ref().map_or(0, csv::Position::line);
@@ -233,6 +297,24 @@ impl Reader {
             }
             _ => self.malformed(0, None, error.to_string(), "a table of text"),
         })
+    }
+}
+
+/// Gives a reader of rows no more than the longest row at a time: each field takes memory, and none is refused before its row ends.
+struct Ration<'a> {
+    bytes: &'a [u8],
+    left: usize,
+}
+
+impl io::Read for Ration<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 && !self.bytes.is_empty() {
+            return Err(io::Error::other(format!("a row of more than {LONGEST_LINE} bytes; a quote may be open")));
+        }
+        let (now, later) = self.bytes.split_at(into.len().min(self.left).min(self.bytes.len()));
+        into[..now.len()].copy_from_slice(now);
+        (self.bytes, self.left) = (later, self.left - now.len());
+        Ok(now.len())
     }
 }
 
@@ -306,6 +388,37 @@ mod tests {
         );
         assert_eq!(items["2"], Details::default());
         Ok(())
+    }
+
+    #[test]
+    fn short_names_do_not_take_all_memory() {
+        let refused = |bytes: &[u8], format: &ItemsFormat| parse(bytes, format).err().unwrap_or_default();
+        // Rows and lines of very many fields.
+        let wide = |between: &str| between.repeat(LONGEST_LINE + (1 << 20));
+        assert_eq!(
+            refused(wide("|").as_bytes(), &ItemsFormat::Flags),
+            "items:1: found a line of 17825792 bytes, expected at most 16777216"
+        );
+        assert!(refused(wide("::").as_bytes(), &ItemsFormat::DoubleColon).contains("a line of"));
+        let open = format!("movieId,title,genres\n1,\"{}", wide("\n"));
+        for text in [wide(","), format!("movieId,title,genres\n1,a,{}\n", wide("a")), open] {
+            let message = refused(text.as_bytes(), &movies_csv());
+            assert!(message.contains("a row of more than 16777216 bytes"), "{message}");
+        }
+        let long = format!("movieId,title,genres\n1,a,{}\n2,b,c\n", "a".repeat(LONGEST_LINE - 100_000));
+        assert_eq!(parse(long.as_bytes(), &movies_csv()).map(|items| items.len()), Ok(2));
+        // One item of very many genres; very many items of few.
+        let genres: Vec<String> = (0..=MOST_GENRES).map(|n| format!("{n:x}")).collect();
+        let message = refused(format!("movieId,title,genres\n1,a,{}\n", genres.join("|")).as_bytes(), &movies_csv());
+        assert!(message.starts_with("items:2, column `genres`: found more than 1000000 genres"), "{message}");
+        let text = "movieId,title,genres\n1,a,b|c\n2,a,b|c\n3,a,b|c\n";
+        let list = List { room: 2 * (ITEM + 4 * (NAME + 1)), ..List::new("items".to_owned()) };
+        let message =
+            parse_into(list, text.as_bytes(), &movies_csv()).map_err(|error| error.to_string()).err().unwrap_or_default();
+        assert!(
+            message.starts_with("items:4: found more than 2 items with their titles and genres, expected no more"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! It knows Parquet's types and nothing of the artifact that is made of the rows, though that is Parquet too.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -17,7 +16,7 @@ use crate::error::{Error, Malformed, Place, shown};
 use crate::sound;
 use crate::suggest;
 
-use super::items::{Details, Items, add, genres};
+use super::items::{Details, Items, List, genres};
 use super::rows::{Ids, Rows};
 use super::table::{Role, RowError, expected};
 use super::text::ColumnNames;
@@ -171,7 +170,7 @@ pub(crate) fn read_items(path: &Path, id: &str, title: Option<&str>, genre: Opti
     let wanted: Vec<&str> = std::iter::once(id).chain(title).chain(genre).collect();
     let (reader, _) = select(path, &wanted)?;
     let file = path.display().to_string();
-    let mut items: Items = HashMap::new();
+    let mut list = List::new(file.clone());
     let mut before = 0;
     let wrong = |column: &str, found: String| Malformed {
         file: file.clone(),
@@ -211,9 +210,9 @@ pub(crate) fn read_items(path: &Path, id: &str, title: Option<&str>, genre: Opti
                 genres: lists.as_ref().map_or_else(Vec::new, |lists| lists[row].clone()),
             };
             let id = if ids.is_valid(row) { ids.value(row) } else { "" };
-            add(&mut items, &file, Place::Row(before + row as u64 + 1), id.to_owned(), details)?;
+            list.add(Place::Row(before + row as u64 + 1), id.to_owned(), details)?;
         }
         before += batch.num_rows() as u64;
     }
-    Ok(items)
+    Ok(list.into_items())
 }
