@@ -11,7 +11,7 @@ use crate::{
 
 pub mod guard;
 mod log;
-mod metrics;
+pub mod metrics;
 mod process;
 mod redact;
 mod scratch;

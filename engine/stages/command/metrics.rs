@@ -10,8 +10,10 @@ use crate::fields::Place;
 
 /// A larger file is no list of metrics.
 const LARGEST: u64 = 1 << 20;
-/// Nor are more values.
+/// Nor are more values,
 const MOST: usize = 1000;
+/// or longer names, in bytes: each of many values has all the names it stands under in its own.
+const LONGEST: usize = 1000;
 
 /// Reads the file at a place in the folder.
 pub(super) fn read(scratch: &Scratch, place: &Place) -> anyhow::Result<Map<String, Value>> {
@@ -22,7 +24,11 @@ pub(super) fn read(scratch: &Scratch, place: &Place) -> anyhow::Result<Map<Strin
     parse(&text).with_context(|| format!("cannot read the metrics `{place}`"))
 }
 
-fn parse(text: &[u8]) -> anyhow::Result<Map<String, Value>> {
+/// Reads metrics from JSON.
+///
+/// # Errors
+/// In words, where it is no JSON, or something else than named numbers, texts and switches.
+pub fn parse(text: &[u8]) -> anyhow::Result<Map<String, Value>> {
     let value: Value = serde_json::from_slice(text).context("this is not JSON, which has no NaN and no Infinity")?;
     let Value::Object(object) = value else { bail!("metrics are an object: `{{\"loss\": 0.5}}`") };
     let mut metrics = Map::new();
@@ -33,6 +39,7 @@ fn parse(text: &[u8]) -> anyhow::Result<Map<String, Value>> {
 fn flatten(prefix: &str, object: Map<String, Value>, metrics: &mut Map<String, Value>) -> anyhow::Result<()> {
     for (name, value) in object {
         let name = format!("{prefix}{name}");
+        ensure!(name.len() <= LONGEST, "a name of more than {LONGEST} bytes: `{}...`", name.chars().take(60).collect::<String>());
         match value {
             Value::Object(inner) => flatten(&format!("{name}."), inner, metrics)?,
             Value::Number(_) | Value::String(_) | Value::Bool(_) => {
@@ -60,7 +67,9 @@ mod tests {
 
     #[test]
     fn what_is_no_metric_is_refused() {
-        let table: [(&[u8], &str); 7] = [
+        // A long name that a thousand values stand under would be a thousand long names.
+        let long = format!("{{\"{}\": {{\"b\": 1}}}}", "a".repeat(1000));
+        let table: [(&[u8], &str); 8] = [
             (b"{\"a\": NaN}", "no NaN"),
             (b"{\"a\": 1e999}", "not JSON"),
             (b"", "not JSON"),
@@ -68,6 +77,7 @@ mod tests {
             (b"{\"a\": [1]}", "`a` is a list"),
             (b"{\"a\": {\"b\": null}}", "`a.b` is null"),
             (b"{\"a.b\": 1, \"a\": {\"b\": 2}}", "`a.b` stands there twice"),
+            (long.as_bytes(), "more than 1000 bytes: `aaaa"),
         ];
         for (text, expected) in table {
             let error = format!("{:#}", parse(text).unwrap_err());
