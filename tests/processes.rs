@@ -141,3 +141,15 @@ fn who_waited_for_one_that_failed_tries_itself() {
     assert_eq!((&document["ran"], &document["cached"]), (&1.into(), &0.into()), "{document:#}");
     space.nothing_to_do(&[]);
 }
+
+#[test]
+fn instances_of_one_run_that_make_the_same_do_not_wait_for_another_process() {
+    // Names of matrix values are in no key: eight instances, one result.
+    let space = Space::with(
+        "talkflow: 1\nstages:\n  s:\n    matrix: { n: [1, 2, 3, 4, 5, 6, 7, 8] }\n    command: { run: 'sleep 0.5; echo ok > out', outputs: [out] }\n",
+    );
+    let ran = space.run(&["run", "m.yaml", "-j", "8"]).ok().says("1 ran, 7 cached");
+    assert!(!ran.stderr.contains("another process"), "{}", ran.stderr);
+    assert!(!events(&space).iter().any(|event| event["event"] == "waiting"));
+    space.nothing_to_do(&[]);
+}

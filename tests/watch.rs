@@ -149,3 +149,34 @@ fn a_program_is_told_that_a_watch_is_no_document() {
     let space = Space::with(MANIFEST);
     space.run(&["run", "m.yaml", "--watch", "--format", "json"]).code(2).says("--watch has no end");
 }
+
+#[test]
+fn a_file_that_appears_under_a_pattern_brings_a_run() {
+    let space = Space::with(
+        "talkflow: 1\nname: globbed\nstages:\n  each:\n    matrix: { file: { glob: \"data/*.csv\" } }\n    command: { run: cp in.csv out, files: { in.csv: \
+         \"${matrix.file}\" }, outputs: [out] }\n  all:\n    command: { run: cat texts/*.txt > out, files: [\"texts/*.txt\"], outputs: [out] }\n",
+    );
+    space.write("data/a.csv", "a\n");
+    space.write("texts/a.txt", "a\n");
+    let mut watching = Watching::start(&space);
+    says(&watching.next(), "2 ran, 0 cached");
+    // One more instance of a matrix.
+    space.write("data/b.csv", "b\n");
+    let said = watching.next();
+    says(&said, "each[file=b]");
+    says(&said, "1 ran, 2 cached");
+    // One more file of a stage, and one less.
+    space.write("texts/b.txt", "b\n");
+    let said = watching.next();
+    says(&said, "texts/b.txt");
+    says(&said, "1 ran, 2 cached");
+    fs::remove_file(space.path("texts/b.txt")).unwrap();
+    says(&watching.next(), "0 ran, 3 cached");
+    // The pattern fits nothing any more: a mistake that is waited out.
+    fs::rename(space.path("data"), space.path("away")).unwrap();
+    says(&watching.next(), "data/*.csv");
+    fs::rename(space.path("away"), space.path("data")).unwrap();
+    says(&watching.next(), "0 ran, 3 cached");
+    watching.signal("INT");
+    assert_eq!(watching.child.wait().unwrap().code(), Some(130));
+}
