@@ -1,7 +1,12 @@
 //! The command line: arguments become a command, a command becomes an exit code. Each command has a file of its own under
 //! `cli/`; what they share, and the one list of exit codes, is here.
 
-use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::TypedValueParser};
 use serde::Serialize;
@@ -10,7 +15,7 @@ use crate::{
     stage::{Device, Places},
     stages::command::guard,
     store::{Store, StoreError},
-    visible::visible,
+    visible::{self, visible},
 };
 
 mod data;
@@ -291,7 +296,7 @@ impl Common {
                 found.read,
                 found.damaged.len()
             );
-            let _ = std::io::stderr().write_all(note.as_bytes());
+            say(&note);
         }
         Ok(store)
     }
@@ -325,7 +330,39 @@ fn print(text: &str) -> Answer {
     write_bytes(text.as_bytes())
 }
 
-/// The same for what may be no text.
+/// Says something on standard error; that nobody is there to read it is no failure.
+fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(visible(text).as_bytes());
+}
+
+/// Prints what others wrote, such as a log, in pieces: its very bytes for a file or a program, what a terminal does not obey for people.
+struct Raw(Option<visible::Stream>);
+
+impl Raw {
+    fn new() -> Self {
+        Self(std::io::stdout().is_terminal().then(visible::Stream::default))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Answer {
+        match &mut self.0 {
+            Some(stream) => print(&stream.push(bytes)),
+            None => write_bytes(bytes),
+        }
+    }
+
+    fn end(&mut self) -> Answer {
+        self.0.as_mut().map_or(Ok(()), |stream| print(&stream.end()))
+    }
+
+    /// All of it at once.
+    fn print(bytes: &[u8]) -> Answer {
+        let mut raw = Self::new();
+        raw.write(bytes)?;
+        raw.end()
+    }
+}
+
+/// The same as `print` for what may be no text.
 fn write_bytes(bytes: &[u8]) -> Answer {
     match std::io::stdout().lock().write_all(bytes) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

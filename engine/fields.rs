@@ -26,7 +26,6 @@ pub use environment::{EnvValue, EnvVar};
 pub use files::{File, PlacedFile};
 pub use places::Place;
 pub use reader::{Fields, Outside, Reading, read};
-pub(crate) use reference::Reference;
 pub use settings::{Leaf, Origin, Setting, Settings};
 pub use shape::Shape;
 pub use stages::{NamedStages, Port, Wanted, WantedFrom};

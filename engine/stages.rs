@@ -58,6 +58,12 @@ impl StageSpec {
     }
 }
 
+/// What a stage of this kind makes; `None` where no kind is called so. A file's name tells nothing of it: a program may call its own as
+/// it likes.
+pub fn made_by(word: &str) -> Option<ArtifactKind> {
+    WORDS.contains(&word).then(|| StageKinds.output(word))
+}
+
 /// The kinds as the plan reads them.
 #[derive(Clone, Copy, Debug)]
 pub struct StageKinds;

@@ -125,6 +125,16 @@ pub enum StoreError {
         /// Which, and where it is now.
         not_whole: NotWhole,
     },
+    /// The log beside a result is damaged or missing; a result whose log is lost is whole.
+    #[error(
+        "{not_whole}: it held what `{stage}` said. The result itself is whole; `talkflow run` with --force '{stage}' makes both again"
+    )]
+    LostLog {
+        /// The stage that said it.
+        stage: String,
+        /// Where it is now.
+        not_whole: NotWhole,
+    },
     /// What is written there changes.
     #[error("{file} of `{stage}` was damaged again and again after it had been made: do not trust the disk under {}, use another one", path.display())]
     Forgetful {
@@ -380,15 +390,6 @@ impl Store {
     /// Where runs keep their events.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
-    }
-
-    /// The names of runs, in the order of time.
-    ///
-    /// # Errors
-    /// Where the disk cannot be read.
-    pub fn run_ids(&self) -> Result<Vec<String>, StoreError> {
-        let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
-        Ok(list(&self.runs())?.iter().filter_map(name).collect())
     }
 
     /// Every key that has a record, whole or not.

@@ -473,3 +473,24 @@ all: { command: { run: cat lines/*/n > all, inputs: { lines: lines }, outputs: [
     space.write("data/d.csv", "1\n2\n3\n");
     assert_eq!(space.document(&["lines"])["ran"], 2);
 }
+
+#[test]
+fn a_file_of_a_program_may_be_called_as_those_of_other_kinds() {
+    let names = ["scores.json", "model.safetensors", "config.json", "split.parquet", "split.json", "train_rows.parquet"];
+    let run: Vec<String> = names.iter().map(|name| format!("echo {name} > {name}")).collect();
+    let (run, outputs) = (run.join("; "), names.join(", "));
+    let space = Space::with(&manifest(&format!("a:\n  command: {{ run: \"{run}\", outputs: [{outputs}] }}\n")));
+    let said = space.run(&["run", "m.yaml"]).ok().stdout;
+    assert_eq!(said, "", "no table is made of it");
+    assert_eq!(space.document(&[])["metrics"], serde_json::json!({}));
+    space.run(&["export", "a", "-o", "out"]).ok();
+    let mut exported: Vec<String> =
+        fs::read_dir(space.path("out")).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    exported.sort();
+    let mut all = names.map(str::to_owned);
+    all.sort();
+    assert_eq!(exported, all);
+    space.write("pairs.csv", "user,item\n1,1\n");
+    space.run(&["predict", "a", "--input", "pairs.csv"]).code(2).says("`a` is no model: its kind is `command`");
+    space.nothing_to_do(&[]);
+}

@@ -60,7 +60,7 @@ fn show_tells_runs_stages_and_effective_values() {
     for name in ["step_rows", "step_flops", "step_matmul_flops", "step_bytes", "peak_bytes"] {
         assert!(metrics[name].as_u64().unwrap() > 0, "{name}: {metrics}");
     }
-    space.run(&["show", "nobody"]).code(2).says("no stage called");
+    space.run(&["show", "nobody"]).code(2).says("no stage is called `nobody`");
     let shown = space.run(&["show", "--resolved", "m.yaml", "--set", "talk.rounds=2"]).ok();
     // A value typed on the command line, one written in the manifest, one that is the kind's own default.
     shown.says("--set talk.rounds=2").says("m.yaml:").says("default");
@@ -204,5 +204,48 @@ fn the_publishers_own_split_is_taken_from_its_files() {
     space.write("u1.test", &(text(&test) + &row(80)));
     space.run(&["run", "m.yaml"]).code(1).says("u1.test");
     space.write("u1.test", &text(&test));
+    space.nothing_to_do(&[]);
+}
+
+#[test]
+fn stages_in_the_store_are_named_by_selectors() {
+    let space = Space::with(&small(METHODS));
+    let run = space.document(&[])["run"].as_str().unwrap().to_owned();
+    let talk = "student[genre=Drama,method=talk]";
+    for selector in
+        ["student[method=talk,genre=D*]", "s*[genre=Drama,method!=scratch|bias_only]", "small:student[genre=Drama,method=talk]"]
+    {
+        space.run(&["show", selector]).ok().says(&format!("{talk} (distill)\n"));
+        assert_eq!(space.run(&["show", selector, "--format", "json"]).ok().json()["instance"], talk);
+    }
+    space.run(&["export", "*[genre=Drama,method=t*]", "-o", "out"]).ok().says(&format!("{talk} written to out"));
+    space.write("pairs.csv", "user,item\n1,2\n");
+    space.run(&["predict", "student[genre=Drama,method=t?lk]", "--input", "pairs.csv"]).ok();
+    for command in [&["show"][..], &["export", "-o", "more"], &["predict", "--input", "pairs.csv"], &["logs"]] {
+        let with = |stage: &str| space.run(&[command, &[stage]].concat());
+        with("student[genre=Drama]").code(2).says("`student[genre=Drama]` is 3 instances, such as `student[genre=Drama,method=");
+        with("student[genre=Drana,method=talk]").code(2).says("did you mean `");
+    }
+    space.run(&["export", "other:teacher", "-o", "more"]).code(2).says("no stage is called `other:teacher`");
+    let count =
+        |args: &[&str]| space.run(&[&["store", "ls", "--format", "json"], args].concat()).ok().json().as_array().unwrap().len();
+    assert_eq!(count(&["student[method!=talk]"]), 4);
+    assert_eq!(count(&["student[genre=Drama|Comedy,method=talk]", "split|ratings"]), 4);
+    space
+        .run(&["store", "ls", "student[genre=Drana]"])
+        .code(2)
+        .says("no `genre` of `student` fits `Drana`: did you mean `Drama`?");
+    space.run(&["store", "pin", "student[method!=talk|scratch]"]).ok();
+    space.run(&["store", "pins"]).ok().says("2 pins");
+    space.run(&["store", "unpin", "s*[genre=Drama|Comedy]"]).ok();
+    space.run(&["store", "pins"]).ok().says("0 pins");
+    // Runs are named there as everywhere.
+    for name in [run.as_str(), "last", &run[..12]] {
+        assert_eq!(count(&["--run", name]), 11);
+        space.run(&["store", "pin", name]).ok().says(&run);
+        space.run(&["store", "unpin", name]).ok().says(&run);
+        space.run(&["store", "gc", "--dry-run", "--reachable-from", name]).ok().says("  0 results");
+    }
+    space.run(&["store", "gc", "--dry-run", "--reachable-from", "last~7"]).code(2).says("only 1 runs are kept");
     space.nothing_to_do(&[]);
 }

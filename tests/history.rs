@@ -280,3 +280,32 @@ fn a_command_is_followed_while_it_prints() {
     assert!(record["provenance"]["usage"]["peak_memory"].as_u64().unwrap() > 0 && record["log"]["size"] == 13, "{record:#}");
     space.nothing_to_do(&[]);
 }
+
+#[test]
+fn a_damaged_log_is_noticed_and_never_shown() {
+    let space = Space::with(
+        "talkflow: 1\nname: c\nstages:\n  a:\n    command: { run: 'echo it went well; echo 1 > out', outputs: [out] }\n",
+    );
+    let run = space.document(&[])["run"].as_str().unwrap().to_owned();
+    let record = space.run(&["show", "a", "--format", "json"]).ok().json();
+    let log = std::path::PathBuf::from(record["log_path"].as_str().unwrap());
+    std::fs::remove_file(&log).unwrap();
+    std::fs::write(&log, "it went bell\n").unwrap();
+    // The folder of its run has another copy; what is shown is the one that can be proven.
+    for args in [&["logs", "a"][..], &["logs", "-f", "a"], &["logs", "a", "--run", &run], &["logs", "a", "--format", "json"]] {
+        let ran = space.run(args).code(3).says("`log`").says("what `a` said").says("--force 'a'");
+        assert!(!ran.stdout.contains("bell"), "{args:?}: {}", ran.stdout);
+    }
+    // The rest of the result is shown, and it is whole.
+    space.run(&["show", "a"]).code(3).says("file out: 2 B").says("`log` was damaged");
+    let json = space.run(&["show", "a", "--format", "json"]).code(3).json();
+    assert_eq!((&json["log_path"], json["log_lost"].is_string()), (&Value::Null, true), "{json:#}");
+    space.run(&["store", "verify"]).code(3).says("`log` of a is missing");
+    space.nothing_to_do(&[]);
+    // Made again, it has a log again.
+    space.run(&["run", "m.yaml", "--force", "a"]).ok();
+    space.run(&["show", "a"]).ok().says("log: ");
+    assert_eq!(space.run(&["logs", "a"]).ok().stdout, "it went well\n");
+    space.run(&["store", "verify"]).ok().says("all whole");
+    space.nothing_to_do(&[]);
+}

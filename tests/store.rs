@@ -48,7 +48,7 @@ fn results_are_listed_by_what_is_asked_for() {
     assert_eq!(names(&ls(&[&key[..10]])), ["teacher"]);
     for (args, says) in [
         (["teachr", "--sort", "used"], "did you mean `teacher`"),
-        (["--run", "20200101-000000-1", "teacher"], "no run"),
+        (["--run", "20200101-000000-1", "teacher"], "knows no run"),
         (["--manifest", "smal", "teacher"], "did you mean `small`"),
     ] {
         let all: Vec<&str> = ["store", "ls"].iter().chain(&args).copied().collect();

@@ -28,6 +28,21 @@ struct Terminal {
 impl Terminal {
     /// Opens one, and starts the binary with standard error on it.
     fn start(space: &Space, args: &[&str], variables: &[(&str, &str)], columns: u16, rows: u16) -> (Self, Child) {
+        Self::open(space, args, variables, (columns, rows), false)
+    }
+
+    /// The same with standard output on it too.
+    fn whole(space: &Space, args: &[&str]) -> (Self, Child) {
+        Self::open(space, args, &[("TERM", "xterm")], (100, 24), true)
+    }
+
+    fn open(
+        space: &Space,
+        args: &[&str],
+        variables: &[(&str, &str)],
+        (columns, rows): (u16, u16),
+        with_stdout: bool,
+    ) -> (Self, Child) {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -39,7 +54,8 @@ impl Terminal {
         let mut terminal = Self { master, output, emulator: vt100::Parser::new(size(rows), size(columns), 0), raw: Vec::new() };
         terminal.resize(columns, rows);
         let mut command = space.command(args);
-        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(slave);
+        let stdout = if with_stdout { Stdio::from(slave.try_clone().unwrap()) } else { Stdio::null() };
+        command.envs(variables.iter().copied()).stdout(stdout).stderr(slave);
         let child = command.spawn().unwrap();
         // The last of the child's ends is closed with this, so that reading ends when the child does.
         drop(command);
@@ -181,4 +197,42 @@ fn what_cannot_move_its_cursor_gets_plain_lines() {
     }
     let piped = space.command(&run).env("TERM", "xterm").output().unwrap();
     assert!(piped.status.success() && !piped.stderr.contains(&0x1b), "{}", String::from_utf8_lossy(&piped.stderr));
+}
+
+#[test]
+fn what_a_program_prints_is_shown_and_not_obeyed() {
+    let space = Space::with(
+        "talkflow: 1\nname: c\nstages:\n  good:\n    command: { run: \"sh print.sh; echo 1 > out\", files: [print.sh], outputs: [out] }\n  \
+         bad:\n    command: { run: \"sh print.sh; exit 3\", files: [print.sh] }\n  worse:\n    command: { run: \"sh print.sh; exit 4\", files: [print.sh] }\n",
+    );
+    // Renames the window, clears the screen, goes to its corner, turns the direction of writing.
+    let printed = "before\x1b]0;owned\x07\x1b[2J\x1b[H\u{9b}2J\u{202e}after\u{e9}\r\n";
+    space.write("print.sh", &format!("cat <<'END'\n{printed}END\nsleep 0.5\n"));
+    let (mut terminal, mut child) = Terminal::whole(&space, &["run", "m.yaml", "--keep-going"]);
+    terminal.rest();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let raw = String::from_utf8(terminal.raw).unwrap();
+    assert!(raw.contains("exit code 3") && raw.contains("2 stages failed") && raw.matches("after\u{e9}").count() >= 2, "{raw}");
+    for obeyed in ["\x1b]", "\x07", "\x1b[2J", "\u{9b}", "\u{202e}"] {
+        assert!(!raw.contains(obeyed), "{obeyed:?} in {raw:?}");
+    }
+    for args in [&["logs", "good"][..], &["logs", "-f", "good"], &["logs", "bad"], &["logs", "-f", "bad"]] {
+        let (mut terminal, mut child) = Terminal::whole(&space, args);
+        terminal.rest();
+        assert!(child.wait().unwrap().success());
+        let raw = String::from_utf8(terminal.raw).unwrap();
+        let shown = "before\\u{1b}]0;owned\\u{7}\\u{1b}[2J\\u{1b}[H\\u{9b}2J\\u{202e}after\u{e9}\r\n";
+        assert!(raw.starts_with(shown) && !raw.contains('\x1b'), "{args:?}: {raw:?}");
+        // A file or a program gets what was printed.
+        assert!(space.run(args).ok().stdout.starts_with(printed), "{args:?}");
+    }
+    // Data that is printed is no less strange.
+    space.write("m.yaml", &crate::space::small("bias_only: bias_only"));
+    space.document(&["teacher"]);
+    space.write("pairs.csv", "user,item\n\x1b[2J,1\n");
+    let predict = ["predict", "teacher", "--input", "pairs.csv"];
+    let (mut terminal, mut child) = Terminal::whole(&space, &predict);
+    terminal.rest();
+    assert!(child.wait().unwrap().success() && !terminal.raw.contains(&0x1b), "{:?}", String::from_utf8_lossy(&terminal.raw));
+    assert!(space.run(&predict).ok().stdout.contains("\n\x1b[2J,1,"));
 }

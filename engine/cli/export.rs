@@ -7,18 +7,22 @@ use std::{
 };
 
 use clap::Args;
-use talkflow_datasets::split::{SPLIT, Split, SplitFiles};
+use talkflow_datasets::split::{Split, SplitFiles};
 
 use super::{Answer, Common, Failure, answer, show::latest_of};
 use crate::{
-    stages::files::{self, ModelConfig},
+    artifact::ArtifactKind,
+    stages::{
+        files::{self, ModelConfig},
+        made_by,
+    },
     store::{Put, Record, Store},
 };
 
 /// Its arguments.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The stage instance: `student[genre=Western,method=talk]`, `split`.
+    /// The stage instance: `split`, `student[genre=Western,method=talk]`, or any selector that means one.
     stage: String,
     /// The folder to write, empty or new.
     #[arg(short = 'o', long = "output", value_name = "DIR")]
@@ -29,8 +33,11 @@ pub struct ExportArgs {
 pub fn export(args: &ExportArgs, common: &Common) -> Answer {
     let store = common.existing_store()?;
     let record = latest_of(&store, &args.stage)?;
+    let made = made_by(&record.kind);
     empty_folder(&args.output)?;
-    for (name, entry) in record.files.0.iter().filter(|(name, _)| *name != files::TRAIN_ROWS) {
+    // Which rows a model learnt from is for talkflow's own checks.
+    let own = |name: &str| made == Some(ArtifactKind::Model) && name == files::TRAIN_ROWS;
+    for (name, entry) in record.files.0.iter().filter(|(name, _)| !own(name)) {
         let to = args.output.join(name);
         store.proven(name, entry)?;
         // A name may be a path within the result.
@@ -39,13 +46,13 @@ pub fn export(args: &ExportArgs, common: &Common) -> Answer {
             .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", to.display())))?;
         store.put(&entry.digest, &to, Put::Own).map_err(|error| Failure::Failed(error.to_string()))?;
     }
-    if record.files.0.contains_key(files::WEIGHTS) {
+    if made == Some(ArtifactKind::Model) {
         let config: ModelConfig = files::json(&args.output.join(files::CONFIG))?;
         let card = args.output.join("README.md");
         fs::write(&card, model_card(&record, &config))
             .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", card.display())))?;
     }
-    if record.files.0.contains_key(SPLIT) {
+    if made == Some(ArtifactKind::Split) {
         let split = Split::open(&SplitFiles::in_folder(&args.output));
         let written = split.and_then(|split| split.export_csv(&args.output.join("split.csv")));
         written.map_err(|error| Failure::Failed(error.to_string()))?;
@@ -58,9 +65,9 @@ pub fn export(args: &ExportArgs, common: &Common) -> Answer {
 /// The record of a stage that made a model.
 pub fn model_record(store: &Store, stage: &str) -> Result<Record, Failure> {
     let record = latest_of(store, stage)?;
-    match record.files.0.contains_key(files::WEIGHTS) {
-        true => Ok(record),
-        false => Err(Failure::Wrong(format!("`{stage}` is no model: its kind is `{}`", record.kind))),
+    match made_by(&record.kind) {
+        Some(ArtifactKind::Model) => Ok(record),
+        _ => Err(Failure::Wrong(format!("`{}` is no model: its kind is `{}`", record.instance, record.kind))),
     }
 }
 

@@ -1,16 +1,17 @@
 //! `talkflow logs STAGE`: what a stage said while it worked: its progress, its notes, and all that its command printed. Of a result
-//! that was there already, the log of the run that made it. `-f` follows a stage at work until it ends.
+//! that was there already, the log of the run that made it. `-f` follows a stage at work until it ends. A file or a program gets a log as
+//! it is; a terminal gets text that it does not obey.
 
 use std::{
     fs,
-    io::{Read, Seek, SeekFrom, Write},
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::Args;
 
-use super::{Answer, Common, Failure, Format, answer, write_bytes};
+use super::{Answer, Common, Failure, Format, Raw, answer, say};
 use crate::{
     history::{self, Run, Seen, State},
     selector::{Name, Selector},
@@ -21,7 +22,7 @@ use crate::{
 /// Its arguments.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// The stage, or one instance of it in full: `student[genre=Western,method=talk]`.
+    /// The stage instance: `teacher`, `student[genre=Western,method=talk]`, or any selector that means one.
     #[arg(value_name = "STAGE")]
     stage: String,
     /// Go on until the stage ends.
@@ -45,9 +46,9 @@ pub fn logs(args: &LogsArgs, common: &Common) -> Answer {
                 "--follow prints a log as it grows, which is no JSON document: leave one of them out".to_owned(),
             ));
         }
-        return match seen.state {
-            State::Cached => print_log(&kept(&store, &run, &seen)?),
-            _ => follow(&store, &run, &seen),
+        return match seen.state.is_over() {
+            true => print_log(&kept(&store, &run, &seen)?),
+            false => follow(&store, &run, &seen),
         };
     }
     let path = kept(&store, &run, &seen)?;
@@ -57,10 +58,9 @@ pub fn logs(args: &LogsArgs, common: &Common) -> Answer {
         "log": log.as_ref().map(|log| String::from_utf8_lossy(log)),
     });
     match (common.format, log) {
-        (Format::Human, Some(log)) => write_bytes(&log),
+        (Format::Human, Some(log)) => Raw::print(&log),
         (Format::Human, None) => {
-            let said = format!("`{}` said nothing in run {}\n", seen.stage, run.id);
-            let _ = std::io::stderr().write_all(said.as_bytes());
+            say(&format!("`{}` said nothing in run {}\n", seen.stage, run.id));
             Ok(())
         }
         (Format::Json, _) => answer(common, &document, String::new),
@@ -82,7 +82,7 @@ fn find(store: &Store, args: &LogsArgs) -> Result<(Run, Seen), Failure> {
         match (of_stage.len(), of_stage.pop()) {
             (1, Some(seen)) => return Ok((run, seen)),
             (n, Some(seen)) if n > 1 => {
-                let message = format!("`{}` is {n} instances, such as `{}`: name one in full", args.stage, seen.stage);
+                let message = format!("`{}` is {n} instances, such as `{}`: name one", args.stage, seen.stage);
                 return Err(Failure::Wrong(message));
             }
             _ => known.extend(stages.into_iter().map(|seen| seen.stage)),
@@ -92,15 +92,15 @@ fn find(store: &Store, args: &LogsArgs) -> Result<(Run, Seen), Failure> {
     Err(Failure::Wrong(format!("no run that is kept had a stage `{}`{help}", args.stage)))
 }
 
-/// Where the log is: in the run's folder, or beside the result. `None` where the stage said nothing.
+/// Where the log is: beside the result, proven, or, where this run has none, in its folder. `None` where the stage said nothing.
 fn kept(store: &Store, run: &Run, seen: &Seen) -> Result<Option<PathBuf>, Failure> {
     let own = run.log(seen.index);
-    if own.exists() {
-        return Ok(Some(own));
-    }
-    let Some(key) = seen.key else { return Ok(None) };
+    let own = own.exists().then_some(own);
+    let Some(key) = seen.key else { return Ok(own) };
     match store.lookup(&key)? {
-        Lookup::Found(record) => Ok(record.log.map(|log| store.blob(&log.digest)).filter(|path| path.exists())),
+        // A run that was forced has a log of its own, and its result may be that of an earlier one.
+        Lookup::Found(record) if seen.state == State::Cached || record.provenance.run == run.id => Ok(store.proven_log(&record)?),
+        _ if own.is_some() || seen.state != State::Cached => Ok(own),
         _ => Err(Failure::Failed(format!(
             "`{}` was cached in run {}, and its result is no longer in the store: nothing is known of what it said",
             seen.stage, run.id
@@ -113,25 +113,26 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn print_log(path: &Option<PathBuf>) -> Answer {
-    path.as_ref().map_or(Ok(()), |path| write_bytes(&read(path)?))
+    path.as_ref().map_or(Ok(()), |path| Raw::print(&read(path)?))
 }
 
 /// Prints what is there and what is added, until the stage or its run has ended.
 fn follow(store: &Store, run: &Run, seen: &Seen) -> Answer {
     let path = run.log(seen.index);
     let mut printed = 0;
+    let mut raw = Raw::new();
     loop {
         // In this order: what is written before the end is printed before it is believed.
         let now = run.stages().into_iter().find(|other| other.index == seen.index);
         let new = from(&path, printed)?;
         printed += new.len() as u64;
         if !new.is_empty() {
-            write_bytes(&new)?;
+            raw.write(&new)?;
         }
         match now {
             Some(now) if now.state == State::Cached && printed == 0 => return print_log(&kept(store, run, &now)?),
             Some(now) if !now.state.is_over() => std::thread::sleep(POLL),
-            _ => return Ok(()),
+            _ => return raw.end(),
         }
     }
 }

@@ -16,7 +16,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Answer, Common, Failure, answer, write_bytes};
+use super::{Answer, Common, Failure, Raw, answer};
 use crate::{
     history,
     selector::{Name, Selector},
@@ -67,7 +67,7 @@ pub fn metrics(args: &MetricsArgs, common: &Common) -> Answer {
     let rows = rows(args, common)?;
     let Some(path) = &args.output else {
         return match args.csv {
-            true => write_bytes(&csv(&rows)?),
+            true => Raw::print(&csv(&rows)?),
             false => answer(common, &rows, || table(&rows)),
         };
     };

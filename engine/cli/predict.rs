@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fs,
-    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +12,7 @@ use clap::Args;
 use talkflow_datasets::ratings::{ITEMS, USERS};
 use talkflow_distill::RatingModel;
 
-use super::{Answer, Common, Failure, Format, answer, export::model_record, print};
+use super::{Answer, Common, Failure, Format, Raw, answer, export::model_record, say};
 use crate::{
     stages::files::{self, ModelConfig},
     store::{Record, Store},
@@ -22,7 +21,7 @@ use crate::{
 /// Its arguments.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// The model's stage instance: `student[genre=Western,method=talk]`.
+    /// The model's stage instance: `student[genre=Western,method=talk]`, or any selector that means one.
     stage: String,
     /// A csv with the columns `user` and `item`.
     #[arg(long, value_name = "FILE")]
@@ -66,10 +65,9 @@ pub fn predict(args: &PredictArgs, common: &Common) -> Answer {
         return answer(common, &document, String::new);
     }
     let csv = csv_of(&users, &items, &predicted.ratings)?;
-    // A terminal that is gone is no reason to fail.
-    let _ = std::io::stderr().write_all(note.as_bytes());
+    say(&note);
     match &args.output {
-        None => print(&csv),
+        None => Raw::print(csv.as_bytes()),
         Some(path) => fs::write(path, csv).map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display()))),
     }
 }

@@ -11,14 +11,15 @@ use std::{
 };
 
 use clap::Args;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{
-    Answer, Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, load, print_for_people, print_json, watch,
+    Answer, Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, load, print_for_people, print_json, say, watch,
 };
 use crate::{
-    artifact::Artifact,
+    artifact::{Artifact, ArtifactKind, Digest},
     event::{Event, Listener},
     exec::{self, Fate, Outcome},
     history::{self, About, Host, Revision, Totals, Wanted},
@@ -26,7 +27,7 @@ use crate::{
     report::{document::RunDocument, journal::Journal, live::Expected, table, terminal::Terminal},
     scores::{self, Entry, Scores},
     stage::Cancel,
-    stages::{StageSpec, command::guard, dataset::STAND_IN},
+    stages::{StageSpec, command::guard, dataset::STAND_IN, made_by},
     store::{Latest, Record, Store, StoreError},
 };
 
@@ -171,7 +172,7 @@ fn verdict(outcome: Outcome, common: &Common) -> Answer {
         (Some(signal), _) => Err(Failure::Signal(signal)),
         // One document only: with `--format json` it is printed already.
         (None, Some(error)) if common.format == Format::Json => {
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("error: {error}\n").as_bytes());
+            say(&format!("error: {error}\n"));
             Err(Failure::Damaged)
         }
         (None, Some(error)) => Err(Failure::Store(error)),
@@ -186,8 +187,7 @@ fn again(outcome: &Outcome) {
     let lines: Vec<String> =
         failed.map(|step| format!("  {}: {}\n", step.name, step.reason.as_deref().unwrap_or_default())).collect();
     if lines.len() > 1 {
-        let text = format!("{} stages failed:\n{}", lines.len(), lines.concat());
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+        say(&format!("{} stages failed:\n{}", lines.len(), lines.concat()));
     }
 }
 
@@ -196,8 +196,7 @@ fn show_latest(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store) {
     let mut results: BTreeMap<&str, Option<&Artifact>> = plan.instances.iter().map(|one| (one.name.as_str(), None)).collect();
     results.extend(outcome.steps.iter().map(|step| (step.name.as_str(), step.record.as_ref().map(|record| &record.files))));
     if let Err(error) = store.show_latest(&plan.name, &results) {
-        let note = format!("warning: the view of last results is not complete: {error}\n");
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), note.as_bytes());
+        say(&format!("warning: the view of last results is not complete: {error}\n"));
     }
 }
 
@@ -212,7 +211,9 @@ fn answer(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store, id: &str, co
         }
     }
     for step in &outcome.steps {
-        let Some(entry) = step.record.as_ref().and_then(|record| record.files.0.get(scores::FILE)) else { continue };
+        // A program's file may have any name.
+        let scored = step.record.as_ref().filter(|record| made_by(&record.kind) == Some(ArtifactKind::Scores));
+        let Some(entry) = scored.and_then(|record| record.files.0.get(scores::FILE)) else { continue };
         let scores = table::read(&store.proven(scores::FILE, entry)?).map_err(Failure::Failed)?;
         match common.format {
             Format::Json => drop(metrics.insert(step.name.clone(), document(&scores, outcome, plan, &step.name)?)),
@@ -227,16 +228,12 @@ fn answer(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store, id: &str, co
 
 /// The values of each axis, in the manifest's order.
 fn order(plan: &Plan<StageSpec>) -> table::Order {
-    let mut order = table::Order::new();
     // Instances are in the plan's order, and those of one stage in the order of its matrix.
+    let mut order: IndexMap<&String, IndexSet<&String>> = IndexMap::new();
     for (axis, value) in plan.instances.iter().flat_map(|instance| &instance.labels) {
-        match order.iter_mut().find(|(known, _)| known == axis) {
-            Some((_, values)) if values.contains(value) => {}
-            Some((_, values)) => values.push(value.clone()),
-            None => order.push((axis.clone(), vec![value.clone()])),
-        }
+        order.entry(axis).or_default().insert(value);
     }
-    order
+    order.into_iter().map(|(axis, values)| (axis.clone(), values.into_iter().cloned().collect())).collect()
 }
 
 /// An evaluation as data, each entry with what no artifact may hold: its model's name and the seconds its training took.
@@ -245,24 +242,25 @@ fn document(scores: &Scores, outcome: &Outcome, plan: &Plan<StageSpec>, evaluati
     let evaluation = plan.instances.iter().find(|instance| instance.name == evaluation);
     let inputs = evaluation.map_or(&[][..], |instance| &instance.inputs).iter();
     let from = inputs.filter(|input| ["models", "teacher"].contains(&input.port.0.as_str())).flat_map(|input| &input.from);
-    let instances: Vec<&Instance<StageSpec>> = from.map(|place| &plan.instances[*place]).collect();
     let steps: HashMap<&str, &Record> =
         outcome.steps.iter().filter_map(|step| Some((step.name.as_str(), step.record.as_deref()?))).collect();
+    let mut models: HashMap<Digest, Vec<(&Instance<StageSpec>, &Record)>> = HashMap::new();
+    for instance in from.map(|place| &plan.instances[*place]) {
+        if let Some(record) = steps.get(instance.name.as_str()) {
+            models.entry(record.files.digest()).or_default().push((instance, record));
+        }
+    }
     let model = |entry: &Entry| {
-        let same = |instance: &Instance<StageSpec>| {
+        let same = |(instance, _): &&(&Instance<StageSpec>, &Record)| {
             instance.labels.len() == entry.labels.len()
                 && instance.labels.iter().all(|(axis, value)| entry.labels.get(axis) == Some(value))
         };
-        let mut models = instances.iter().filter(|instance| same(instance)).filter_map(|instance| {
-            let record = steps.get(&*instance.name)?;
-            (record.files.digest() == entry.model).then_some((&instance.name, record))
-        });
-        models.next()
+        models.get(&entry.model).and_then(|models| models.iter().find(same))
     };
     if let Some(entries) = document["entries"].as_array_mut() {
         for (entry, scored) in entries.iter_mut().zip(&scores.entries) {
             let model = model(scored);
-            entry["instance"] = model.map(|(name, _)| name.clone()).into();
+            entry["instance"] = model.map(|(instance, _)| instance.name.clone()).into();
             entry["seconds"] = model.map(|(_, record)| record.provenance.seconds).into();
         }
     }

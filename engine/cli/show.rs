@@ -4,13 +4,15 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::{
-    Answer, Common, Failure, ManifestArgs, answer, load,
+    Answer, Common, Failure, Format, ManifestArgs, answer, load,
     store::{bytes, scaled},
 };
 use crate::{
     history::{self, Run},
+    key::ActionKey,
     plan::{Line, Resolution},
-    store::{Lookup, Record, Store},
+    selector::{Name, Selector},
+    store::{Lookup, Record, Store, StoreError},
     time,
 };
 
@@ -19,8 +21,8 @@ mod runs;
 /// Its arguments.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// A run (its name or the beginning of it, `last`, `last~1`), or a stage by its name in the store; with --resolved a manifest
-    /// [default: all runs].
+    /// A run (its name or the beginning of it, `last`, `last~1`), or a stage in the store: `teacher`, `student[genre=W*,seed=1]`,
+    /// `MANIFEST:teacher`; with --resolved a manifest [default: all runs].
     what: Option<String>,
     /// Every effective value of a manifest with where it came from.
     #[arg(long, requires = "what")]
@@ -64,9 +66,15 @@ pub fn show(args: &ShowArgs, common: &Common) -> Answer {
 fn stage(store: &Store, all: &[Run], name: &str, common: &Common) -> Answer {
     let record = latest_of(store, name)?;
     let past = runs::through(all, &record.instance);
-    let log = record.log.map(|log| store.blob(&log.digest));
+    // That a log is lost keeps nobody from the rest.
+    let (log, lost) = match store.proven_log(&record) {
+        Ok(log) => (log, None),
+        Err(lost @ StoreError::LostLog { .. }) => (None, Some(lost)),
+        Err(error) => return Err(error.into()),
+    };
     let mut document = serde_json::to_value(&record).map_err(|error| Failure::Failed(error.to_string()))?;
     document["log_path"] = serde_json::json!(log);
+    document["log_lost"] = serde_json::json!(lost.as_ref().map(ToString::to_string));
     document["runs"] = serde_json::json!(past);
     answer(common, &document, || {
         let mut text = format!("{} ({})\n  key: {}\n", record.instance, record.kind, record.key);
@@ -93,7 +101,12 @@ fn stage(store: &Store, all: &[Run], name: &str, common: &Common) -> Answer {
         plain.for_each(|(name, value)| text += &format!("  {name}: {value}\n"));
         text += &step.unwrap_or_default();
         text + &runs::table(&past)
-    })
+    })?;
+    match lost {
+        Some(lost) if common.format == Format::Human => Err(Failure::Store(lost)),
+        Some(_) => Err(Failure::Damaged),
+        None => Ok(()),
+    }
 }
 
 /// The metrics of a model that say what a step of its training costs.
@@ -113,38 +126,37 @@ fn step(metrics: &Map<String, Value>) -> Option<String> {
     ))
 }
 
-/// The last result of the stage instance of that name, in whichever manifest it stands.
-pub fn latest_of(store: &Store, name: &str) -> Result<Record, Failure> {
-    let mut found = Vec::new();
-    let mut names = Vec::new();
-    for (manifest, latest) in store.manifests()? {
-        for (instance, key) in latest.iter() {
-            names.push(instance.to_owned());
-            if instance == name || format!("{manifest}:{instance}") == name {
-                found.push((manifest.clone(), *key));
-            }
-        }
-    }
+/// The last result of the one stage instance that a selector means, in whichever manifest it stands; `MANIFEST:` before it names one.
+pub fn latest_of(store: &Store, typed: &str) -> Result<Record, Failure> {
+    let all: Vec<(String, String, ActionKey)> = (store.manifests()?.into_iter())
+        .flat_map(|(manifest, latest)| {
+            latest.iter().map(|(instance, key)| (manifest.clone(), instance.to_owned(), *key)).collect::<Vec<_>>()
+        })
+        .collect();
+    let of_manifest = all.iter().find_map(|(manifest, ..)| Some((manifest, typed.strip_prefix(manifest)?.strip_prefix(':')?)));
+    let (known, selector): (Vec<_>, &str) = match of_manifest {
+        Some((named, selector)) => (all.iter().filter(|(manifest, ..)| manifest == named).collect(), selector),
+        None => (all.iter().collect(), typed),
+    };
+    let names: Vec<Name<'_>> = known.iter().map(|(_, instance, _)| Name::parse(instance)).collect();
+    let found = Selector::parse(selector).and_then(|selector| selector.pick(&names));
+    let found = found.map_err(|why| Failure::Wrong(format!("in the store, {why}")))?;
+    let found: Vec<&(String, String, ActionKey)> = found.into_iter().map(|place| known[place]).collect();
     match found.as_slice() {
-        [(_, key)] => match store.lookup(key)? {
+        [(_, instance, key)] => match store.lookup(key)? {
             Lookup::Found(record) => Ok(*record),
-            _ => Err(Failure::Failed(format!("the result of `{name}` is no longer in the store: run its manifest again"))),
+            _ => Err(Failure::Failed(format!("the result of `{instance}` is no longer in the store: run its manifest again"))),
         },
-        [] => {
-            // Part of a name, as in `student[method=talk]`, is no name: show what there is of that stage.
-            let stage = name.split('[').next().unwrap_or(name);
-            let of_stage = names.iter().map(String::as_str).filter(|known| known.split('[').next() == Some(stage));
-            let help = match of_stage.clone().next() {
-                Some(_) => crate::source::one_of(name, of_stage),
-                None => crate::source::one_of(name, names.iter().map(String::as_str)),
-            };
-            let help = help.map_or(String::new(), |help| format!(": {help}"));
-            Err(Failure::Wrong(format!("the store knows no run and no stage called `{name}`{help}")))
+        [(_, first, _), others @ ..] if others.iter().all(|(_, instance, _)| instance == first) => {
+            let list: Vec<String> = found.iter().map(|(manifest, ..)| format!("`{manifest}:{typed}`")).collect();
+            Err(Failure::Wrong(format!("several manifests have a stage `{first}`: say {}", list.join(" or "))))
         }
-        several => {
-            let list: Vec<String> = several.iter().map(|(manifest, _)| format!("`{manifest}:{name}`")).collect();
-            Err(Failure::Wrong(format!("several manifests have a stage `{name}`: say {}", list.join(" or "))))
+        [(_, instance, _), ..] => {
+            let n = found.len();
+            Err(Failure::Wrong(format!("`{typed}` is {n} instances, such as `{instance}`: name one")))
         }
+        // A selector that means nothing has said so.
+        [] => Err(Failure::Wrong(format!("the store has no result of `{typed}`"))),
     }
 }
 

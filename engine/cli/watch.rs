@@ -7,18 +7,16 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
     os::unix::fs::MetadataExt,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use super::{Answer, Common, Failure, Format, load, run, run::RunArgs};
+use super::{Answer, Common, Failure, Format, load, run, run::RunArgs, say};
 use crate::{
     plan::Plan,
     stage::{Cancel, Located, Stage},
     stages::StageSpec,
-    visible::visible,
 };
 
 /// How long to wait between two looks.
@@ -48,7 +46,7 @@ pub(super) fn watch(args: &RunArgs, common: &Common, cancel: &Cancel) -> Answer 
         }
         say(&format!("watching {}; Ctrl-C ends\n", seen.title()));
         let changed = changes(&seen, args, common, cancel)?;
-        say(&format!("\nchanged: {}\n", visible(&changed)));
+        say(&format!("\nchanged: {changed}\n"));
     }
 }
 
@@ -83,10 +81,6 @@ fn pause(time: Duration, cancel: &Cancel) -> Result<(), Failure> {
         }
         std::thread::sleep(left.min(SLICE));
     }
-}
-
-fn say(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// The files that a run would read, each with its stat where it is there.

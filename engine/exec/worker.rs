@@ -1,6 +1,7 @@
 //! One stage's work on a worker thread: the proof of its inputs, the draft, the attempt itself, publication. Tells the loop what became of it.
 
 use std::{
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -194,10 +195,15 @@ impl<S: Stage> Job<'_, S> {
     fn changed_meanwhile(&self) -> Option<String> {
         let settings = self.instance.files.iter().map(|file| (&file.field, &file.path));
         let mut files = settings.chain(self.outside.files.iter().map(|(role, path)| (role, path)));
+        let known: HashMap<&str, &str> = (self.fingerprint.lines().iter())
+            .filter_map(|(label, value)| match label {
+                Label::File(role) => Some((role.as_str(), value.as_str())),
+                _ => None,
+            })
+            .collect();
         let same = |role: &String, path: &PathBuf| {
             let now = self.files.digest(path).map(|digest| digest.to_string()).ok();
-            let label = Label::File(role.clone());
-            self.fingerprint.lines().iter().any(|(known, value)| *known == label && Some(value) == now.as_ref())
+            now.is_some() && known.get(role.as_str()).copied() == now.as_deref()
         };
         files.find(|(role, path)| !same(role, path)).map(|(_, path)| path.display().to_string())
     }

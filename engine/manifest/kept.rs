@@ -205,7 +205,8 @@ mod tests {
 
     /// A text that is worth keeping, and has everything in it.
     fn long() -> String {
-        let all = "{ n: ~, t: true, f: false, i: -7, x: 1.5e-3, nan: .nan, s: \"a\\nb\", é: ü, l: [1, [], {}], a: &a { b: 1 }, c: *a }";
+        let all =
+            "{ n: ~, t: true, f: false, i: -7, x: 1.5e-3, nan: .nan, s: \"a\\nb\", é: ü, l: [1, [], {}], a: &a { b: 1 }, c: *a }";
         (0..200).map(|n| format!("s{n}: {all}\n")).collect()
     }
 

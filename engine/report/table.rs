@@ -120,7 +120,8 @@ fn in_order<'a>(values: impl Iterator<Item = &'a str>, axis: &str, order: &'a Or
     let there: BTreeSet<&str> = values.collect();
     let wanted = order.iter().find(|(name, _)| name == axis).map_or(&[][..], |(_, values)| values);
     let known = wanted.iter().map(String::as_str).filter(|value| there.contains(value));
-    let rest = there.iter().copied().filter(|value| !wanted.iter().any(|w| w == value));
+    let named: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
+    let rest = there.iter().copied().filter(|value| !named.contains(value));
     known.chain(rest).collect()
 }
 

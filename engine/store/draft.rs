@@ -79,14 +79,19 @@ impl Store {
         let files = files_in(&draft.folder)?;
         let entries: Result<Vec<_>, StoreError> = files.par_iter().map(|path| self.keep(&draft.folder, path)).collect();
         record.files = Artifact(entries?.into_iter().collect());
-        if let Lookup::Found(first) = self.look(&record.key)? {
+        let path = self.record_path(&record.key);
+        if let Lookup::Found(mut first) = self.look(&record.key)? {
             self.note_use(&record.key, gate)?;
             let second = record.files.digest();
             let conflict = (first.files.digest() != second).then_some(second);
+            // A log that is lost is no reason to run, but whoever runs makes a new one.
+            if conflict.is_none() && first.log.is_some_and(|log| !self.blob(&log.digest).exists()) {
+                first.log = record.log;
+                self.write_whole(&path, &seal(&first).map_err(StoreError::io("write", &path))?)?;
+            }
             self.clear_partial(&record.key)?;
             return Ok(Published { record: *first, conflict });
         }
-        let path = self.record_path(&record.key);
         // What is there is no result: a damaged record, or one that has lost its files. Only the first is worth a look.
         if fs::read(&path).is_ok_and(|text| Record::read(&text).is_none()) {
             self.set_aside(&path)?;

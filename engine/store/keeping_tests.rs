@@ -191,7 +191,7 @@ fn what_named_runs_used_stays_and_nothing_else() {
     assert!(store.collect(&policy(&["20260104-000000-1"]), false).is_err());
     drop(store);
     assert_eq!(collect(folder.path(), &policy(&["20260101-000000-1", "20260102-000000-1"])), ["c", "e", "top"]);
-    let runs = |store: &Store| store.run_ids().unwrap();
+    let runs = |store: &Store| store.run_names().unwrap();
     assert_eq!(runs(&Store::open(folder.path()).unwrap()), ["20260101-000000-1", "20260102-000000-1"]);
     assert_eq!(collect(folder.path(), &policy(&["20260101-000000-1"])), ["e", "top"]);
     assert_eq!(runs(&Store::open(folder.path()).unwrap()), ["20260101-000000-1"]);

@@ -60,7 +60,13 @@ impl Store {
         let path = self.root.join("files.json");
         // Only a cache: unreadable is the same as empty.
         let Kept { entries } = fs::read(&path).ok().and_then(|text| unseal(&text)).unwrap_or_default();
-        OutsideFiles { path, folder: std::env::current_dir().unwrap_or_default(), paranoid, known: Mutex::new(Known { entries, changed: false }), now }
+        OutsideFiles {
+            path,
+            folder: std::env::current_dir().unwrap_or_default(),
+            paranoid,
+            known: Mutex::new(Known { entries, changed: false }),
+            now,
+        }
     }
 
     /// Keeps what was learnt for the next process.

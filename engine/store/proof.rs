@@ -50,6 +50,16 @@ impl Store {
         self.prove_file(file, entry)?.map_err(|not_whole| StoreError::NotWhole { not_whole })
     }
 
+    /// Where the log beside a result lies, proven; `None` where its stage said nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLog`], or where the disk cannot be read.
+    pub fn proven_log(&self, record: &Record) -> Result<Option<PathBuf>, StoreError> {
+        let Some(log) = &record.log else { return Ok(None) };
+        let lost = |not_whole| StoreError::LostLog { stage: record.instance.clone(), not_whole };
+        self.prove_file("log", log)?.map(Some).map_err(lost)
+    }
+
     fn prove_file(&self, file: &str, entry: &FileEntry) -> Result<Result<PathBuf, NotWhole>, StoreError> {
         let path = self.blob(&entry.digest);
         let not_whole = |aside| Ok(Err(NotWhole { file: file.to_owned(), aside }));

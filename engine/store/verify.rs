@@ -121,11 +121,10 @@ impl Store {
             })
             .collect();
         for (path, record) in &records {
-            let missing = record
-                .files
-                .0
-                .iter()
-                .filter(|(_, entry)| !aside.contains(&entry.digest.to_string()) && !self.blob(&entry.digest).exists());
+            let log = record.log.as_ref().map(|log| ("log", log));
+            let files = record.files.0.iter().map(|(name, entry)| (name.as_str(), entry)).chain(log);
+            let missing =
+                files.filter(|(_, entry)| !aside.contains(&entry.digest.to_string()) && !self.blob(&entry.digest).exists());
             // A collection removes a record before its files.
             let mut missing = missing.peekable();
             if missing.peek().is_some() && path.exists() {

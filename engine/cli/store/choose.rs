@@ -3,27 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
-use globset::Glob;
 
 use super::Failure;
 use crate::{
-    fields::Reference,
+    history,
     key::ActionKey,
-    source::{Sources, one_of},
+    selector::{Name, Selector},
+    source::one_of,
     store::{Held, Store, Survey},
 };
 
 /// Its arguments; nothing given means all.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Choice {
-    /// Stages: `teacher`, `student[genre=Western]`, with `*` and `?` in names and values; or the beginning of a key, from eight
-    /// digits on [default: all].
+    /// Stages: `teacher`, `student[genre=Western]`, `'s*[seed=1|2]'`; or the beginning of a key, from eight digits on [default: all].
     #[arg(value_name = "STAGE")]
     pub stages: Vec<String>,
     /// Only results of this stage kind.
     #[arg(long, value_name = "KIND")]
     pub kind: Option<String>,
-    /// Only what this run used or made; may be repeated.
+    /// Only what this run (`last`, a name or the beginning of it) used or made; may be repeated.
     #[arg(long, value_name = "RUN")]
     pub run: Vec<String>,
     /// Only what this manifest made, or has as the last result of a stage; may be repeated.
@@ -44,7 +43,7 @@ impl Choice {
     pub fn keys(&self, store: &Store, survey: &Survey, current: &Current) -> Result<BTreeSet<ActionKey>, Failure> {
         let mut of_runs = BTreeSet::new();
         for run in &self.run {
-            of_runs.extend(keys_of_run(store, run)?);
+            of_runs.extend(store.keys_of_run(&run_of(store, run)?)?);
         }
         for manifest in &self.manifest {
             check_manifest(manifest, survey, current)?;
@@ -76,19 +75,23 @@ impl Choice {
 }
 
 fn nothing_fits(stage: &str, survey: &Survey) -> String {
-    let names: BTreeSet<&str> = survey.held().map(|held| held.instance.as_str()).collect();
-    let help = one_of(stage, names.iter().copied()).map_or(String::new(), |help| format!(": {help}"));
-    format!("no result in the store fits `{stage}`{help}")
+    let names: Vec<Name<'_>> = survey.held().map(|held| Name::parse(&held.instance)).collect();
+    let why = Selector::parse(stage).and_then(|selector| selector.pick(&names));
+    match why {
+        Err(why) => format!("in the store, {why}"),
+        Ok(_) => format!("no result in the store fits `{stage}` and what else was asked for"),
+    }
 }
 
-/// The keys a run used, where there is such a run.
-pub fn keys_of_run(store: &Store, run: &str) -> Result<BTreeSet<ActionKey>, Failure> {
-    let known = store.run_ids()?;
-    if !known.iter().any(|known| known == run) {
-        let last = known.last().map_or(String::new(), |last| format!(": the last one is `{last}`, `talkflow show` lists them"));
-        return Err(Failure::Wrong(format!("there is no run `{run}`{last}")));
-    }
-    Ok(store.keys_of_run(run)?)
+/// The name of the run that was typed: its name, the beginning of it, `last`, `last~1`.
+pub fn run_of(store: &Store, typed: &str) -> Result<String, Failure> {
+    history::find(&history::runs(store)?, typed).map(|run| run.id).map_err(Failure::Wrong)
+}
+
+/// The same where it may as well be a stage or a key.
+pub fn maybe_run(store: &Store, typed: &str) -> Option<String> {
+    let may_be = typed.starts_with("last") || (typed.starts_with(|c: char| c.is_ascii_digit()) && typed.contains('-'));
+    may_be.then(|| run_of(store, typed).ok()).flatten()
 }
 
 /// That a manifest is known here.
@@ -105,24 +108,17 @@ pub fn check_manifest(manifest: &str, survey: &Survey, current: &Current) -> Res
     }
 }
 
-/// One stage as it was typed.
+/// Results as they were typed: a selector of stages, or the beginning of a key.
 #[derive(Debug)]
 pub struct Pattern {
     text: String,
-    stage: globset::GlobMatcher,
-    values: Vec<(String, globset::GlobMatcher)>,
+    stages: Selector,
 }
 
 impl Pattern {
     /// Reads it.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let parsed = parse(text).map_err(Failure::Wrong)?;
-        let glob = |word: &str| match Glob::new(word) {
-            Ok(glob) => Ok(glob.compile_matcher()),
-            Err(error) => Err(Failure::Wrong(format!("`{text}`: {error}"))),
-        };
-        let values = parsed.1.iter().map(|(axis, value)| Ok((axis.clone(), glob(value)?)));
-        Ok(Self { text: text.to_owned(), stage: glob(&parsed.0)?, values: values.collect::<Result<_, Failure>>()? })
+        Ok(Self { text: text.to_owned(), stages: Selector::parse(text).map_err(Failure::Wrong)? })
     }
 
     /// Whether it means a result: by the name it was made under, by a name that a manifest has for it now, or by its key.
@@ -133,50 +129,11 @@ impl Pattern {
 
     /// Whether it means a result of this key under one of these names.
     pub fn fits_named<'a>(&self, key: &ActionKey, mut names: impl Iterator<Item = &'a str>) -> bool {
-        self.is_key_of(key) || names.any(|name| self.fits_name(name))
+        self.is_key_of(key) || names.any(|name| self.stages.matches(&Name::parse(name)))
     }
 
     /// Whether it is the beginning of a key.
     pub fn is_key_of(&self, key: &ActionKey) -> bool {
         self.text.len() >= 8 && key.to_string().starts_with(&self.text)
-    }
-
-    fn fits_name(&self, name: &str) -> bool {
-        let Ok((stage, labels)) = parse(name) else { return name == self.text };
-        let has = |(axis, value): &(String, globset::GlobMatcher)| {
-            labels.iter().any(|(known, own)| known == axis && value.is_match(own))
-        };
-        name == self.text || (self.stage.is_match(stage) && self.values.iter().all(has))
-    }
-}
-
-/// A reference taken apart: the stage's name, and values by axis.
-fn parse(text: &str) -> Result<(String, Vec<(String, String)>), String> {
-    let mut sources = Sources::default();
-    let typed = sources.add_text("", text.to_owned());
-    let parsed = Reference::parse(text, sources.whole(typed))
-        .map_err(|lost| lost.0.map_or_else(|| format!("`{text}` is not a reference to a stage"), |mistake| mistake.message))?;
-    let own = |((_, axis), (_, value)): ((usize, &str), (usize, &str))| (axis.to_owned(), value.to_owned());
-    Ok((parsed.stage.to_owned(), parsed.selection.unwrap_or_default().into_iter().map(own).collect()))
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
-
-    use super::*;
-
-    #[test]
-    fn stages_are_named_in_part_and_with_stars() {
-        let fits = |pattern: &str, name: &str| Pattern::parse(pattern).unwrap().fits_name(name);
-        for pattern in ["student", "stu*", "*", "student[genre=Western]", "student[genre=W*]", "student[method=t?lk,genre=*]"] {
-            assert!(fits(pattern, "student[seed=1,genre=Western,method=talk]"), "{pattern}");
-        }
-        for pattern in ["teacher", "stud", "student[genre=West]", "student[film=Western]", "student[genre=W*,method=label]"] {
-            assert!(!fits(pattern, "student[seed=1,genre=Western,method=talk]"), "{pattern}");
-        }
-        assert!(fits("teacher", "teacher"));
-        assert!(matches!(Pattern::parse("student[genre"), Err(Failure::Wrong(_))));
-        assert!(matches!(Pattern::parse("a{b"), Err(Failure::Wrong(_))));
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Answer, Common, answer, bytes,
-    choose::{check_manifest, keys_of_run},
+    choose::{check_manifest, run_of},
     count,
 };
 use crate::{
@@ -57,9 +57,7 @@ fn size(text: &str) -> Result<u64, String> {
 
 /// Collects.
 pub fn gc(args: &GcArgs, store: &Store, common: &Common) -> Answer {
-    for run in &args.reachable_from {
-        keys_of_run(store, run)?;
-    }
+    let reachable_from = args.reachable_from.iter().map(|run| run_of(store, run)).collect::<Result<Vec<_>, _>>()?;
     if !args.forget.is_empty() {
         let (survey, current) = (store.survey()?, store.current()?);
         args.forget.iter().try_for_each(|manifest| check_manifest(manifest, &survey, &current))?;
@@ -69,7 +67,7 @@ pub fn gc(args: &GcArgs, store: &Store, common: &Common) -> Answer {
         keep_last: args.keep_last,
         max_size: args.max_size,
         max_count: args.max_count,
-        reachable_from: (!args.reachable_from.is_empty()).then(|| args.reachable_from.clone()),
+        reachable_from: (!reachable_from.is_empty()).then_some(reachable_from),
         include_latest: args.include_latest,
         forget: args.forget.clone(),
         keep_runs: args.keep_runs,

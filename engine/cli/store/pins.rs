@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Answer, Common, Failure, answer,
-    choose::{Choice, Pattern, keys_of_run},
+    choose::{Choice, Pattern, maybe_run},
     count,
 };
 use crate::{
@@ -39,15 +39,15 @@ pub struct UnpinArgs {
 pub fn pin(args: &PinArgs, store: &Store, common: &Common) -> Answer {
     let note = args.note.as_deref();
     let mut pins = Vec::new();
-    if store.run_ids()?.contains(&args.what) {
-        let keys: Vec<ActionKey> = keys_of_run(store, &args.what)?.into_iter().collect();
+    if let Some(run) = maybe_run(store, &args.what) {
+        let keys: Vec<ActionKey> = store.keys_of_run(&run)?.into_iter().collect();
         let survey = store.survey()?;
         let there: BTreeSet<ActionKey> = survey.held().map(|held| held.key).collect();
         if let Some(gone) = keys.iter().find(|key| !there.contains(key)) {
             let gone = gone.0.short();
-            return Err(Failure::Failed(format!("result {gone} of run {} is no longer in the store: run it again", args.what)));
+            return Err(Failure::Failed(format!("result {gone} of run {} is no longer in the store: run it again", run)));
         }
-        pins.push(store.pin(Pinned::Run(args.what.clone()), &count(keys.len(), "result"), note, keys)?);
+        pins.push(store.pin(Pinned::Run(run), &count(keys.len(), "result"), note, keys)?);
     } else {
         let (survey, current) = (store.survey()?, store.current()?);
         let choice = Choice { stages: vec![args.what.clone()], ..Choice::default() };
@@ -70,10 +70,11 @@ pub fn pin(args: &PinArgs, store: &Store, common: &Common) -> Answer {
 /// Unpins.
 pub fn unpin(args: &UnpinArgs, store: &Store, common: &Common) -> Answer {
     let pattern = Pattern::parse(&args.what)?;
+    let run = maybe_run(store, &args.what).unwrap_or_else(|| args.what.clone());
     let mut gone = Vec::new();
     for pin in store.pins()? {
         let fits = match &pin.what {
-            Pinned::Run(id) => *id == args.what,
+            Pinned::Run(id) => *id == run,
             Pinned::Result(key) => pattern.fits_named(key, [pin.of.as_str()].into_iter()),
         };
         if fits && store.unpin(&pin.what)? {
