@@ -565,6 +565,37 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
+pub mod testing {
+    //! Records for tests.
+
+    use super::*;
+
+    /// A record of no files, under a fingerprint.
+    pub fn record(instance: &str, fingerprint: Fingerprint) -> Record {
+        let provenance = Provenance {
+            talkflow: "0".to_owned(),
+            started: 0,
+            seconds: 0.0,
+            cores: 1,
+            run: "r".to_owned(),
+            manifest: "m".to_owned(),
+            usage: Usage::default(),
+        };
+        Record {
+            key: fingerprint.key(),
+            instance: instance.to_owned(),
+            kind: "test".to_owned(),
+            files: Artifact::default(),
+            metrics: Map::new(),
+            notes: Vec::new(),
+            fingerprint,
+            provenance,
+            log: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod keeping_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     artifact::{Artifact, Digest, FileEntry},
     key::{Change, Fingerprint, Label},
-    store::{Provenance, Record},
+    store::{Record, testing},
 };
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -53,25 +53,7 @@ fn record(instance: &str, lines: &[(Label, &str)], made: &str) -> Record {
     let mut fingerprint = Fingerprint::default();
     lines.iter().for_each(|(label, value)| fingerprint.add(label.clone(), *value));
     let files = [("out".to_owned(), FileEntry { digest: Digest::of(made.as_bytes()), size: 1 })];
-    Record {
-        key: fingerprint.key(),
-        instance: instance.to_owned(),
-        kind: "node".to_owned(),
-        files: Artifact(files.into_iter().collect()),
-        metrics: Map::new(),
-        notes: Vec::new(),
-        fingerprint,
-        provenance: Provenance {
-            talkflow: "0".to_owned(),
-            started: 0,
-            seconds: 0.0,
-            cores: 1,
-            run: "r".to_owned(),
-            manifest: "m".to_owned(),
-            usage: Usage::default(),
-        },
-        log: None,
-    }
+    Record { files: Artifact(files.into_iter().collect()), ..testing::record(instance, fingerprint) }
 }
 
 #[test]

@@ -20,25 +20,7 @@ pub(super) fn store() -> (TempDir, Store) {
 pub(super) fn record(what: &str) -> Record {
     let mut fingerprint = Fingerprint::default();
     fingerprint.add(Label::Kind, what);
-    Record {
-        key: fingerprint.key(),
-        instance: what.to_owned(),
-        kind: "test".to_owned(),
-        files: Artifact::default(),
-        metrics: Map::new(),
-        notes: Vec::new(),
-        fingerprint,
-        provenance: Provenance {
-            talkflow: "0".to_owned(),
-            started: 0,
-            seconds: 0.0,
-            cores: 1,
-            run: "r".to_owned(),
-            manifest: "m".to_owned(),
-            usage: Usage::default(),
-        },
-        log: None,
-    }
+    testing::record(what, fingerprint)
 }
 
 pub(super) fn publish(store: &Store, what: &str, text: &str) -> Published {

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{Store, StoreError, latest::escape, list, open_lock, transfer::safe_name, unless_gone};
+use super::{Store, StoreError, latest::escape, list, open_lock, unless_gone};
 use crate::artifact::{Artifact, Digest};
 
 /// What each folder of a manifest's view shows.
@@ -102,15 +102,13 @@ impl Store {
         let (aside, ()) = self.aside(|folder| fs::create_dir(folder))?;
         let fill = || -> io::Result<Swapped> {
             for (name, entry) in &files.0 {
-                // A name that leads out of the folder has no place in it.
-                let Some(name) = safe_name(name) else { continue };
-                let link = aside.join(&name);
+                let link = aside.join(name);
                 if let Some(folder) = link.parent() {
                     fs::create_dir_all(folder)?;
                 }
                 // From out/MANIFEST/STAGE, and deeper where the name is a path: the store may be moved.
                 let mut to = PathBuf::from("../../..");
-                (1..name.components().count()).for_each(|_| to.push(".."));
+                (1..name.split('/').count()).for_each(|_| to.push(".."));
                 let blob = self.blob(&entry.digest);
                 to.push(blob.strip_prefix(&self.root).unwrap_or(&blob));
                 symlink(to, link)?;
