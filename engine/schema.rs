@@ -60,7 +60,9 @@ fn beside_form() -> Form {
     describe(|fields| drop(beside(fields, &indexmap::IndexMap::new())))
 }
 
-const NAME: &str = r"^[\p{Alphabetic}\p{N}_-]+$";
+/// Of ASCII what a name may have, and letters of other scripts. Classes of Unicode (`\p`) are no part of regular expressions everywhere: some
+/// validators stop at them.
+const NAME: &str = r"^[^\x00-\x2C./:-@\[-\^`{-\x7F]+$";
 const PARAMETER: &str = r"\$\{";
 const REFERENCE: &str = r"\$\{|^[^\[\]=,]+(\[[^\[\]]+\])?$";
 

@@ -91,11 +91,24 @@ fn every_manifest_there_is_fits() {
     let schema = &*SCHEMA;
     let files = yaml_files("manifests");
     assert!(files.len() > 4);
-    for file in files {
+    for file in files.into_iter().chain([root().join("docs/coming-from/talkflow.yaml")]) {
         assert_eq!(mistakes(schema, &fs::read_to_string(&file).unwrap()), [""; 0], "{}", file.display());
     }
     for (name, text) in documented() {
         assert_eq!(mistakes(schema, &text), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn names_are_told_by_what_every_validator_reads() {
+    // Python's regular expressions, for one, know no classes of Unicode.
+    assert!(!SCHEMA.to_string().contains("\\\\p"), "{NAME}");
+    let manifest = |name: &str| format!("talkflow: 1\nstages:\n  \"{name}\": {{ dataset: {{ name: movielens/synthetic }} }}\n");
+    for name in ["student", "a-b_1", "\u{dc}bung", "\u{4e2d}"] {
+        assert_eq!(mistakes(&SCHEMA, &manifest(name)), [""; 0], "{name}");
+    }
+    for name in ["", "a b", "a.b", "a[", "x=1", "a,b", "a@", "`a`", "~", "^"] {
+        assert_ne!(mistakes(&SCHEMA, &manifest(name)), [""; 0], "{name}");
     }
 }
 
