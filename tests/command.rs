@@ -494,3 +494,20 @@ fn a_file_of_a_program_may_be_called_as_those_of_other_kinds() {
     space.run(&["predict", "a", "--input", "pairs.csv"]).code(2).says("`a` is no model: its kind is `command`");
     space.nothing_to_do(&[]);
 }
+
+#[test]
+fn what_several_programs_failed_of_is_told_in_a_line_each() {
+    let space = Space::with(&manifest(
+        "a:\n  command: { run: 'echo one; exit 3' }\nb:\n  timeout: 100ms\n  command: { run: sleep 60 }\n",
+    ));
+    let said = space.run(&["run", "m.yaml", "--keep-going"]).code(1).stderr;
+    let (before, list) = said.split_once("2 stages failed:\n").unwrap();
+    // A cause of several lines is one cause.
+    assert!(before.contains("caused by: stopped: sleep 60\n") && !before.contains("caused by: it printed nothing"), "{said}");
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (2, "  a: exit code 3: echo one; exit 3"), "{said}");
+    assert!(lines[1].starts_with("  b: timed out after 0.1 s"), "{said}");
+    space.write("m.yaml", &manifest("a:\n  command: { run: 'true' }\n"));
+    space.document(&[]);
+    space.nothing_to_do(&[]);
+}

@@ -184,8 +184,9 @@ fn verdict(outcome: Outcome, common: &Common) -> Answer {
 /// Several failures once more together, where they have not scrolled away.
 fn again(outcome: &Outcome) {
     let failed = outcome.steps.iter().filter(|step| step.fate == Fate::Failed);
+    let first = |reason: &str| reason.lines().next().unwrap_or_default().to_owned();
     let lines: Vec<String> =
-        failed.map(|step| format!("  {}: {}\n", step.name, step.reason.as_deref().unwrap_or_default())).collect();
+        failed.map(|step| format!("  {}: {}\n", step.name, first(step.reason.as_deref().unwrap_or_default()))).collect();
     if lines.len() > 1 {
         say(&format!("{} stages failed:\n{}", lines.len(), lines.concat()));
     }

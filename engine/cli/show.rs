@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Answer, Common, Failure, Format, ManifestArgs, answer, load,
-    store::{bytes, scaled},
+    store::{bytes, count, scaled},
 };
 use crate::{
     history::{self, Run},
@@ -80,10 +80,10 @@ fn stage(store: &Store, all: &[Run], name: &str, common: &Common) -> Answer {
         let mut text = format!("{} ({})\n  key: {}\n", record.instance, record.kind, record.key);
         let p = &record.provenance;
         text += &format!(
-            "  made: {}, {:.1} s on {} cores, talkflow {}, run {}\n",
+            "  made: {}, {:.1} s on {}, talkflow {}, run {}\n",
             time::read(p.started),
             p.seconds,
-            p.cores,
+            count(p.cores, "core"),
             p.talkflow,
             p.run
         );

@@ -72,6 +72,6 @@ pub fn scaled(n: u64, unit: &str) -> String {
 }
 
 /// A number of things.
-fn count(n: usize, noun: &str) -> String {
+pub fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }

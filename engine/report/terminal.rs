@@ -112,8 +112,10 @@ impl Listener for Terminal {
                     self.line(&format!("{:>9}  at {place}", ""));
                 }
                 for (depth, cause) in causes.iter().enumerate() {
-                    let lead = if depth == 0 { "" } else { "caused by: " };
-                    cause.lines().for_each(|line| self.line(&format!("{:>9}  {:depth$}{lead}{line}", "", "")));
+                    for (n, line) in cause.lines().enumerate() {
+                        let lead = if depth > 0 && n == 0 { "caused by: " } else { "" };
+                        self.line(&format!("{:>9}  {:depth$}{lead}{line}", "", ""));
+                    }
                 }
                 if let Some(journal) = self.journal.as_ref().filter(|_| !retry) {
                     self.line(&format!("{:>9}  log: {}", "", journal.display()));
