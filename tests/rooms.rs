@@ -78,6 +78,7 @@ fn only_the_rooms_that_may_name_a_library_do() {
         ("serde_saphyr", "engine/manifest"),
         ("petgraph", "engine/plan"),
         ("dfdx", "engine/distill"),
+        ("statrs", "engine/statistics"),
         ("indicatif", "engine/report"),
         ("clap", "engine/cli"),
     ];
