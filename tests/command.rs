@@ -511,3 +511,20 @@ fn what_several_programs_failed_of_is_told_in_a_line_each() {
     space.document(&[]);
     space.nothing_to_do(&[]);
 }
+
+#[test]
+fn a_program_s_memory_is_its_own_and_not_that_of_talkflow() {
+    let space = Space::with(&manifest(
+        "small:\n  command: { run: 'sleep 1; echo 1 > out', outputs: [out] }\nlarge:\n  command: { run: 'head -c 200000000 /dev/zero | tail -n 1 | wc -c > out', \
+         outputs: [out] }\n",
+    ));
+    space.document(&[]);
+    let memory = |stage: &str| {
+        let record = space.run(&["show", stage, "--format", "json"]).ok().json();
+        record["provenance"]["usage"]["peak_memory"].as_u64().unwrap()
+    };
+    // A shell that sleeps has a megabyte or two; `tail` keeps a line of two hundred.
+    let (small, large) = (memory("small"), memory("large"));
+    assert!((100_000..10_000_000).contains(&small) && large > 200_000_000, "{small} {large}");
+    space.nothing_to_do(&[]);
+}

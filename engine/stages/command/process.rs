@@ -1,7 +1,7 @@
 //! A program as a process: started, listened to, stopped with all that it started.
 
 use std::{
-    fmt,
+    fmt, fs,
     io::{self, Read},
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, Stdio},
@@ -101,6 +101,8 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 }
 
 /// How often the wish to stop is looked for while nothing happens.
+const BEAT: Duration = Duration::from_millis(50);
+/// The same as poll wants it.
 const HEARTBEAT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// How long a process that was asked to end may take.
 const GRACE: Duration = Duration::from_secs(5);
@@ -147,7 +149,9 @@ pub(super) fn run(
     })?;
     // The ends that the program writes into are its own now; while we held one, its output would not end.
     drop(command);
-    let mut process = Process { pid: Pid::from_child(&child), child: Some(child) };
+    // Its record of memory began with ours, since it was started from here.
+    let inherited = most_memory("self").unwrap_or(0);
+    let mut process = Process { pid: Pid::from_child(&child), child: Some(child), seen: None };
     let end = process.listen(&mut output, log, talk);
     process.end_all();
     if !matches!(end, Ok(false)) {
@@ -166,8 +170,9 @@ pub(super) fn run(
         Ok(stopped)
     });
     let used = process.reap()?;
+    let record = Some(used.rusage.maxrss).filter(|record| *record > inherited);
     *usage =
-        Usage { cpu_seconds: Some((used.rusage.utime + used.rusage.stime).as_secs_f64()), peak_memory: Some(used.rusage.maxrss) };
+        Usage { cpu_seconds: Some((used.rusage.utime + used.rusage.stime).as_secs_f64()), peak_memory: record.or(process.seen) };
     match (end?, used.status.signal()) {
         (true, _) => Ok(End::Stopped),
         (false, Some(signal)) => Ok(End::Signal(signal)),
@@ -182,6 +187,8 @@ struct Process {
     pid: Pid,
     /// Until it is reaped; so long no other group can have its number.
     child: Option<Child>,
+    /// The most memory, in bytes, that it or a process it started was seen to have.
+    seen: Option<u64>,
 }
 
 impl Process {
@@ -191,7 +198,12 @@ impl Process {
         let mut buffer = vec![0; PIECE];
         let (mut open, mut alive) = (true, true);
         let mut stopped: Option<Instant> = None;
+        let mut look = Instant::now();
         loop {
+            if alive && Instant::now() >= look {
+                self.look_at_memory();
+                look = Instant::now() + BEAT;
+            }
             let (readable, over) = {
                 let mut fds = Vec::with_capacity(2);
                 fds.extend(alive.then(|| PollFd::new(&ended, PollFlags::IN)));
@@ -222,6 +234,16 @@ impl Process {
         }
     }
 
+    /// Looks at what it and the processes it started have had.
+    fn look_at_memory(&mut self) {
+        let mut left = vec![self.pid.as_raw_nonzero().to_string()];
+        while let Some(process) = left.pop() {
+            self.seen = self.seen.max(most_memory(&process));
+            let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+            left.extend(children.split_whitespace().map(str::to_owned));
+        }
+    }
+
     /// To all of its group.
     fn signal(&self, signal: Signal) {
         if self.child.is_some() {
@@ -245,6 +267,13 @@ impl Drop for Process {
         self.end_all();
         let _ = self.reap();
     }
+}
+
+/// The most memory, in bytes, that a process has had since it began its program; nothing where the system does not say.
+fn most_memory(process: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 fn wait(fds: &mut [PollFd<'_>], limit: &Timespec) -> io::Result<usize> {
