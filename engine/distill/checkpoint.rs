@@ -216,11 +216,11 @@ mod tests {
     use super::*;
     use crate::methods::{Method, Talk};
     use crate::optim::{Optimizer, Sgd};
-    use crate::testing::{Task, Teacher, config};
-    use crate::{DeviceKind, Progress, TrainIo, Trained, train};
+    use crate::testing::{DEVICE, Task, Teacher, config};
+    use crate::{Progress, TrainIo, Trained, train};
 
     fn run_with(config: &TrainConfig, teacher: &Teacher) -> Trained {
-        train(config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, &mut ()).unwrap()
+        train(config, &Task::new().data(), Some(teacher.view()), DEVICE, &mut ()).unwrap()
     }
 
     fn bytes(trained: &Trained) -> Vec<u8> {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn interrupted(config: &TrainConfig, teacher: &Teacher, io: &mut Killed<'_>) -> Result<Trained, TrainError> {
-        train(config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, io)
+        train(config, &Task::new().data(), Some(teacher.view()), DEVICE, io)
     }
 
     #[test]
@@ -311,7 +311,7 @@ mod tests {
         let mut task = Task::new();
         task.train.rating[0] = 6.0 - task.train.rating[0];
         let mut io = killed(dir.path(), usize::MAX);
-        train(&config, &task.data(), Some(teacher.view()), DeviceKind::Cpu, &mut io).unwrap();
+        train(&config, &task.data(), Some(teacher.view()), DEVICE, &mut io).unwrap();
         assert_eq!(io.epochs, 5);
     }
 
@@ -381,7 +381,7 @@ mod tests {
         let whole = run_with(&config, &teacher);
         let (dir, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut io = Periodic { dir: dir.path(), aside: aside.path(), at: 30, calls: Default::default() };
-        let saving = train(&config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, &mut io).unwrap();
+        let saving = train(&config, &Task::new().data(), Some(teacher.view()), DEVICE, &mut io).unwrap();
         assert_eq!(bytes(&saving), bytes(&whole));
         // Killed without warning: what lies there is one batch old, which the resumed run repeats.
         let mut io = killed(aside.path(), usize::MAX);

@@ -4,7 +4,7 @@
 //! them (adding the bias terms, joining states, products of embeddings, losses) is computed on the host and its gradient put
 //! into the tape, the same way for each device. The room knows no models.
 
-use dfdx::tensor::{Gradients, OwnedTape, PutTape, Tape};
+use dfdx::tensor::{OwnedTape, PutTape, Tape};
 use dfdx::tensor_ops::Backward;
 
 use crate::ops::{Buffer, Link, Ops, Pool, Var};
@@ -146,11 +146,11 @@ impl<D: Ops> Graph<D> {
             let of = inputs.map(|input| input.value.clone());
             let (device, pool) = (self.device.clone(), self.pool.clone());
             let out = value.clone();
-            tape.add_backward_op(move |gradients| {
-                let Some(g) = device.take_gradient(gradients, &out, &pool)? else { return Ok(()) };
+            tape.add_backward_op(move |_| {
+                let Some(g) = device.take_gradient(&out, &pool)? else { return Ok(()) };
                 for ((of, wanted), gradient) in of.iter().zip(wanted).zip(backward(&pool, g, wanted)) {
                     if let Some(gradient) = gradient.filter(|_| wanted) {
-                        device.accumulate(gradients, of, gradient)?;
+                        device.accumulate(of, gradient)?;
                     }
                 }
                 Ok(())
@@ -171,7 +171,7 @@ impl<D: Ops> Graph<D> {
         if let Some(tape) = self.tape.as_mut().filter(|_| of.wanted) {
             let device = self.device.clone();
             let of = of.value.clone();
-            tape.add_backward_op(move |gradients| device.accumulate(gradients, &of, gradient));
+            tape.add_backward_op(move |_| device.accumulate(&of, gradient));
         }
     }
 
@@ -186,26 +186,25 @@ impl<D: Ops> Graph<D> {
     }
 
     /// Goes back over everything recorded, last operation first.
-    pub(crate) fn backward(self) -> Result<Gradients<f32, D>, D::Err> {
+    pub(crate) fn backward(self) -> Result<(), D::Err> {
         // All gradients come from seeds; dfdx wants a scalar to begin at, which here is the end of no path.
-        self.device.try_zeros_like(&())?.put_tape(self.tape.unwrap_or_default()).try_backward()
+        self.device.try_zeros_like(&())?.put_tape(self.tape.unwrap_or_default()).try_backward().map(drop)
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
-    use dfdx::tensor::Cpu;
-
     use super::*;
+    use crate::testing::{Tested, device};
 
-    type Build = fn(&mut Graph<Cpu>, &Var<Cpu>, &Var<Cpu>) -> Var<Cpu>;
+    type Build = fn(&mut Graph<Tested>, &Var<Tested>, &Var<Tested>) -> Var<Tested>;
 
     /// Each operation on the host against finite differences of sum(seed * result); all are at most quadratic, so central
     /// differences are exact but for rounding.
     #[test]
     fn host_operations_have_the_gradients_of_finite_differences() {
-        let (device, pool) = (Cpu::default(), Pool::default());
+        let (device, pool) = (device(), Pool::default());
         let operations: [(&str, Build); 4] = [
             ("join", |graph, a, b| graph.join(a, b).unwrap()),
             ("add", |graph, a, b| graph.add(a, b).unwrap()),
@@ -227,9 +226,9 @@ mod tests {
             let leaves = [graph.leaf(pool.copy(&a), 2, 4).unwrap(), graph.leaf(pool.copy(&b), 2, 4).unwrap()];
             let out = operation(&mut graph, &leaves[0], &leaves[1]);
             graph.seed(&out, pool.copy(&seed));
-            let mut gradients = graph.backward().unwrap();
+            graph.backward().unwrap();
             for (side, leaf) in leaves.iter().enumerate() {
-                let found = device.take_gradient(&mut gradients, &leaf.value, &pool).unwrap();
+                let found = device.take_gradient(&leaf.value, &pool).unwrap();
                 let found = found.map_or_else(|| vec![0.0; 8], |gradient| gradient.to_vec());
                 for index in 0..8 {
                     let at = |step: f32| {
@@ -246,7 +245,7 @@ mod tests {
 
     #[test]
     fn no_gradient_flows_through_what_is_stopped() {
-        let (device, pool) = (Cpu::default(), Pool::default());
+        let (device, pool) = (device(), Pool::default());
         let mut graph = Graph::training(&device, &pool);
         let leaf = graph.leaf(pool.copy(&[1.0, 2.0]), 1, 2).unwrap();
         let sum = graph.add(&leaf, &leaf.stopped()).unwrap();
@@ -255,7 +254,7 @@ mod tests {
         graph.seed(&sum.stopped(), pool.copy(&[9.0, 9.0]));
         let stopped = graph.add(&leaf.stopped(), &leaf.stopped()).unwrap();
         assert!(!stopped.wanted);
-        let mut gradients = graph.backward().unwrap();
-        assert_eq!(device.take_gradient(&mut gradients, &leaf.value, &pool).unwrap().unwrap()[..], [1.0, 1.0]);
+        graph.backward().unwrap();
+        assert_eq!(device.take_gradient(&leaf.value, &pool).unwrap().unwrap()[..], [1.0, 1.0]);
     }
 }

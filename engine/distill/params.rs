@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use dfdx::tensor::Gradients;
 use rayon::prelude::*;
 
 use crate::ops::{Buffer, Layer, Ops, Pool, Var};
@@ -137,9 +136,9 @@ impl<D: Ops> Params<D> {
     }
 
     /// Takes this step's gradients to the host.
-    pub(crate) fn collect(&mut self, gradients: &mut Gradients<f32, D>) -> Result<(), D::Err> {
+    pub(crate) fn collect(&mut self) -> Result<(), D::Err> {
         for param in &mut self.params {
-            param.gradient = self.device.take_gradient(gradients, &param.device, &self.pool)?.map(Arc::new);
+            param.gradient = self.device.take_gradient(&param.device, &self.pool)?.map(Arc::new);
         }
         Ok(())
     }

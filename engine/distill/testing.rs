@@ -13,6 +13,28 @@ use crate::teacher::{States, TeacherUpper, TeacherView, variances};
 use crate::trainer::train;
 use crate::{DeviceKind, Taps};
 
+/// The device that tests of operations, methods and trainings are run on: with the feature `cuda` a GPU.
+pub(crate) const DEVICE: DeviceKind = if cfg!(feature = "cuda") { DeviceKind::Cuda(0) } else { DeviceKind::Cpu };
+
+/// The same, as its type.
+#[cfg(not(feature = "cuda"))]
+pub(crate) type Tested = dfdx::tensor::Cpu;
+#[cfg(feature = "cuda")]
+pub(crate) type Tested = dfdx::tensor::Cuda;
+
+/// The same, ready.
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn device() -> Tested {
+    Tested::default()
+}
+
+/// The same, ready; one a thread, since a test makes many.
+#[cfg(feature = "cuda")]
+pub(crate) fn device() -> Tested {
+    thread_local!(static DEVICE: Tested = crate::device::cuda(0).unwrap());
+    DEVICE.with(Tested::clone)
+}
+
 pub(crate) const USERS: usize = 40;
 pub(crate) const ITEMS: usize = 30;
 pub(crate) const SCALE: Scale = Scale { min: 1.0, max: 5.0 };

@@ -245,9 +245,9 @@ impl<'a, D: Ops> Session<'a, D> {
         if let Some(part) = parts.iter().find(|part| !part.value.is_finite()) {
             return Err(TrainError::NonFinite { epoch: *epoch + 1, step: *step + 1, term: part.term.name(), value: part.value });
         }
-        let mut gradients = graph.backward().map_err(failed)?;
-        student.collect(&mut gradients, &forward, (users, items), &mut self.tables).map_err(failed)?;
-        modules.collect(&mut gradients).map_err(failed)?;
+        graph.backward().map_err(failed)?;
+        student.collect(&forward, (users, items), &mut self.tables).map_err(failed)?;
+        modules.collect().map_err(failed)?;
         let scale = match self.config.clip {
             Some(limit) => {
                 let squares = self.tables.squares() + student.params.squares() + modules.squares();
@@ -368,14 +368,14 @@ mod tests {
     use crate::methods::{Feature, Label, Method, OneWay, Protocol, Talk, Weights};
     use crate::models::{ModelSpec, Ncf};
     use crate::optim::{Optimizer, Sgd};
-    use crate::testing::{ITEMS, SCALE, Task, Teacher, USERS, config, rows};
+    use crate::testing::{DEVICE, ITEMS, SCALE, Task, Teacher, Tested, USERS, config, device, rows};
 
     fn run(method: Method, teacher: &Teacher) -> Trained {
         run_with(&TrainConfig { method, ..config() }, teacher)
     }
 
     fn run_with(config: &TrainConfig, teacher: &Teacher) -> Trained {
-        train(config, &Task::new().data(), Some(teacher.view()), DeviceKind::Cpu, &mut ()).unwrap()
+        train(config, &Task::new().data(), Some(teacher.view()), DEVICE, &mut ()).unwrap()
     }
 
     fn bytes(trained: &Trained) -> Vec<u8> {
@@ -505,7 +505,7 @@ mod tests {
     fn a_loss_that_is_not_finite_is_an_error_with_its_place() {
         let optimizer = Optimizer::Sgd(Sgd { rate: 1e30, ..Sgd::default() });
         let config = TrainConfig { optimizer, ..config() };
-        let error = train(&config, &Task::new().data(), None, DeviceKind::Cpu, &mut ()).unwrap_err();
+        let error = train(&config, &Task::new().data(), None, DEVICE, &mut ()).unwrap_err();
         assert!(matches!(error, TrainError::NonFinite { epoch: 1, step: 2.., term: "task", .. }), "{error}");
         assert!(error.to_string().contains("the loss term `task` became"), "{error}");
     }
@@ -515,7 +515,7 @@ mod tests {
         let optimizer = Optimizer::Sgd(Sgd { rate: 3.0, ..Sgd::default() });
         let wild = TrainConfig { optimizer, ..config() };
         let task = Task::new();
-        let result = |config: &TrainConfig| train(config, &task.data(), None, DeviceKind::Cpu, &mut ());
+        let result = |config: &TrainConfig| train(config, &task.data(), None, DEVICE, &mut ());
         assert!(result(&wild).is_err());
         assert!(result(&TrainConfig { clip: Some(0.01), ..wild }).is_ok());
     }
@@ -532,8 +532,8 @@ mod tests {
             clip: Some(0.125),
             ..config()
         };
-        let mut session = Session::new(&config, &data, teacher.view(), dfdx::tensor::Cpu::default()).unwrap();
-        let weights = |session: &mut Session<'_, dfdx::tensor::Cpu>| {
+        let mut session = Session::new(&config, &data, teacher.view(), device()).unwrap();
+        let weights = |session: &mut Session<'_, Tested>| {
             session.state.student.settle();
             let tables = session.state.student.tables().flat_map(|table| table.values.clone());
             let params = [&session.state.student.params, &session.state.modules];
@@ -550,7 +550,7 @@ mod tests {
     #[test]
     fn patience_ends_training() {
         let config = TrainConfig { epochs: 200, patience: Some(2), ..config() };
-        let trained = train(&config, &Task::new().data(), None, DeviceKind::Cpu, &mut ()).unwrap();
+        let trained = train(&config, &Task::new().data(), None, DEVICE, &mut ()).unwrap();
         assert!(trained.curves.epochs() < 200);
         assert_eq!(trained.curves.epochs(), trained.best_epoch + 2);
     }
@@ -620,7 +620,7 @@ mod tests {
         let task = Task::new();
         let fails = |method: Method, view: Option<TeacherView<'_>>| {
             let config = TrainConfig { method, ..config() };
-            train(&config, &task.data(), view, DeviceKind::Cpu, &mut ()).unwrap_err().to_string()
+            train(&config, &task.data(), view, DEVICE, &mut ()).unwrap_err().to_string()
         };
         let view = teacher.view();
         let talk = || Method::Talk(talk(1));
@@ -650,7 +650,7 @@ mod tests {
         let mut few = Task::new();
         few.train = Examples { row: vec![0; 5], user: vec![0; 5], item: vec![0; 5], rating: vec![3.0; 5] };
         let config = TrainConfig { method: talk(), ..config() };
-        let error = train(&config, &few.data(), Some(view), DeviceKind::Cpu, &mut ()).unwrap_err();
+        let error = train(&config, &few.data(), Some(view), DEVICE, &mut ()).unwrap_err();
         assert!(error.to_string().contains("a correlation over batches of 5 rows"), "{error}");
     }
 
@@ -682,7 +682,7 @@ mod tests {
                 upper: whole.upper.filter(|_| expected[3]),
             };
             let config = TrainConfig { method: method.clone(), epochs: 1, ..config() };
-            assert!(train(&config, &Task::new().data(), Some(view), DeviceKind::Cpu, &mut ()).is_ok(), "{method:?}");
+            assert!(train(&config, &Task::new().data(), Some(view), DEVICE, &mut ()).is_ok(), "{method:?}");
         }
         assert!(needs(&Method::OneWay(OneWay { widened: true, ..OneWay::default() }))[0]);
     }
@@ -692,7 +692,7 @@ mod tests {
         let train_rows = rows(0..1);
         let validation = rows(8..10);
         let data = TaskData { train: &train_rows, validation: &validation, users: USERS, items: ITEMS, scale: SCALE };
-        let trained = train(&config(), &data, None, DeviceKind::Cpu, &mut ()).unwrap();
+        let trained = train(&config(), &data, None, DEVICE, &mut ()).unwrap();
         let unseen = validation.user.iter().zip(&validation.item);
         let unseen = unseen.filter(|(user, item)| !train_rows.user.contains(user) || !train_rows.item.contains(item));
         let expected = unseen.count();

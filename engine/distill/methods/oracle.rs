@@ -9,8 +9,6 @@
 
 use std::collections::BTreeMap;
 
-use dfdx::tensor::Cpu;
-
 use super::*;
 use crate::data::Examples;
 use crate::data::Scale;
@@ -19,6 +17,7 @@ use crate::models::{Mf, Ncf, Wide};
 use crate::ops::Pool;
 use crate::random::{Rng, Role};
 use crate::teacher::{Aligned, States, TeacherUpper, variances};
+use crate::testing::{Tested, device};
 
 /// Rows in the batch.
 const ROWS: usize = 11;
@@ -30,7 +29,7 @@ type Weights64 = BTreeMap<String, (usize, Vec<f64>)>;
 /// A student, a teacher's features, and one batch.
 struct Bench {
     spec: ModelSpec,
-    student: Student<Cpu>,
+    student: Student<Tested>,
     examples: Examples,
     upper: TeacherUpper,
     low: Vec<f32>,
@@ -50,8 +49,8 @@ fn ncf(hidden: &[usize]) -> ModelSpec {
 }
 
 /// An untrained model of this kind over the batch's users and items.
-fn model(spec: &ModelSpec, seed: u64, examples: &Examples) -> Student<Cpu> {
-    let mut student = Student::fresh(&Cpu::default(), spec, seed, (ROWS, ROWS), examples).unwrap();
+fn model(spec: &ModelSpec, seed: u64, examples: &Examples) -> Student<Tested> {
+    let mut student = Student::fresh(&device(), spec, seed, (ROWS, ROWS), examples).unwrap();
     // Biases that are not 0, so that an oracle which forgets one is found out.
     student
         .params
@@ -102,9 +101,9 @@ struct Found {
 
 /// Runs one step of `method`; `rewrite` may change the modules' weights first.
 fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut Vec<f32>)) -> Found {
-    let device = Cpu::default();
+    let device = &device();
     let mut student = bench.student.clone();
-    let mut modules = Params::new(&device);
+    let mut modules = Params::new(device);
     let (low_variance, high_variance) = (variances(&bench.low, bench.low_width), variances(&bench.high, bench.high_width));
     let view = TeacherView {
         row: &bench.examples.row,
@@ -114,7 +113,7 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
         upper: Some(&bench.upper),
     };
     method.check(&bench.spec, None, ROWS).unwrap();
-    let learner = method.learner(&device, &bench.spec, &view, 1, &mut modules).unwrap();
+    let learner = method.learner(device, &bench.spec, &view, 1, &mut modules).unwrap();
     modules
         .overwrite(|param| {
             if param.name.ends_with(".bias") {
@@ -125,7 +124,7 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
         })
         .unwrap();
     let pool = Pool::default();
-    let mut graph = Graph::training(&device, &pool);
+    let mut graph = Graph::training(device, &pool);
     let (users, items) = (&bench.examples.user, &bench.examples.item);
     let forward = student.forward(&mut graph, users, items, &Dropout::NONE).unwrap();
     let order: Vec<u32> = (0..ROWS as u32).collect();
@@ -144,25 +143,22 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
     };
     learner.terms(&mut step).unwrap();
     let parts = step.parts;
-    let mut gradients = graph.backward().unwrap();
+    graph.backward().unwrap();
     let mut found = Found { parts, gradients: BTreeMap::new(), weights: Weights64::new() };
-    let mut leaf = |name: &str, var: &Var<Cpu>| {
+    let mut leaf = |name: &str, var: &Var<Tested>| {
         let values = var.host().iter().copied().map(f64::from).collect();
         found.weights.insert(name.to_owned(), (var.cols(), values));
         found.gradients.insert(
             name.to_owned(),
-            device
-                .take_gradient(&mut gradients, &var.value, &pool)
-                .unwrap()
-                .map_or_else(|| vec![0.0; var.rows() * var.cols()], |g| g.to_vec()),
+            device.take_gradient(&var.value, &pool).unwrap().map_or_else(|| vec![0.0; var.rows() * var.cols()], |g| g.to_vec()),
         );
     };
     leaf("wide", &forward.wide);
     if let Some(embeddings) = &forward.embeddings {
         leaf("embeddings", embeddings);
     }
-    student.params.collect(&mut gradients).unwrap();
-    modules.collect(&mut gradients).unwrap();
+    student.params.collect().unwrap();
+    modules.collect().unwrap();
     for params in [&student.params, &modules] {
         for (name, gradient) in params.gradients() {
             found.gradients.insert(name.to_owned(), gradient);
@@ -307,7 +303,7 @@ fn up64(bench: &Bench, weights: &Weights64, low: &States64) -> States64 {
 fn teacher_up64(bench: &Bench, low: &States64) -> States64 {
     let mut weights = Weights64::new();
     let mut state = low.clone();
-    for (index, layer) in bench.upper.on_device(&Cpu::default(), &Pool::default()).unwrap().iter().enumerate() {
+    for (index, layer) in bench.upper.on_device(&device(), &Pool::default()).unwrap().iter().enumerate() {
         for (part, var) in [("weight", &layer.weight), ("bias", &layer.bias)] {
             let values = var.host().iter().copied().map(f64::from).collect();
             weights.insert(format!("{index}.{part}"), (var.cols(), values));

@@ -322,18 +322,17 @@ impl<D: Ops> Student<D> {
     /// Takes a batch's gradients to the host.
     pub(crate) fn collect(
         &mut self,
-        gradients: &mut dfdx::tensor::Gradients<f32, D>,
         forward: &Forward<D>,
         (users, items): (&[u32], &[u32]),
         tables: &mut TableGradients,
     ) -> Result<(), D::Err> {
         let pool = &self.pool;
-        let mut take = |of: &Var<D>| {
+        let take = |of: &Var<D>| {
             let zeros = || pool.zeros(of.rows() * of.cols());
-            self.device.take_gradient(gradients, &of.value, pool).map(|gradient| gradient.unwrap_or_else(zeros))
+            self.device.take_gradient(&of.value, pool).map(|gradient| gradient.unwrap_or_else(zeros))
         };
         let wide = take(&forward.wide)?;
-        let joined = forward.embeddings.as_ref().map(&mut take).transpose()?;
+        let joined = forward.embeddings.as_ref().map(take).transpose()?;
         let deep = self.embeddings.as_ref().zip(joined.as_deref());
         let TableGradients { user_bias, item_bias, user, item } = tables;
         both(
@@ -351,7 +350,7 @@ impl<D: Ops> Student<D> {
                 }
             },
         );
-        self.params.collect(gradients)
+        self.params.collect()
     }
 
     /// Moves all weights against the gradients collected.

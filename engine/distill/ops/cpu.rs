@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dfdx::tensor::{Cpu, CpuError, Gradients, OwnedTape, Tape};
+use dfdx::tensor::{Cpu, CpuError, OwnedTape, Tape};
 use rayon::prelude::*;
 
 use super::gemm::{self, Finish, Operand, Panels, multiply, multiply_deep};
@@ -125,12 +125,12 @@ impl Ops for Cpu {
         Ok(states)
     }
 
-    fn accumulate(&self, _: &mut Gradients<f32, Self>, of: &HostMat, addend: Buffer) -> Result<(), CpuError> {
+    fn accumulate(&self, of: &HostMat, addend: Buffer) -> Result<(), CpuError> {
         of.give(addend);
         Ok(())
     }
 
-    fn take_gradient(&self, _: &mut Gradients<f32, Self>, of: &HostMat, _: &Pool) -> Result<Option<Buffer>, CpuError> {
+    fn take_gradient(&self, of: &HostMat, _: &Pool) -> Result<Option<Buffer>, CpuError> {
         Ok(of.take())
     }
 }

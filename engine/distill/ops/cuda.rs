@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use dfdx::shapes::HasShape;
-use dfdx::tensor::{Cuda, Gradients, OwnedTape, TensorFromVec};
+use dfdx::tensor::{Cuda, OwnedTape, TensorFromVec};
 
 use super::generic::{self, Dense, Matrix};
 use super::{Buffer, Link, Ops, Pool, Var};
@@ -15,19 +14,19 @@ impl Ops for Cuda {
     type Mat = Matrix<Cuda>;
 
     fn matrix(&self, values: Buffer, rows: usize, cols: usize) -> Result<Self::Mat, Failed> {
-        self.try_tensor_from_vec(values.to_vec(), (rows, cols))
+        Ok(Matrix::new(self.try_tensor_from_vec(values.to_vec(), (rows, cols))?))
     }
 
     fn dims(matrix: &Self::Mat) -> (usize, usize) {
-        *matrix.shape()
+        matrix.dims()
     }
 
     fn host(matrix: &Self::Mat) -> Cow<'_, [f32]> {
-        Cow::Owned(generic::to_host(matrix))
+        Cow::Owned(generic::to_host(&matrix.values))
     }
 
     fn overwrite(&self, matrix: &mut Self::Mat, values: &[f32], _: &Pool) {
-        matrix.copy_from(values);
+        matrix.values.copy_from(values);
     }
 
     fn run(
@@ -56,12 +55,11 @@ impl Ops for Cuda {
         Ok(states)
     }
 
-    fn accumulate(&self, gradients: &mut Gradients<f32, Self>, of: &Self::Mat, addend: Buffer) -> Result<(), Failed> {
-        let addend = self.try_tensor_from_vec(addend.to_vec(), Self::dims(of))?;
-        generic::accumulate(gradients, of, addend)
+    fn accumulate(&self, of: &Self::Mat, addend: Buffer) -> Result<(), Failed> {
+        of.give(self.try_tensor_from_vec(addend.to_vec(), of.dims())?)
     }
 
-    fn take_gradient(&self, gradients: &mut Gradients<f32, Self>, of: &Self::Mat, pool: &Pool) -> Result<Option<Buffer>, Failed> {
-        Ok(Some(pool.copy(&generic::gradient(gradients, of)?)))
+    fn take_gradient(&self, of: &Self::Mat, pool: &Pool) -> Result<Option<Buffer>, Failed> {
+        Ok(of.take().map(|gradient| pool.copy(&generic::to_host(&gradient))))
     }
 }

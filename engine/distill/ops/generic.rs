@@ -1,15 +1,54 @@
 //! Dense layers in terms of dfdx's own kernels, on whatever device.
 //!
-//! What CUDA computes with, and the yardstick that the processor's kernels are tested against. It knows dfdx's tensors alone.
+//! What CUDA computes with, and the yardstick that the processor's kernels are tested against. It knows dfdx's tensors alone. Gradients
+//! lie beside their matrices, as on the processor: dfdx's own store of gradients can be read, and not written to.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dfdx::shapes::{Axes2, Axis, HasShape};
-use dfdx::tensor::{Gradients, OwnedTape, Tape, Tensor, Trace};
-use dfdx::tensor_ops::{Backward, BroadcastTo, ChooseFrom, Device, PermuteTo, ReshapeTo, SumTo, TryGt, TryMatMul};
+use dfdx::tensor::{OwnedTape, Tape, Tensor};
+use dfdx::tensor_ops::{BroadcastTo, ChooseFrom, Device, PermuteTo, ReshapeTo, TryAdd, TryGt, TryMatMul, TryMul};
 
 use super::Activation;
 
 /// (rows, columns), row-major.
-pub(crate) type Matrix<D> = Tensor<(usize, usize), f32, D>;
+pub(crate) type Values<D> = Tensor<(usize, usize), f32, D>;
+
+/// A matrix on a device, and its gradient once there is one. Clones are the same matrix.
+#[derive(Clone, Debug)]
+pub(crate) struct Matrix<D: Device<f32>> {
+    pub(crate) values: Values<D>,
+    gradient: Arc<Mutex<Option<Values<D>>>>,
+}
+
+impl<D: Device<f32>> Matrix<D> {
+    pub(crate) fn new(values: Values<D>) -> Self {
+        Matrix { values, gradient: Arc::default() }
+    }
+
+    pub(crate) fn dims(&self) -> (usize, usize) {
+        *self.values.shape()
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Values<D>>> {
+        self.gradient.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the gradient away; none where nothing reached the matrix.
+    pub(crate) fn take(&self) -> Option<Values<D>> {
+        self.slot().take()
+    }
+
+    /// Adds to the gradient.
+    pub(crate) fn give(&self, addend: Values<D>) -> Result<(), D::Err> {
+        let mut slot = self.slot();
+        *slot = Some(match slot.take() {
+            Some(gradient) => gradient.try_add(addend)?,
+            None => addend,
+        });
+        Ok(())
+    }
+}
 
 /// One dense layer applied to a batch: `activation((x * mask) weight + bias)`.
 #[derive(Clone)]
@@ -34,45 +73,44 @@ pub(crate) fn dense<D: Device<f32>>(
     dense: Dense<D>,
 ) -> Result<Matrix<D>, D::Err> {
     let Dense { x, weight, bias, activation, mask, wanted } = dense;
-    let (batch, _) = *x.shape();
-    let (_, outputs) = *weight.shape();
-    let mask = mask.map(|mask| device.try_tensor_from_vec(mask, *x.shape())).transpose()?;
+    let (batch, inputs) = x.dims();
+    let (_, outputs) = weight.dims();
+    let mask = mask.map(|mask| device.try_tensor_from_vec(mask, (batch, inputs))).transpose()?;
     let input = match &mask {
-        Some(mask) => dfdx::tensor_ops::TryMul::try_mul(x.clone(), mask.clone())?,
-        None => x.clone(),
+        Some(mask) => x.values.clone().try_mul(mask.clone())?,
+        None => x.values.clone(),
     };
-    let spread: Matrix<D> = bias.clone().try_reshape_like(&(outputs,))?.try_broadcast_like::<_, Axis<0>>(&(batch, outputs))?;
-    let affine = dfdx::tensor_ops::TryAdd::try_add(input.clone().try_matmul(weight.clone())?, spread)?;
-    let y = match activation {
+    let spread: Values<D> =
+        bias.values.clone().try_reshape_like(&(outputs,))?.try_broadcast_like::<_, Axis<0>>(&(batch, outputs))?;
+    let affine = input.clone().try_matmul(weight.values.clone())?.try_add(spread)?;
+    let y = Matrix::new(match activation {
         Activation::None => affine,
         Activation::Relu => affine.try_relu()?,
-    };
+    });
     if let Some(tape) = tape.filter(|_| wanted.contains(&true)) {
         let y = y.clone();
         let device = device.clone();
-        tape.add_backward_op(move |gradients| {
-            gradients.get_or_alloc_mut(&y)?;
-            let mut g: Matrix<D> = gradients.get(&y);
+        tape.add_backward_op(move |_| {
+            let Some(mut g) = y.take() else { return Ok(()) };
             if activation == Activation::Relu {
-                let zeros = device.try_zeros_like(y.shape())?;
-                g = y.try_gt(0.0)?.try_choose(g, zeros)?;
+                let zeros = device.try_zeros_like(&(batch, outputs))?;
+                g = y.values.try_gt(0.0)?.try_choose(g, zeros)?;
             }
             let [x_wanted, weight_wanted, bias_wanted] = wanted;
             if bias_wanted {
-                let sum = g.clone().try_sum::<(usize,), Axis<0>>()?;
-                accumulate(gradients, &bias, sum.try_reshape_like(&(1, outputs))?)?;
+                // A product, since dfdx's sum on CUDA adds in whatever order its blocks end.
+                let ones: Values<D> = device.try_ones_like(&(1, batch))?;
+                bias.give(ones.try_matmul(g.clone())?)?;
             }
             if weight_wanted {
-                let transposed = input.try_permute::<(usize, usize), Axes2<1, 0>>()?;
-                accumulate(gradients, &weight, transposed.try_matmul(g.clone())?)?;
+                weight.give(input.try_permute::<(usize, usize), Axes2<1, 0>>()?.try_matmul(g.clone())?)?;
             }
             if x_wanted {
-                let transposed = weight.try_permute::<(usize, usize), Axes2<1, 0>>()?;
-                let mut gx = g.try_matmul(transposed)?;
-                if let Some(mask) = mask {
-                    gx = dfdx::tensor_ops::TryMul::try_mul(gx, mask)?;
-                }
-                accumulate(gradients, &x, gx)?;
+                let gx = g.try_matmul(weight.values.try_permute::<(usize, usize), Axes2<1, 0>>()?)?;
+                x.give(match mask {
+                    Some(mask) => gx.try_mul(mask)?,
+                    None => gx,
+                })?;
             }
             Ok(())
         });
@@ -80,33 +118,10 @@ pub(crate) fn dense<D: Device<f32>>(
     Ok(y)
 }
 
-/// Adds a tensor to the gradient of `of`.
-///
-/// dfdx exports no way from a tensor to its storage, which is what `Gradients` holds. But the gradient of sum(t^2)/2 is t: so
-/// the sum is put through dfdx's own backward pass once, and the storage that comes out is swapped in.
-pub(crate) fn accumulate<D: Device<f32>>(
-    gradients: &mut Gradients<f32, D>,
-    of: &Matrix<D>,
-    addend: Matrix<D>,
-) -> Result<(), D::Err> {
-    gradients.get_or_alloc_mut(of)?;
-    let total: Matrix<D> = dfdx::tensor_ops::TryAdd::try_add(gradients.get(of), addend)?;
-    let halves = total.leaky_trace().try_square()?.try_sum::<(), _>()?;
-    let mut storage = dfdx::tensor_ops::TryMul::try_mul(halves, 0.5)?.try_backward()?;
-    std::mem::swap(storage.get_or_alloc_mut(&total)?, gradients.get_or_alloc_mut(of)?);
-    Ok(())
-}
-
-/// The gradient of `of`, which stays where it was; zeros where nothing reached it.
-pub(crate) fn gradient<D: Device<f32>>(gradients: &mut Gradients<f32, D>, of: &Matrix<D>) -> Result<Vec<f32>, D::Err> {
-    gradients.get_or_alloc_mut(of)?;
-    Ok(to_host(&gradients.get(of)))
-}
-
 /// Copies a matrix to the host, row-major.
-pub(crate) fn to_host<D: Device<f32>>(matrix: &Matrix<D>) -> Vec<f32> {
-    let (rows, cols) = *matrix.shape();
+pub(crate) fn to_host<D: Device<f32>>(values: &Values<D>) -> Vec<f32> {
+    let (rows, cols) = *values.shape();
     let mut host = vec![0.0; rows * cols];
-    matrix.copy_into(&mut host);
+    values.copy_into(&mut host);
     host
 }

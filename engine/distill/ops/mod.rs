@@ -1,7 +1,7 @@
 //! The operations that differ between devices, and nothing else: [`Ops`] is implemented by dfdx's `Cpu` and `Cuda`.
 //!
-//! The order of the way back is dfdx's tape on either device. On CUDA values are dfdx tensors, gradients lie in dfdx's `Gradients`, and every
-//! operation is dfdx's own kernels (`generic`). On the processor (`cpu`) matrices are plain numbers from a [`Pool`], and dense
+//! The order of the way back is dfdx's tape on either device, and each matrix has its own gradient. On CUDA values are dfdx tensors, and
+//! every operation is dfdx's own kernels (`generic`). On the processor (`cpu`) matrices are plain numbers from a [`Pool`], and dense
 //! layers are ours: one operation runs a batch through any number of them, and computes gradients only for the operands that
 //! want one, so a frozen layer computes its input's and nothing else. The room knows no models and no losses.
 
@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use dfdx::tensor::{Gradients, OwnedTape};
+use dfdx::tensor::OwnedTape;
 use dfdx::tensor_ops::Device;
 
 #[cfg(test)]
@@ -140,17 +140,10 @@ pub(crate) trait Ops: Device<f32> {
     ) -> Result<Vec<Var<Self>>, Self::Err>;
 
     /// Adds to the gradient of `of`.
-    fn accumulate(&self, gradients: &mut Gradients<f32, Self>, of: &Self::Mat, addend: Buffer) -> Result<(), Self::Err>;
+    fn accumulate(&self, of: &Self::Mat, addend: Buffer) -> Result<(), Self::Err>;
 
-    /// Takes the gradient of `of` to the host; none where nothing reached it.
-    ///
-    /// What is left behind is unspecified: each gradient is taken once, by the operation that made `of`.
-    fn take_gradient(
-        &self,
-        gradients: &mut Gradients<f32, Self>,
-        of: &Self::Mat,
-        pool: &Pool,
-    ) -> Result<Option<Buffer>, Self::Err>;
+    /// Takes the gradient of `of` to the host, and leaves none behind; none where nothing reached it.
+    fn take_gradient(&self, of: &Self::Mat, pool: &Pool) -> Result<Option<Buffer>, Self::Err>;
 }
 
 #[cfg(test)]
@@ -161,18 +154,17 @@ mod tests {
 
     use super::*;
     use crate::random::{Rng, Role};
+    use crate::testing::device;
 
     const BATCH: usize = 7;
-    const IN: usize = 5;
-    const MIDDLE: usize = 4;
-    const OUT: usize = 3;
+    const WIDTHS: [usize; 3] = [5, 4, 3];
 
     fn numbers(name: &str, len: usize) -> Vec<f32> {
         let mut rng = Rng::stream(1, Role::Init, name, 0);
         (0..len).map(|_| rng.symmetric(1.0)).collect()
     }
 
-    /// Two layers: 5 to 4 with ReLU, 4 to 3 with or without; what wants a gradient, and where there is dropout.
+    /// Two layers, the first with ReLU, the second with or without; what wants a gradient, and where there is dropout.
     #[derive(Clone, Copy, Debug)]
     struct Case {
         /// x, first weight, first bias, second weight, second bias.
@@ -182,13 +174,16 @@ mod tests {
         /// Whether the loss reads the first layer's result, and the second's.
         read: [bool; 2],
         batch: usize,
+        /// Columns of x, of the first layer's result and of the second's.
+        widths: [usize; 3],
     }
 
     const NAMES: [&str; 5] = ["x", "w0", "b0", "w1", "b1"];
 
     impl Case {
         fn shapes(self) -> [(usize, usize); 5] {
-            [(self.batch, IN), (IN, MIDDLE), (1, MIDDLE), (MIDDLE, OUT), (1, OUT)]
+            let [input, middle, out] = self.widths;
+            [(self.batch, input), (input, middle), (1, middle), (middle, out), (1, out)]
         }
 
         fn operands(self) -> [Vec<f32>; 5] {
@@ -198,7 +193,7 @@ mod tests {
 
         fn mask(self) -> Option<Vec<f32>> {
             self.dropout.then(|| {
-                let mut mask = vec![0.0; self.batch * MIDDLE];
+                let mut mask = vec![0.0; self.batch * self.widths[1]];
                 Rng::stream(1, Role::Dropout, "x", 0).dropout_mask(0.4, &mut mask);
                 mask
             })
@@ -206,7 +201,7 @@ mod tests {
 
         /// What the loss is made of: sum(seed * result) over the results it reads.
         fn seeds(self) -> [Option<Vec<f32>>; 2] {
-            [("seed0", MIDDLE), ("seed1", OUT)]
+            [("seed0", self.widths[1]), ("seed1", self.widths[2])]
                 .map(|(name, cols)| Some(numbers(name, self.batch * cols)).filter(|_| self.reads(name)))
         }
 
@@ -216,11 +211,11 @@ mod tests {
     }
 
     /// Both results, and the gradients of all operands where they are wanted, in our kernels.
-    fn ours(case: Case) -> ([Vec<f32>; 2], [Vec<f32>; 5]) {
-        let (device, pool) = (Cpu::default(), Pool::default());
+    fn ours<D: Ops>(device: &D, case: Case) -> ([Vec<f32>; 2], [Vec<f32>; 5]) {
+        let pool = Pool::default();
         let mut tape = OwnedTape::default();
         let mut operands = case.operands().into_iter().zip(case.shapes()).zip(case.wanted);
-        let vars: [Var<Cpu>; 5] = std::array::from_fn(|_| {
+        let vars: [Var<D>; 5] = std::array::from_fn(|_| {
             let ((values, (rows, cols)), wanted) = operands.next().unwrap();
             Var { value: device.matrix(pool.copy(&values), rows, cols).unwrap(), wanted }
         });
@@ -230,26 +225,26 @@ mod tests {
         let states = device.run(&pool, Some(&mut tape), &vars[0], links).unwrap();
         for (state, seed) in states.iter().zip(case.seeds()) {
             if let Some(seed) = seed.filter(|_| state.wanted) {
-                let (of, seed) = (state.value.clone(), pool.copy(&seed));
-                tape.add_backward_op(move |gradients| Cpu::default().accumulate(gradients, &of, seed));
+                let (device, of, seed) = (device.clone(), state.value.clone(), pool.copy(&seed));
+                tape.add_backward_op(move |_| device.accumulate(&of, seed));
             }
         }
-        let mut gradients = device.zeros_like(&()).put_tape(tape).backward();
+        device.zeros_like(&()).put_tape(tape).backward();
         let gradients = vars.each_ref().map(|var| {
-            let gradient = device.take_gradient(&mut gradients, &var.value, &pool).unwrap();
+            let gradient = device.take_gradient(&var.value, &pool).unwrap();
             gradient.map_or_else(|| vec![0.0; var.rows() * var.cols()], |gradient| gradient.to_vec())
         });
         ([states[0].host().to_vec(), states[1].host().to_vec()], gradients)
     }
 
-    /// The same in dfdx's own.
+    /// The same in dfdx's own, on the processor.
     fn theirs(case: Case) -> ([Vec<f32>; 2], [Vec<f32>; 5]) {
         let device = Cpu::default();
         let mut tape = OwnedTape::default();
         let mut operands = case.operands().into_iter().zip(case.shapes());
         let tensors: [generic::Matrix<Cpu>; 5] = std::array::from_fn(|_| {
             let (values, shape) = operands.next().unwrap();
-            device.tensor_from_vec(values, shape)
+            generic::Matrix::new(device.tensor_from_vec(values, shape))
         });
         let [x, w0, b0, w1, b1] = tensors.clone();
         let [x_wanted, w0_wanted, b0_wanted, w1_wanted, b1_wanted] = case.wanted;
@@ -274,25 +269,26 @@ mod tests {
         for (state, seed) in [&middle, &end].into_iter().zip(case.seeds()) {
             if let Some(seed) = seed {
                 let (of, cols) = (state.clone(), seed.len() / case.batch);
-                tape.add_backward_op(move |gradients| {
-                    let seed = Cpu::default().tensor_from_vec(seed, (case.batch, cols));
-                    generic::accumulate(gradients, &of, seed)
-                });
+                tape.add_backward_op(move |_| of.give(Cpu::default().tensor_from_vec(seed, (case.batch, cols))));
             }
         }
-        let mut gradients = device.zeros_like(&()).put_tape(tape).backward();
-        let gradients = tensors.each_ref().map(|tensor| generic::gradient(&mut gradients, tensor).unwrap());
-        ([generic::to_host(&middle), generic::to_host(&end)], gradients)
+        device.zeros_like(&()).put_tape(tape).backward();
+        let gradients = tensors.each_ref().map(|tensor| {
+            let (rows, cols) = tensor.dims();
+            tensor.take().map_or_else(|| vec![0.0; rows * cols], |gradient| generic::to_host(&gradient))
+        });
+        ([generic::to_host(&middle.values), generic::to_host(&end.values)], gradients)
     }
 
     fn close(a: &[f32], b: &[f32]) -> bool {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4 * (1.0 + b.abs()))
     }
 
-    /// The kernels of the processor against dfdx's own, for every choice of operands, activation, dropout and reader; and for a batch of
-    /// more than one block.
+    /// A device against dfdx on the processor, for every choice of operands, activation, dropout and reader; and for a batch of more
+    /// than one block, and matrices with one row or column.
     #[test]
-    fn cpu_kernels_agree_with_dfdx() {
+    fn runs_agree_with_dfdx() {
+        let device = device();
         for choice in 0..512u32 {
             let bit = |index: u32| choice & (1 << index) != 0;
             let case = Case {
@@ -300,19 +296,21 @@ mod tests {
                 end: if bit(5) { Activation::Relu } else { Activation::None },
                 dropout: bit(6),
                 read: [bit(7), bit(8)],
-                batch: if choice % 37 == 36 { 300 } else { BATCH },
+                batch: match choice % 37 {
+                    35 => 1,
+                    36 => 300,
+                    _ => BATCH,
+                },
+                widths: if choice % 11 == 10 { [1; 3] } else { WIDTHS },
             };
-            let (our_states, our_gradients) = ours(case);
-            let (their_states, mut their_gradients) = theirs(case);
+            let (our_states, our_gradients) = ours(&device, case);
+            let (their_states, their_gradients) = theirs(case);
             for (ours, theirs) in our_states.iter().zip(&their_states) {
                 assert!(close(ours, theirs), "{case:?}: states");
             }
             for (at, name) in NAMES.iter().enumerate() {
-                // What is not wanted is not computed: a frozen layer passes a gradient on and gets none. dfdx's own tape keeps what
-                // reaches a leaf that nobody asked for.
-                if !case.wanted[at] {
-                    their_gradients[at].fill(0.0);
-                }
+                // What is not wanted is not computed: a frozen layer passes a gradient on and gets none.
+                assert!(case.wanted[at] || our_gradients[at].iter().all(|&g| g == 0.0), "{case:?}: gradient of {name}");
                 assert!(close(&our_gradients[at], &their_gradients[at]), "{case:?}: gradient of {name}");
             }
         }
@@ -337,12 +335,12 @@ mod tests {
                 let links = layers.iter().map(|layer| layer.clone().then(Activation::Relu)).collect();
                 let states = device.run(&pool, Some(&mut tape), &x, links).unwrap();
                 let (of, seed) = (states[1].value.clone(), pool.copy(&numbers("seed", 700 * 40)));
-                tape.add_backward_op(move |gradients| Cpu::default().accumulate(gradients, &of, seed));
-                let mut gradients = device.zeros_like(&()).put_tape(tape).backward();
+                tape.add_backward_op(move |_| Cpu::default().accumulate(&of, seed));
+                device.zeros_like(&()).put_tape(tape).backward();
                 let vars = [&x, &layers[0].weight, &layers[0].bias, &layers[1].weight, &layers[1].bias];
                 let mut found = vec![states[1].host().to_vec()];
                 for var in vars {
-                    found.push(device.take_gradient(&mut gradients, &var.value, &pool).unwrap().unwrap().to_vec());
+                    found.push(device.take_gradient(&var.value, &pool).unwrap().unwrap().to_vec());
                 }
                 found
             })
@@ -355,8 +353,9 @@ mod tests {
     /// y = relu(relu(x w0 + b0) * mask w1 + b1) and its derivatives by finite differences in double precision.
     #[test]
     fn runs_follow_their_definition() {
-        let case = Case { wanted: [true; 5], end: Activation::Relu, dropout: true, read: [true, true], batch: BATCH };
-        let (states, gradients) = ours(case);
+        let case =
+            Case { wanted: [true; 5], end: Activation::Relu, dropout: true, read: [true, true], batch: BATCH, widths: WIDTHS };
+        let (states, gradients) = ours(&device(), case);
         let double = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
         let mask = double(&case.mask().unwrap());
         let seeds = case.seeds().map(|seed| double(&seed.unwrap()));
@@ -399,18 +398,19 @@ mod tests {
     /// A matrix read by several operations sums what reaches it.
     #[test]
     fn gradients_add_up() {
-        let (device, pool) = (Cpu::default(), Pool::default());
+        let (device, pool) = (device(), Pool::default());
         let of = device.matrix(pool.zeros(4), 2, 2).unwrap();
-        let mut gradients = Gradients::leaky();
-        device.accumulate(&mut gradients, &of, pool.copy(&[1.0, 2.0, 3.0, 4.0])).unwrap();
-        device.accumulate(&mut gradients, &of, pool.copy(&[0.5; 4])).unwrap();
-        assert_eq!(device.take_gradient(&mut gradients, &of, &pool).unwrap().unwrap()[..], [1.5, 2.5, 3.5, 4.5]);
+        device.accumulate(&of, pool.copy(&[1.0, 2.0, 3.0, 4.0])).unwrap();
+        device.accumulate(&of, pool.copy(&[0.5; 4])).unwrap();
+        assert_eq!(device.take_gradient(&of, &pool).unwrap().unwrap()[..], [1.5, 2.5, 3.5, 4.5]);
         // What nothing has reached has no gradient.
-        assert!(device.take_gradient(&mut gradients, &of, &pool).unwrap().is_none());
-        let of = device.tensor_from_vec(vec![0.0; 4], (2, 2));
+        assert!(device.take_gradient(&of, &pool).unwrap().is_none());
+        let device = Cpu::default();
+        let of = generic::Matrix::new(device.tensor_from_vec(vec![0.0; 4], (2, 2)));
         for addend in [[1.0, 2.0, 3.0, 4.0], [0.5; 4]] {
-            generic::accumulate(&mut gradients, &of, device.tensor_from_vec(addend.to_vec(), (2, 2))).unwrap();
+            of.give(device.tensor_from_vec(addend.to_vec(), (2, 2))).unwrap();
         }
-        assert_eq!(generic::gradient(&mut gradients, &of).unwrap(), [1.5, 2.5, 3.5, 4.5]);
+        assert_eq!(generic::to_host(&of.take().unwrap()), [1.5, 2.5, 3.5, 4.5]);
+        assert!(of.take().is_none());
     }
 }
