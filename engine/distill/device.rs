@@ -50,12 +50,7 @@ pub(crate) fn cuda(ordinal: usize) -> Result<dfdx::tensor::Cuda, TrainError> {
         message,
         advice: "check that `nvidia-smi` lists a GPU, or use the device `cpu`",
     };
-    // Without a driver library the CUDA bindings panic instead of returning an error.
-    match std::panic::catch_unwind(|| dfdx::tensor::Cuda::try_build(ordinal, 0)) {
-        Ok(Ok(device)) => Ok(device),
-        Ok(Err(error)) => Err(unavailable(error.to_string())),
-        Err(_) => Err(unavailable("the CUDA driver could not be loaded".to_owned())),
-    }
+    crate::gpu::open(ordinal).map_err(unavailable)
 }
 
 /// There is none in this build.

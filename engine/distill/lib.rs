@@ -3,7 +3,7 @@
 //! From the bottom up:
 //!
 //! - `random`, `tensors`, [`metrics`]: streams, named tensors, measures;
-//! - `ops`, `graph`, `params`, `table`, [`Optimizer`]: what differs between devices, a batch's forward and backward pass, weights and their updates;
+//! - `gpu`, `ops`, `graph`, `params`, `table`, [`Optimizer`]: what differs between devices, a batch's forward and backward pass, weights and their updates;
 //! - `models`, [`RatingModel`]: rating models while they are trained, and when they are done;
 //! - [`Distance`], `modules`, [`TeacherUpper`]: what methods are made of;
 //! - [`Method`]: the list of methods, one file each;
@@ -23,6 +23,8 @@ mod data;
 mod device;
 mod distance;
 mod error;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod graph;
 mod io;
 mod methods;
