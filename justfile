@@ -18,9 +18,13 @@ real-data:
     cargo test --release --test real_data
     cargo test -p talkflow-datasets --test real_data
 
-# CPU and CUDA side by side, for whoever has a GPU and the CUDA toolkit.
+# Everything that learns, on a GPU, and CPU and CUDA side by side: for whoever has a GPU and the CUDA toolkit.
 cuda:
-    cargo test --release -p talkflow-distill --features cuda --test cuda
+    cargo test --release -p talkflow-distill --features cuda
+
+# The same on a stand-in for a GPU, which needs neither.
+cuda-stand-in:
+    cargo test -p talkflow-distill --features cuda-check
 
 # The smallest whole pipeline.
 quickstart:

@@ -38,6 +38,8 @@ mod ops;
 mod optim;
 mod params;
 mod random;
+#[cfg(all(test, feature = "cuda-check"))]
+mod standin;
 mod table;
 mod teacher;
 mod tensors;

@@ -1,82 +1,166 @@
 //! Holds CPU and CUDA to parity: the same trainings on both, for whoever has a GPU.
 //!
-//! `cargo test -p talkflow-distill --features cuda --test cuda`. The two devices sum in different orders, so numbers agree within a
-//! tolerance rather than exactly.
+//! `cargo test -p talkflow-distill --features cuda`: with that feature the unit tests of operations, gradients, methods, trainings and
+//! checkpoints are on the GPU too. The two devices sum in different orders, so numbers agree within a tolerance rather than exactly.
 
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
+#[cfg(feature = "cuda-check")]
+#[path = "../standin.rs"]
+mod standin;
+
+use std::io::Cursor;
+
 use talkflow_distill::{
-    DeviceKind, Examples, Feature, Label, Method, ModelSpec, Ncf, OneWay, Scale, States, Talk, TaskData, TeacherUpper,
-    TeacherView, TrainConfig, Trained, train, variances,
+    DeviceKind, Distance, Distances, Examples, Feature, InteractInto, Label, Method, Mf, ModelSpec, Ncf, OneWay, Protocol,
+    QuestionPath, Scale, States, Talk, TaskData, TeacherUpper, TeacherView, TrainConfig, Trained, Weights, train, variances,
 };
 
-const USERS: u32 = 30;
-const ITEMS: u32 = 20;
+const GPU: DeviceKind = DeviceKind::Cuda(0);
 
-/// Ratings with a simple structure: every third pair of a user and an item.
-fn examples(offset: u32) -> Examples {
-    let mut examples = Examples::default();
-    for index in (0..USERS * ITEMS).filter(|index| index % 3 == offset) {
-        let (user, item) = (index / ITEMS, index % ITEMS);
-        examples.row.push(index);
-        examples.user.push(user);
-        examples.item.push(item);
-        examples.rating.push(1.0 + ((user * 7 + item * 3 + user * item) % 5) as f32);
+/// Every third pair of a user and an item, rated by a simple rule: what is trained on, and what is validated on.
+struct World {
+    users: u32,
+    items: u32,
+    rows: [Examples; 2],
+}
+
+impl World {
+    fn new(users: u32, items: u32) -> Self {
+        let examples = |offset: u32| {
+            let mut examples = Examples::default();
+            for index in (0..users * items).filter(|index| index % 3 == offset) {
+                let (user, item) = (index / items, index % items);
+                examples.row.push(index);
+                examples.user.push(user);
+                examples.item.push(item);
+                examples.rating.push(1.0 + ((user * 7 + item * 3 + user * item) % 5) as f32);
+            }
+            examples
+        };
+        World { users, items, rows: [examples(0), examples(1)] }
     }
-    examples
+
+    fn data(&self) -> TaskData<'_> {
+        let [train, validation] = &self.rows;
+        let scale = Scale { min: 1.0, max: 5.0 };
+        TaskData { train, validation, users: self.users as usize, items: self.items as usize, scale }
+    }
+
+    /// Trains on a device with a teacher that was trained on the processor.
+    fn train(&self, config: &TrainConfig, device: DeviceKind) -> Trained {
+        let of = TrainConfig { model: ncf(&[12, 8]), ..TrainConfig { batch: 32, epochs: 4, ..TrainConfig::default() } };
+        let teacher = train(&of, &self.data(), None, DeviceKind::Cpu, &mut ()).unwrap().model;
+        let upper = TeacherUpper::load(Cursor::new(teacher.to_safetensors().unwrap()), &teacher.config()).unwrap();
+        let [rows, _] = &self.rows;
+        let taps = teacher.taps(&rows.user, &rows.item).unwrap();
+        let (low, high) = (variances(&taps.low, taps.low_width), variances(&taps.high, taps.high_width));
+        let view = TeacherView {
+            row: &rows.row,
+            low: Some(States { width: taps.low_width, values: &taps.low, variance: &low }),
+            high: Some(States { width: taps.high_width, values: &taps.high, variance: &high }),
+            output: Some(&taps.output),
+            upper: Some(&upper),
+        };
+        train(config, &self.data(), Some(view), device, &mut ()).unwrap()
+    }
+
+    /// The same training on both, epoch by epoch.
+    fn agree(&self, config: &TrainConfig) {
+        let [cpu, cuda] = [DeviceKind::Cpu, GPU].map(|device| self.train(config, device));
+        for ((name, a), (_, b)) in cpu.curves.columns().iter().zip(cuda.curves.columns()) {
+            assert_eq!(a.len(), b.len());
+            for (a, b) in a.iter().zip(b) {
+                let what = format!("{} {name} at batch {}: cpu {a}, cuda {b}", config.method.name(), config.batch);
+                assert!((a - b).abs() <= 1e-3 * (1.0 + a.abs()), "{what}");
+            }
+        }
+    }
+}
+
+fn ncf(hidden: &[usize]) -> ModelSpec {
+    ModelSpec::Ncf(Ncf { embedding: 6, hidden: hidden.to_vec(), dropout: 0.1, ..Ncf::default() })
 }
 
 fn config(method: Method) -> TrainConfig {
-    TrainConfig {
-        model: ModelSpec::Ncf(Ncf { embedding: 6, hidden: vec![12, 8], dropout: 0.1, ..Ncf::default() }),
-        method,
-        batch: 32,
-        epochs: 4,
-        patience: None,
-        ..TrainConfig::default()
-    }
+    TrainConfig { model: ncf(&[12, 8]), method, batch: 32, epochs: 4, patience: None, ..TrainConfig::default() }
 }
 
-#[test]
-fn cpu_and_cuda_agree() {
-    DeviceKind::Cuda(0).check().unwrap();
-    let (train_rows, validation) = (examples(0), examples(1));
-    let data = TaskData {
-        train: &train_rows,
-        validation: &validation,
-        users: USERS as usize,
-        items: ITEMS as usize,
-        scale: Scale { min: 1.0, max: 5.0 },
+/// Every method, and a talk in each of its ways.
+///
+/// Seldom by correlation: it jumps where a dimension comes alive in a batch, and then the last bits of two devices show in whole epochs. Unit
+/// tests hold the gradients of each distance to finite differences.
+fn methods() -> Vec<Method> {
+    let mse = Distance::Mse;
+    let talk = Talk {
+        distances: Distances { interact: mse, message: mse, student_state: mse, ..Distances::default() },
+        ..Talk::default()
     };
-    let run = |method: Method, teacher: Option<TeacherView<'_>>, device| -> Trained {
-        train(&config(method), &data, teacher, device, &mut ()).unwrap()
-    };
-    let teacher = run(Method::Scratch, None, DeviceKind::Cpu).model;
-    let upper = TeacherUpper::load(std::io::Cursor::new(teacher.to_safetensors().unwrap()), &teacher.config()).unwrap();
-    let taps = teacher.taps(&train_rows.user, &train_rows.item).unwrap();
-    let (low, high) = (variances(&taps.low, taps.low_width), variances(&taps.high, taps.high_width));
-    let view = TeacherView {
-        row: &train_rows.row,
-        low: Some(States { width: taps.low_width, values: &taps.low, variance: &low }),
-        high: Some(States { width: taps.high_width, values: &taps.high, variance: &high }),
-        output: Some(&taps.output),
-        upper: Some(&upper),
-    };
-    for method in [
+    let weights = Weights { student_state: 0.1, label: 0.5, ..Weights::default() };
+    vec![
         Method::BiasOnly,
         Method::Scratch,
         Method::Label(Label::default()),
         Method::Feature(Feature::default()),
-        Method::OneWay(OneWay::default()),
-        Method::Talk(Talk { rounds: 2, ..Talk::default() }),
-    ] {
-        let cpu = run(method.clone(), Some(view), DeviceKind::Cpu);
-        let cuda = run(method.clone(), Some(view), DeviceKind::Cuda(0));
-        for ((name, a), (_, b)) in cpu.curves.columns().iter().zip(cuda.curves.columns()) {
-            for (a, b) in a.iter().zip(b) {
-                let name = format!("{} {name}", method.name());
-                assert!((a - b).abs() <= 1e-3 * (1.0 + a.abs()), "{name}: cpu {a}, cuda {b}");
-            }
-        }
+        Method::OneWay(OneWay { distance: mse, ..OneWay::default() }),
+        Method::OneWay(OneWay { distance: Distance::Cosine, widened: true, ..OneWay::default() }),
+        Method::Talk(Talk::default()),
+        Method::Talk(Talk { rounds: 3, ..talk.clone() }),
+        Method::Talk(Talk { rounds: 2, protocol: Protocol::AskAnswer, weights, ..talk.clone() }),
+        Method::Talk(Talk { question_path: QuestionPath::Stop, interact_into: InteractInto::Student, ..talk.clone() }),
+        Method::Talk(Talk { interact_into: InteractInto::Modules, ..talk }),
+    ]
+}
+
+#[test]
+fn every_method_agrees() {
+    let world = World::new(30, 20);
+    for method in methods() {
+        world.agree(&config(method));
     }
+    for method in [Method::Scratch, Method::Label(Label::default())] {
+        world.agree(&TrainConfig { model: ModelSpec::Mf(Mf::default()), ..config(method) });
+    }
+}
+
+/// A batch of many blocks of a kernel, widths that are no multiple of anything, and one row.
+#[test]
+fn every_size_of_batch_agrees() {
+    let world = World::new(130, 97);
+    for batch in [4096, 1000] {
+        let method = Method::Talk(Talk { rounds: 2, ..Talk::default() });
+        world.agree(&TrainConfig { model: ncf(&[67, 33]), batch, ..config(method) });
+    }
+    World::new(6, 5).agree(&TrainConfig { batch: 1, ..config(Method::Label(Label::default())) });
+}
+
+/// cuBLAS promises the same bits on the same GPU, and nothing of ours adds in an order of chance.
+#[test]
+fn a_gpu_gives_the_same_bytes_again() {
+    let world = World::new(130, 97);
+    for batch in [32, 4096] {
+        let config = TrainConfig { model: ncf(&[67, 33]), batch, ..config(Method::Talk(Talk::default())) };
+        let [first, second] = [(); 2].map(|()| world.train(&config, GPU));
+        assert!(first.model.to_safetensors().unwrap() == second.model.to_safetensors().unwrap(), "batch {batch}");
+        assert_eq!(first.curves, second.curves);
+    }
+}
+
+/// As stages of one run may be, where a manifest lets them share a GPU.
+#[test]
+fn trainings_share_a_gpu() {
+    let world = World::new(30, 20);
+    let config = config(Method::Talk(Talk::default()));
+    let alone = world.train(&config, GPU).model.to_safetensors().unwrap();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (0..4).map(|_| scope.spawn(|| world.train(&config, GPU).model.to_safetensors().unwrap())).collect();
+        assert!(others.into_iter().all(|other| other.join().unwrap() == alone));
+    });
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_said_to_be_missing() {
+    assert!(GPU.check().is_ok());
+    let error = DeviceKind::Cuda(63).check().unwrap_err().to_string();
+    assert!(error.contains("there is no GPU number 63: this process sees"), "{error}");
 }
