@@ -32,6 +32,15 @@ struct Arguments {
     /// Seconds a measurement.
     #[arg(long, default_value_t = 2.0, global = true)]
     seconds: f64,
+    /// Train on the first NVIDIA GPU; needs the feature `cuda`.
+    #[arg(long, global = true)]
+    cuda: bool,
+}
+
+impl Arguments {
+    fn device(&self) -> DeviceKind {
+        if self.cuda { DeviceKind::Cuda(0) } else { DeviceKind::Cpu }
+    }
 }
 
 #[derive(Subcommand)]
@@ -122,20 +131,24 @@ impl TrainIo for Watch {
 /// Samples a second, from the time of a step: the median over steps after the first (twenty, or a quarter of them), and the time that a tenth of them keeps below,
 /// which on a machine that others use too says more about the code.
 struct Rate {
+    device: DeviceKind,
     median: f64,
     best_tenth: f64,
     /// 10^9 operations a second in matrix products, at the median; the library counts them.
     gflops: f64,
-    /// The same of nothing but a large product, on as many threads, right before and after.
+    /// The same of nothing but a large product, on as many threads, right before and after; of the processor alone.
     peak: f64,
 }
 
 impl std::fmt::Display for Rate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Rate { median, best_tenth, gflops, peak } = self;
-        write!(f, r#""samples_per_second": {median:.0}, "best_tenth": {best_tenth:.0}, "#)?;
-        let share = gflops / peak;
-        write!(f, r#""gflops": {gflops:.1}, "gemm_peak_gflops": {peak:.1}, "share_of_peak": {share:.3}"#)
+        let Rate { device, median, best_tenth, gflops, peak } = self;
+        write!(f, r#""device": "{}", "samples_per_second": {median:.0}, "best_tenth": {best_tenth:.0}, "#, device.name())?;
+        write!(f, r#""gflops": {gflops:.1}"#)?;
+        match device {
+            DeviceKind::Cpu => write!(f, r#", "gemm_peak_gflops": {peak:.1}, "share_of_peak": {:.3}"#, gflops / peak),
+            DeviceKind::Cuda(_) => Ok(()),
+        }
     }
 }
 
@@ -208,20 +221,20 @@ impl World {
     }
 
     /// Trains until there are `steps`, or it is time.
-    fn train(&self, config: &TrainConfig, threads: usize, steps: usize, until: Instant) -> Watch {
+    fn train(&self, config: &TrainConfig, (device, threads): (DeviceKind, usize), steps: usize, until: Instant) -> Watch {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be made");
         let mut watch = Watch { until, steps, began: RefCell::default(), epochs: Vec::new() };
         pool.install(|| {
-            train(config, &self.data(), self.view(), DeviceKind::Cpu, &mut watch)
+            train(config, &self.data(), self.view(), device, &mut watch)
                 .expect_err("a training that is watched ends by being cancelled");
         });
         watch
     }
 
-    fn rate(&self, config: &TrainConfig, threads: usize, seconds: f64) -> Rate {
+    fn rate(&self, config: &TrainConfig, (device, threads): (DeviceKind, usize), seconds: f64) -> Rate {
         let cost = step_cost(config, &self.data(), self.view()).expect("what can be trained can be counted");
         let before = peak::gemm_gflops(threads);
-        let watch = self.train(config, threads, usize::MAX, Instant::now() + Duration::from_secs_f64(seconds));
+        let watch = self.train(config, (device, threads), usize::MAX, Instant::now() + Duration::from_secs_f64(seconds));
         let began = watch.began.into_inner();
         let warm = (began.len() / 4).min(20);
         let within = (warm + 1..began.len()).filter(|step| !watch.epochs.contains(step));
@@ -231,7 +244,7 @@ impl World {
         // An epoch's rows are shared out evenly, so a step may have fewer than `batch`.
         let rows = cost.rows as f64;
         let at = |part: usize| rows / times.get(times.len() / part).expect("there is time for more than two steps");
-        Rate { median: at(2), best_tenth: at(10), gflops: at(2) * cost.matmul_flops as f64 / rows / 1e9, peak }
+        Rate { device, median: at(2), best_tenth: at(10), gflops: at(2) * cost.matmul_flops as f64 / rows / 1e9, peak }
     }
 }
 
@@ -244,7 +257,7 @@ fn main() {
             let world = World::new(102_400, *users, *items);
             for &threads in &arguments.threads {
                 for &batch in batch {
-                    let rate = world.rate(&world.config(batch, 0), threads, arguments.seconds);
+                    let rate = world.rate(&world.config(batch, 0), (arguments.device(), threads), arguments.seconds);
                     println!(
                         r#"{{"bench": "step", "variant": "talkflow", "threads": {threads}, "batch": {batch}, "users": {users}, "items": {items}, {rate}}}"#
                     );
@@ -256,7 +269,7 @@ fn main() {
             for &threads in &arguments.threads {
                 for &rounds in rounds {
                     for &batch in batch {
-                        let rate = world.rate(&world.config(batch, rounds), threads, arguments.seconds);
+                        let rate = world.rate(&world.config(batch, rounds), (arguments.device(), threads), arguments.seconds);
                         println!(
                             r#"{{"bench": "talk", "variant": "talkflow", "threads": {threads}, "batch": {batch}, "rounds": {rounds}, {rate}}}"#
                         );
@@ -271,7 +284,7 @@ fn main() {
             }
             let never = Instant::now() + Duration::from_secs(3600);
             let config = if *small { student(1) } else { world.config(*batch, *rounds) };
-            world.train(&TrainConfig { batch: *batch, epochs: 1 << 20, ..config }, 1, *steps, never);
+            world.train(&TrainConfig { batch: *batch, epochs: 1 << 20, ..config }, (arguments.device(), 1), *steps, never);
         }
         Bench::Students { students, rows } => many(&arguments, *students, *rows),
     }

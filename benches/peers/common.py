@@ -16,17 +16,25 @@ def report(**measurement: object) -> None:
     print(json.dumps(measurement), flush=True)
 
 
+def settle() -> None:
+    """Waits for what a GPU still has to do; calls return before that."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def time_steps(step: Callable[[], None], warm_up: int, seconds: float, repeats: int) -> dict[str, object]:
     """Runs `warm_up` steps untimed, then `repeats` times as many as fit into `seconds`. Returns steps a second: the median, and all."""
     for _ in range(warm_up):
         step()
+    settle()
     rates = []
     for _ in range(repeats):
         done, begin = 0, time.perf_counter()
-        while (elapsed := time.perf_counter() - begin) < seconds:
+        while time.perf_counter() - begin < seconds:
             step()
             done += 1
-        rates.append(done / elapsed)
+        settle()
+        rates.append(done / (time.perf_counter() - begin))
     return {"steps_per_second": statistics.median(rates), "repeats": [round(rate, 2) for rate in rates]}
 
 
@@ -35,8 +43,9 @@ class Batches:
 
     def __init__(self, rows: int, batch: int, seed: int, orders: int = 2):
         assert rows >= batch, "an epoch must hold a batch"
-        generator = torch.Generator().manual_seed(seed)
-        shuffled = [torch.randperm(rows, generator=generator) for _ in range(orders)]
+        generator = torch.Generator("cpu").manual_seed(seed)
+        drawn = [torch.randperm(rows, generator=generator, device="cpu") for _ in range(orders)]
+        shuffled = [order.to(torch.empty(0).device) for order in drawn]
         self.batches = [order[at : at + batch] for order in shuffled for at in range(0, rows - batch + 1, batch)]
         self.at = 0
 

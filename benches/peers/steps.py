@@ -21,13 +21,15 @@ def measure(arguments: argparse.Namespace, variant: str, batch: int, build: Call
     kind, compiled = optimisers.VARIANTS[variant]
     sparse = kind == "sparse"
     rows = max(arguments.rows, batch)
-    user = torch.randint(arguments.users, (rows,))
-    item = torch.randint(arguments.items, (rows,))
-    rating = torch.randint(1, 11, (rows,)) / 2
-    batches = Batches(rows, batch, arguments.seed)
-    model = Ncf(arguments.users, arguments.items, arguments.embedding, arguments.hidden, sparse=sparse)
-    model.mean.fill_(rating.mean())
-    added, learning, deep_loss = build(model, rows)
+    # For what is made only: a default device costs every operation a little, and steps are timed.
+    with torch.device(arguments.device):
+        user = torch.randint(arguments.users, (rows,))
+        item = torch.randint(arguments.items, (rows,))
+        rating = torch.randint(1, 11, (rows,)) / 2
+        batches = Batches(rows, batch, arguments.seed)
+        model = Ncf(arguments.users, arguments.items, arguments.embedding, arguments.hidden, sparse=sparse)
+        model.mean.fill_(rating.mean())
+        added, learning, deep_loss = build(model, rows)
     optimiser = optimisers.make(kind, model.tables(), [*model.dense_parameters(), *learning], arguments.rate)
     if compiled and sparse:
         deep_loss = torch.compile(deep_loss, dynamic=False)
@@ -60,6 +62,7 @@ def parser(description: str, hidden: list[int], rows: int) -> argparse.ArgumentP
     parser.add_argument("--hidden", type=int, nargs="+", default=hidden)
     parser.add_argument("--rows", type=int, default=rows, help="rows of the epoch")
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where everything of a step lies and is done")
     timing_arguments(parser)
     return parser
 
@@ -76,5 +79,5 @@ def report_all(
         for size in sizes:
             for batch in arguments.batch:
                 for variant in arguments.variant:
-                    fields = {"bench": bench, "variant": variant, "threads": threads, "batch": batch, **size}
+                    fields = {"bench": bench, "variant": variant, "device": arguments.device, "threads": threads, "batch": batch, **size}
                     guarded(fields, lambda: measure(arguments, variant, batch, build(**size)))
