@@ -156,7 +156,7 @@ impl Traced {
         let example = Examples { row: vec![0], user: vec![0], item: vec![0], rating: vec![0.0] };
         let mut student = Student::fresh(&device, &model, config.seed, (1, 1), &example).map_err(failed)?;
         let mut modules = Params::new(&device);
-        let learner = config.method.learner(&device, &model, &view, config.seed, &mut modules)?;
+        let learner = config.method.dearest().learner(&device, &model, &view, config.seed, &mut modules)?;
 
         let dropout = Dropout { rate: model.dropout() as f32, seed: config.seed, step: 0 };
         let mut graph = Graph::tracing(&device, &pool);
@@ -203,7 +203,10 @@ mod tests {
     use crate::data::Scale;
     use crate::device::DeviceKind;
     use crate::io::{Progress, TrainIo};
-    use crate::methods::{Feature, InteractInto, Label, Method, OneWay, Protocol, QuestionPath, Talk, Tap, Weights};
+    use crate::methods::{
+        Bounded, Dist, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol, QuestionPath, Refilled, Replies, Rkd,
+        Sp, Srd, Talk, Tap, Upper, Vid, Weights,
+    };
     use crate::model::RatingModel;
     use crate::models::{Mf, ModelSpec, Ncf};
     use crate::ops::MULTIPLIED;
@@ -326,6 +329,18 @@ mod tests {
             one_way(Tap::High, false),
             one_way(Tap::Low, false),
             one_way(Tap::High, true),
+            Method::Bounded(Bounded::default()),
+            Method::Dist(Dist::default()),
+            Method::Sp(Sp::default()),
+            Method::Rkd(Rkd::default()),
+            Method::Refilled(Refilled::default()),
+            Method::Vid(Vid::default()),
+            Method::Vid(Vid { projector_hidden: Some(5), ..Vid::default() }),
+            Method::Srd(Srd::default()),
+            Method::IakdAdapter(IakdAdapter { probability: 1.0, message_dim: 4, module_hidden: None }),
+            talk(2, |talk| talk.replies = Replies::Shuffled),
+            talk(2, |talk| (talk.upper, talk.protocol) = (Upper::Trainable, Protocol::AskAnswer)),
+            talk(1, |talk| (talk.upper, talk.replies) = (Upper::Trainable, Replies::Shuffled)),
         ];
         let weights = |[interact, message, state, student_state]: [f64; 4]| Weights {
             interact,

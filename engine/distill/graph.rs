@@ -82,6 +82,24 @@ impl<D: Ops> Graph<D> {
         })
     }
 
+    /// The rows of `x` in another order: row `i` is row `order[i]` of `x`. `order` names each row once.
+    pub(crate) fn reorder(&mut self, x: &Var<D>, order: Vec<u32>) -> Result<Var<D>, D::Err> {
+        let cols = x.cols();
+        let rows = {
+            let x = x.host();
+            let row = |&from: &u32| x[from as usize * cols..(from as usize + 1) * cols].iter().copied().collect::<Vec<f32>>();
+            self.pool.collect(x.len(), order.iter().flat_map(row))
+        };
+        let work = Work { forward: 0, backward: 0 };
+        self.host_op([x], rows, cols, work, move |pool, g, _| {
+            let mut gradient = pool.zeros(g.len());
+            for (&from, g) in order.iter().zip(g.chunks_exact(cols)) {
+                gradient[from as usize * cols..(from as usize + 1) * cols].copy_from_slice(g);
+            }
+            [Some(gradient)]
+        })
+    }
+
     /// `a + b`, of one shape.
     pub(crate) fn add(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>, D::Err> {
         let sum = {

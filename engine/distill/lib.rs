@@ -57,7 +57,8 @@ pub use distance::{CORR_ROWS, Distance};
 pub use error::{ModelError, SpecError, TrainError};
 pub use io::{Progress, TrainIo};
 pub use methods::{
-    Distances, Feature, InteractInto, Label, Method, OneWay, Protocol, QuestionPath, Talk, Tap, TeacherNeeds, Weights,
+    Bounded, Dist, Distances, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol, QuestionPath, Refilled,
+    Replies, Rkd, Sp, Srd, Talk, Tap, TeacherNeeds, Upper, Vid, Weights,
 };
 pub use model::{Predictions, RatingModel, Taps};
 pub use models::{Mf, ModelSpec, Ncf, Wide};

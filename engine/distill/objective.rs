@@ -20,12 +20,43 @@ pub enum Term {
     State,
     /// The distance of the student's state from the one decoded from the teacher's high state.
     StudentState,
+    /// The squared error of rows on which the student is not better than the teacher.
+    Bounded,
+    /// How little predictions go with the teacher's over the batch.
+    Dist,
+    /// How differently rows are alike.
+    Sp,
+    /// How differently rows are far from each other.
+    Rkd,
+    /// How unlikely the teacher's state is, told from the student's.
+    Vid,
+    /// How differently partners are found among rows.
+    Refilled,
+    /// The logarithm of the projected state's normalised errors.
+    Srd,
+    /// The squared error of the prediction made from the state that a reply was understood as.
+    Swapped,
 }
 
 impl Term {
     /// All terms.
-    pub const ALL: [Term; 7] =
-        [Term::Task, Term::Label, Term::Feature, Term::Interact, Term::Message, Term::State, Term::StudentState];
+    pub const ALL: [Term; 15] = [
+        Term::Task,
+        Term::Label,
+        Term::Feature,
+        Term::Interact,
+        Term::Message,
+        Term::State,
+        Term::StudentState,
+        Term::Bounded,
+        Term::Dist,
+        Term::Sp,
+        Term::Rkd,
+        Term::Vid,
+        Term::Refilled,
+        Term::Srd,
+        Term::Swapped,
+    ];
 
     /// The term's name in curves and errors.
     pub fn name(self) -> &'static str {
@@ -37,6 +68,14 @@ impl Term {
             Term::Message => "message",
             Term::State => "state",
             Term::StudentState => "student_state",
+            Term::Bounded => "bounded",
+            Term::Dist => "dist",
+            Term::Sp => "sp",
+            Term::Rkd => "rkd",
+            Term::Vid => "vid",
+            Term::Refilled => "refilled",
+            Term::Srd => "srd",
+            Term::Swapped => "swapped",
         }
     }
 }

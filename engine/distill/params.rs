@@ -47,6 +47,10 @@ impl Chunk<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LayerId(usize);
 
+/// A vector of a [`Params`] that belongs to no layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct VectorId(usize);
+
 /// The dense layers of one owner.
 #[derive(Clone, Debug)]
 pub(crate) struct Params<D: Ops> {
@@ -90,6 +94,18 @@ impl<D: Ops> Params<D> {
         self.push(format!("{name}.weight"), Group::Weight, inputs, outputs, weight)?;
         self.push(format!("{name}.bias"), Group::LayerBias, 1, outputs, bias)?;
         Ok(id)
+    }
+
+    /// Adds a vector that is trained as bias terms of layers are.
+    pub(crate) fn vector(&mut self, name: &str, values: Vec<f32>) -> Result<VectorId, D::Err> {
+        let id = VectorId(self.params.len());
+        self.push(name.to_owned(), Group::LayerBias, 1, values.len(), values)?;
+        Ok(id)
+    }
+
+    /// The vector on the device (1, numbers), wanting its gradient.
+    pub(crate) fn vector_var(&self, id: VectorId) -> Var<D> {
+        Var { value: self.params[id.0].device.clone(), wanted: true }
     }
 
     fn push(&mut self, name: String, group: Group, rows: usize, cols: usize, host: Vec<f32>) -> Result<(), D::Err> {

@@ -18,6 +18,8 @@ pub(crate) enum Role {
     Modules,
     /// Dropout masks; path = the place in the network, index = step.
     Dropout,
+    /// What a method draws in a step; path = what for, index = step.
+    Step,
 }
 
 impl Role {
@@ -27,6 +29,7 @@ impl Role {
             Role::Order => "order",
             Role::Modules => "modules",
             Role::Dropout => "dropout",
+            Role::Step => "step",
         }
     }
 }

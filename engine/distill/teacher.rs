@@ -130,6 +130,11 @@ impl TeacherUpper {
         self.layers.last().map(|layer| layer.outputs)
     }
 
+    /// Inputs and outputs of each.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.layers.iter().map(|layer| (layer.inputs, layer.outputs))
+    }
+
     /// How many numbers they are.
     pub fn numbers(&self) -> u64 {
         self.layers.iter().map(|layer| (layer.weight.len() + layer.bias.len()) as u64).sum()

@@ -4,8 +4,9 @@
 use std::ops::Bound;
 
 use talkflow_distill::{
-    Adam, Course, Decay, Distance, Distances, Feature, InteractInto, Label, Method, Mf, ModelSpec, Ncf, OneWay, Optimizer,
-    Protocol, QuestionPath, Schedule, Sgd, Talk, Tap, TrainConfig, Weights, Wide,
+    Adam, Bounded, Course, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Label, Method, Mf, ModelSpec,
+    Ncf, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap, TrainConfig,
+    Upper, Vid, Weights, Wide,
 };
 
 use crate::{
@@ -47,7 +48,22 @@ pub fn training(f: &mut Fields<'_>, method: Method) -> TrainConfig {
 }
 
 /// The words for methods, in the order of tables.
-pub const METHODS: [&str; 6] = ["bias_only", "scratch", "label", "feature", "one_way", "talk"];
+pub const METHODS: [&str; 14] = [
+    "bias_only",
+    "scratch",
+    "label",
+    "bounded",
+    "dist",
+    "feature",
+    "sp",
+    "rkd",
+    "vid",
+    "refilled",
+    "srd",
+    "iakd_adapter",
+    "one_way",
+    "talk",
+];
 
 /// `method`: one of [`METHODS`] with its settings.
 pub fn method(f: &mut Fields<'_>) -> Method {
@@ -64,6 +80,59 @@ pub fn method(f: &mut Fields<'_>) -> Method {
                 distance: f.choice("distance", Some(d.distance)),
                 projector_hidden: optional_size(f, "projector_hidden"),
                 warm_up: warm_up(f, d.warm_up),
+            })
+        }
+        "bounded" => {
+            let d = Bounded::default();
+            Method::Bounded(Bounded {
+                weight: f.float("weight", Some(d.weight), above_zero()),
+                margin: f.float("margin", Some(d.margin), 0.0..),
+                warm_up: warm_up(f, d.warm_up),
+            })
+        }
+        "dist" => {
+            let d = Dist::default();
+            Method::Dist(Dist { weight: f.float("weight", Some(d.weight), above_zero()), warm_up: warm_up(f, d.warm_up) })
+        }
+        "sp" => {
+            let d = Sp::default();
+            Method::Sp(Sp { weight: f.float("weight", Some(d.weight), above_zero()), warm_up: warm_up(f, d.warm_up) })
+        }
+        "rkd" => {
+            let d = Rkd::default();
+            Method::Rkd(Rkd { weight: f.float("weight", Some(d.weight), above_zero()), warm_up: warm_up(f, d.warm_up) })
+        }
+        "vid" => {
+            let d = Vid::default();
+            Method::Vid(Vid {
+                weight: f.float("weight", Some(d.weight), above_zero()),
+                projector_hidden: optional_size(f, "projector_hidden"),
+                warm_up: warm_up(f, d.warm_up),
+            })
+        }
+        "refilled" => {
+            let d = Refilled::default();
+            Method::Refilled(Refilled {
+                weight: f.float("weight", Some(d.weight), above_zero()),
+                others: size(f, "others", d.others),
+                temperature: f.float("temperature", Some(d.temperature), above_zero()),
+                warm_up: warm_up(f, d.warm_up),
+            })
+        }
+        "srd" => {
+            let d = Srd::default();
+            Method::Srd(Srd {
+                weight: f.float("weight", Some(d.weight), above_zero()),
+                power: f.float("power", Some(d.power), above_zero()),
+                warm_up: warm_up(f, d.warm_up),
+            })
+        }
+        "iakd_adapter" => {
+            let d = IakdAdapter::default();
+            Method::IakdAdapter(IakdAdapter {
+                probability: f.float("probability", Some(d.probability), (Bound::Excluded(0.0), Bound::Included(1.0))),
+                message_dim: size(f, "message_dim", d.message_dim),
+                module_hidden: optional_size(f, "module_hidden"),
             })
         }
         "one_way" => {
@@ -113,6 +182,8 @@ fn talk(f: &mut Fields<'_>) -> Talk {
         question_path: f.choice("question_path", Some(d.question_path)),
         interact_into: f.choice("interact_into", Some(d.interact_into)),
         student_state_into: f.choice("student_state_into", Some(d.student_state_into)),
+        replies: f.choice("replies", Some(d.replies)),
+        upper: f.choice("upper", Some(d.upper)),
         warm_up: warm_up(f, d.warm_up),
     }
 }
@@ -150,6 +221,14 @@ impl Choice for QuestionPath {
 impl Choice for InteractInto {
     const WORDS: &'static [(&'static str, Self)] =
         &[("both", Self::Both), ("student", Self::Student), ("modules", Self::Modules)];
+}
+
+impl Choice for Replies {
+    const WORDS: &'static [(&'static str, Self)] = &[("own", Self::Own), ("shuffled", Self::Shuffled)];
+}
+
+impl Choice for Upper {
+    const WORDS: &'static [(&'static str, Self)] = &[("frozen", Self::Frozen), ("trainable", Self::Trainable)];
 }
 
 /// Which rows a stage works on: all, or those whose item has one of some genres.

@@ -3,7 +3,7 @@
 //! Both protocols are one engine with different taps: where the student encodes and where it decodes. The teacher always decodes into its low state
 //! and encodes its high state, and interprets with its own frozen layers in between.
 
-use super::talk::{InteractInto, Protocol, QuestionPath, Talk, Tap};
+use super::talk::{InteractInto, Protocol, QuestionPath, Replies, Talk, Tap, Upper};
 use super::{Learner, Step, missing};
 use crate::device::failed;
 use crate::distance::{Distance, compare, frozen_weights};
@@ -12,7 +12,8 @@ use crate::models::{ModelSpec, ncf};
 use crate::modules::{Mlp, Shape};
 use crate::objective::Term;
 use crate::ops::{Activation, Layer, Link, Ops, Pool, Var};
-use crate::params::Params;
+use crate::params::{LayerId, Params};
+use crate::random::{Rng, Role};
 use crate::teacher::TeacherView;
 
 impl Talk {
@@ -41,7 +42,7 @@ impl Talk {
         };
         let mut built = Built {
             settings: self.clone(),
-            upper: Vec::new(),
+            upper: Layers::Frozen(Vec::new()),
             student_encoder: None,
             teacher_decoder: None,
             teacher_encoder: None,
@@ -51,6 +52,7 @@ impl Talk {
         };
         let mut decoders = Vec::new();
         let mut teacher_high = None;
+        let mut layers = None;
         if self.converses() {
             let (Some(low), Some(upper)) = (&teacher.low, teacher.upper) else {
                 return Err(missing("low states and upper layers"));
@@ -74,7 +76,6 @@ impl Talk {
             let inputs = student_inputs.ok_or_else(|| missing("student states"))?;
             built.student_encoder = Some(module("student_encoder", inputs, m, Activation::None)?);
             built.teacher_decoder = Some(module("teacher_decoder", m, low.width, Activation::Relu)?);
-            built.upper = upper.on_device(device, &Pool::default()).map_err(failed::<D>)?;
             built.frozen_low = frozen_weights(low.variance);
             if built.frozen_low.is_none() && self.distances.state == Distance::MseFrozenStd {
                 return Err(TrainError::Teacher {
@@ -83,6 +84,7 @@ impl Talk {
                 });
             }
             teacher_high = upper.outputs();
+            layers = Some(upper);
             decoders.push(self.protocol.decodes());
         }
         if self.weights.student_state > 0.0 {
@@ -102,15 +104,43 @@ impl Talk {
                 *slot = Some(module(name, m, outputs, student_end)?);
             }
         }
+        if let Some(upper) = layers {
+            built.upper = match self.upper {
+                Upper::Frozen => Layers::Frozen(upper.on_device(device, &Pool::default()).map_err(failed::<D>)?),
+                Upper::Trainable => {
+                    let fresh = |(index, ends): (usize, (usize, usize))| {
+                        modules.fresh(seed, Role::Modules, &format!("talk.upper.{index}"), ends, Activation::Relu.gain())
+                    };
+                    Layers::Trainable(upper.shapes().enumerate().map(fresh).collect::<Result<_, _>>().map_err(failed::<D>)?)
+                }
+            };
+        }
         Ok(built)
+    }
+}
+
+/// What the teacher interprets with.
+enum Layers<D: Ops> {
+    /// Its own layers.
+    Frozen(Vec<Layer<D>>),
+    /// Layers among the modules.
+    Trainable(Vec<LayerId>),
+}
+
+impl<D: Ops> Layers<D> {
+    fn links(&self, modules: &Params<D>) -> Vec<Link<D>> {
+        match self {
+            Self::Frozen(layers) => layers.iter().map(|layer| layer.clone().then(Activation::Relu)).collect(),
+            Self::Trainable(ids) => ids.iter().map(|&id| modules.layer(id).then(Activation::Relu)).collect(),
+        }
     }
 }
 
 /// `talk`, with its modules. A decoder that must write into both of the student's states is two.
 pub(super) struct Built<D: Ops> {
     settings: Talk,
-    /// up_T, frozen.
-    upper: Vec<Layer<D>>,
+    /// up_T
+    upper: Layers<D>,
     student_encoder: Option<Mlp>,
     teacher_decoder: Option<Mlp>,
     teacher_encoder: Option<Mlp>,
@@ -181,7 +211,7 @@ impl<D: Ops> Built<D> {
             };
             let question = end(&mut student_encoder.links(modules).into_iter());
             let decoded = end(&mut teacher_decoder.links(modules).into_iter());
-            end(&mut self.upper.iter().map(|layer| layer.clone().then(Activation::Relu)));
+            end(&mut self.upper.links(modules).into_iter());
             let answer = end(&mut teacher_encoder.links(modules).into_iter());
             end(&mut student_decoder.links(modules).into_iter());
             let understood = match protocol.decodes() {
@@ -191,12 +221,30 @@ impl<D: Ops> Built<D> {
                     end(&mut ncf::up(step.graph.pool(), rows, &speaker.upper, &step.dropout, &place).into_iter())
                 }
             };
-            let states = step.graph.run(&heard, links)?;
+            let states = match self.settings.replies {
+                Replies::Own => step.graph.run(&heard, links)?,
+                Replies::Shuffled => {
+                    let rest = links.split_off(answer + 1);
+                    let mut states = step.graph.run(&heard, links)?;
+                    let order = others(step.dropout.seed, step.dropout.step, round, rows);
+                    let mixed = step.graph.reorder(&states[answer], order)?;
+                    states.extend(step.graph.run(&mixed, rest)?);
+                    states
+                }
+            };
             let [question, decoded, answer, understood] =
                 [question, decoded, answer, understood].map(|place| states[place].clone());
             said.push(Round { question, decoded, answer, understood });
         }
         Ok(said)
+    }
+
+    /// What the student makes of the first reply: u_1.
+    pub(super) fn first_reply(&self, step: &mut Step<'_, D>, low: &Var<D>, high: &Var<D>) -> Result<Option<Var<D>>, D::Err> {
+        let mut upper = step.student.hidden_layers();
+        upper.drain(..1.min(upper.len()));
+        let speaker = Speaker { low: low.clone(), high: high.clone(), upper };
+        Ok(self.converse(step, &speaker, 1)?.pop().map(|round| round.understood))
     }
 
     /// The three terms of the conversation.
@@ -263,6 +311,13 @@ impl<D: Ops> Built<D> {
         step.decoded = Some(compare(Distance::Mse, (&decoded, &own), teacher_low.cols(), None, 1.0, [None, None]));
         Ok(())
     }
+}
+
+/// Whose reply each row gets in a round of a step.
+pub(super) fn others(seed: u64, step: u64, round: usize, rows: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..u32::try_from(rows).unwrap_or(u32::MAX)).collect();
+    Rng::stream(seed, Role::Step, &format!("replies.{round}"), step).shuffle(&mut order);
+    order
 }
 
 impl<D: Ops> Learner<D> for Built<D> {

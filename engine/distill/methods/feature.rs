@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::{Learner, Step, TeacherNeeds, check_corr, check_states};
 use crate::distance::{Distance, frozen_weights};
 use crate::error::{SpecError, TrainError};
+use crate::graph::Graph;
 use crate::models::ModelSpec;
 use crate::modules::{Mlp, Shape, last};
 use crate::objective::Term;
-use crate::ops::{Activation, Ops};
+use crate::ops::{Activation, Ops, Var};
 use crate::optim::{at_least_one, not_negative, positive};
 use crate::params::{LayerId, Params};
 use crate::random::Role;
@@ -60,17 +61,9 @@ impl Feature {
         let (Some(inputs), Some(states)) = (student.high_width(), &teacher.high) else {
             return Err(super::missing("high states"));
         };
-        let failed = crate::device::failed::<D>;
-        let name = "feature.projector";
-        let projector = match self.projector_hidden {
-            Some(hidden) => {
-                let shape = Shape::new(inputs, Some(hidden), states.width);
-                Projector::Deep(Mlp::fresh(modules, seed, name, shape, Activation::None).map_err(failed)?)
-            }
-            None => Projector::Linear(
-                modules.fresh(seed, Role::Modules, name, (inputs, states.width), Activation::None.gain()).map_err(failed)?,
-            ),
-        };
+        let ends = (inputs, states.width);
+        let projector = Projector::fresh(modules, seed, "feature.projector", ends, self.projector_hidden);
+        let projector = projector.map_err(crate::device::failed::<D>)?;
         Ok(Built { settings: self.clone(), projector, frozen: frozen_weights(states.variance) })
     }
 }
@@ -89,9 +82,35 @@ pub(super) fn check_teacher_high(method: &'static str, teacher: Option<&ModelSpe
     }
 }
 
-enum Projector {
+/// From the student's state to one of the teacher's width.
+pub(super) enum Projector {
     Linear(LayerId),
     Deep(Mlp),
+}
+
+impl Projector {
+    /// A fresh one: two layers where a hidden width is given.
+    pub(super) fn fresh<D: Ops>(
+        modules: &mut Params<D>,
+        seed: u64,
+        name: &str,
+        (inputs, outputs): (usize, usize),
+        hidden: Option<usize>,
+    ) -> Result<Self, D::Err> {
+        let end = Activation::None;
+        Ok(match hidden {
+            Some(hidden) => Self::Deep(Mlp::fresh(modules, seed, name, Shape::new(inputs, Some(hidden), outputs), end)?),
+            None => Self::Linear(modules.fresh(seed, Role::Modules, name, (inputs, outputs), end.gain())?),
+        })
+    }
+
+    /// (batch, inputs) to (batch, outputs).
+    pub(super) fn apply<D: Ops>(&self, graph: &mut Graph<D>, modules: &Params<D>, x: &Var<D>) -> Result<Var<D>, D::Err> {
+        match self {
+            Self::Linear(id) => graph.run(x, vec![modules.layer(*id).then(Activation::None)]).map(last),
+            Self::Deep(mlp) => mlp.apply(graph, modules, x),
+        }
+    }
 }
 
 /// `feature`, with its projector.
@@ -107,13 +126,7 @@ impl<D: Ops> Learner<D> for Built {
         let (Some(deep), Some(target)) = (&step.forward.deep, &step.teacher.high) else {
             return Ok(());
         };
-        let projected = match &self.projector {
-            Projector::Linear(id) => {
-                let links = vec![step.modules.layer(*id).then(Activation::None)];
-                last(step.graph.run(&deep.high, links)?)
-            }
-            Projector::Deep(mlp) => mlp.apply(step.graph, step.modules, &deep.high)?,
-        };
+        let projected = self.projector.apply(step.graph, step.modules, &deep.high)?;
         let weight = self.settings.weight * step.ramp(self.settings.warm_up);
         step.distance(Term::Feature, weight, self.settings.distance, (&projected, target), self.frozen.as_deref());
         Ok(())

@@ -5,21 +5,37 @@
 //! method is a file, a variant, and its arms below.
 
 mod bias_only;
+mod bounded;
 mod conversation;
+mod dist;
 mod feature;
+mod iakd;
 mod label;
 mod one_way;
 #[cfg(test)]
 mod oracle;
+mod refilled;
+mod rkd;
 mod scratch;
+mod sp;
+mod srd;
 mod talk;
+mod vid;
 
 use serde::{Deserialize, Serialize};
 
+pub use bounded::Bounded;
+pub use dist::Dist;
 pub use feature::Feature;
+pub use iakd::IakdAdapter;
 pub use label::Label;
 pub use one_way::OneWay;
-pub use talk::{Distances, InteractInto, Protocol, QuestionPath, Talk, Tap, Weights};
+pub use refilled::Refilled;
+pub use rkd::Rkd;
+pub use sp::Sp;
+pub use srd::Srd;
+pub use talk::{Distances, InteractInto, Protocol, QuestionPath, Replies, Talk, Tap, Upper, Weights};
+pub use vid::Vid;
 
 use crate::distance::{CORR_ROWS, Distance, compare};
 use crate::error::{SpecError, TrainError};
@@ -44,6 +60,22 @@ pub enum Method {
     Label(Label),
     /// The task and the teacher's high state through a projector (FitNets, Romero et al. 2015).
     Feature(Feature),
+    /// The teacher as an upper bound (Chen et al. 2017).
+    Bounded(Bounded),
+    /// How the teacher's predictions are related over the batch (Huang et al. 2022).
+    Dist(Dist),
+    /// Which rows are alike (Tung and Mori 2019).
+    Sp(Sp),
+    /// How far rows are from each other (Park et al. 2019).
+    Rkd(Rkd),
+    /// How well the teacher's state can be told from the student's (Ahn et al. 2019).
+    Vid(Vid),
+    /// Who is whose partner (Ye et al. 2020).
+    Refilled(Refilled),
+    /// A linear projector, normalised, and the logarithm of its errors (Miles and Mikolajczyk 2024).
+    Srd(Srd),
+    /// Layers of student and teacher swapped by way of modules (after Fu et al. 2021).
+    IakdAdapter(IakdAdapter),
     /// The modules of a talk in one direction: the control with the same kind of extra parameters.
     OneWay(OneWay),
     /// Interactive communication (Zhao et al. 2023).
@@ -93,6 +125,14 @@ impl Method {
             Method::Scratch => "scratch",
             Method::Label(_) => "label",
             Method::Feature(_) => "feature",
+            Method::Bounded(_) => "bounded",
+            Method::Dist(_) => "dist",
+            Method::Sp(_) => "sp",
+            Method::Rkd(_) => "rkd",
+            Method::Vid(_) => "vid",
+            Method::Refilled(_) => "refilled",
+            Method::Srd(_) => "srd",
+            Method::IakdAdapter(_) => "iakd_adapter",
             Method::OneWay(_) => "one_way",
             Method::Talk(_) => "talk",
         }
@@ -104,6 +144,14 @@ impl Method {
             Method::BiasOnly | Method::Scratch => TeacherNeeds::default(),
             Method::Label(_) => label::NEEDS,
             Method::Feature(_) => feature::NEEDS,
+            Method::Bounded(_) => bounded::NEEDS,
+            Method::Dist(_) => dist::NEEDS,
+            Method::Sp(_) => sp::NEEDS,
+            Method::Rkd(_) => rkd::NEEDS,
+            Method::Vid(_) => vid::NEEDS,
+            Method::Refilled(_) => refilled::NEEDS,
+            Method::Srd(_) => srd::NEEDS,
+            Method::IakdAdapter(_) => iakd::NEEDS,
             Method::OneWay(one_way) => one_way.needs(),
             Method::Talk(talk) => talk.needs(),
         }
@@ -119,6 +167,14 @@ impl Method {
             Method::BiasOnly | Method::Scratch => Ok(()),
             Method::Label(label) => label.check(),
             Method::Feature(feature) => feature.check(student, teacher, batch),
+            Method::Bounded(bounded) => bounded.check(),
+            Method::Dist(dist) => dist.check(batch),
+            Method::Sp(sp) => sp.check(student, teacher),
+            Method::Rkd(rkd) => rkd.check(student, teacher),
+            Method::Vid(vid) => vid.check(student, teacher),
+            Method::Refilled(refilled) => refilled.check(student, teacher),
+            Method::Srd(srd) => srd.check(student, teacher, batch),
+            Method::IakdAdapter(iakd) => iakd.check(student, teacher, batch),
             Method::OneWay(one_way) => one_way.check(student, teacher, batch),
             Method::Talk(talk) => talk.check("talk", student, teacher, batch),
         }
@@ -131,6 +187,14 @@ impl Method {
             Method::BiasOnly | Method::Scratch => {}
             Method::Label(_) => terms.push(Term::Label),
             Method::Feature(_) => terms.push(Term::Feature),
+            Method::Bounded(_) => terms.push(Term::Bounded),
+            Method::Dist(_) => terms.push(Term::Dist),
+            Method::Sp(_) => terms.push(Term::Sp),
+            Method::Rkd(_) => terms.push(Term::Rkd),
+            Method::Vid(_) => terms.push(Term::Vid),
+            Method::Refilled(_) => terms.push(Term::Refilled),
+            Method::Srd(_) => terms.push(Term::Srd),
+            Method::IakdAdapter(_) => terms.push(Term::Swapped),
             Method::OneWay(_) => terms.push(Term::StudentState),
             Method::Talk(talk) => terms.extend(talk.terms()),
         }
@@ -141,6 +205,14 @@ impl Method {
     /// Whether the teacher is asked anything while training.
     pub(crate) fn converses(&self) -> bool {
         matches!(self, Method::Talk(talk) if talk.converses())
+    }
+
+    /// The method in its dearest step, where steps differ.
+    pub(crate) fn dearest(&self) -> Method {
+        match self {
+            Method::IakdAdapter(iakd) => Method::IakdAdapter(IakdAdapter { probability: 1.0, ..iakd.clone() }),
+            _ => self.clone(),
+        }
     }
 
     /// The model that is really trained where `model` is asked for.
@@ -164,6 +236,14 @@ impl Method {
             Method::BiasOnly | Method::Scratch => Box::new(scratch::Scratch),
             Method::Label(label) => Box::new(label.clone()),
             Method::Feature(feature) => Box::new(feature.build(student, teacher, seed, modules)?),
+            Method::Bounded(bounded) => Box::new(bounded.clone()),
+            Method::Dist(dist) => Box::new(dist.clone()),
+            Method::Sp(sp) => Box::new(sp.clone()),
+            Method::Rkd(rkd) => Box::new(rkd.clone()),
+            Method::Vid(vid) => Box::new(vid.build(student, teacher, seed, modules)?),
+            Method::Refilled(refilled) => Box::new(refilled.clone()),
+            Method::Srd(srd) => Box::new(srd.build(student, teacher, seed, modules)?),
+            Method::IakdAdapter(iakd) => Box::new(iakd.build(device, student, teacher, seed, modules)?),
             Method::OneWay(one_way) => Box::new(one_way.as_talk().build(
                 device,
                 one_way.module_hidden(student, teacher)?,
@@ -241,6 +321,14 @@ impl<D: Ops> Step<'_, D> {
                 self.graph.seed(side, gradient);
             }
         }
+        self.add(term, weight, value);
+    }
+
+    /// Adds a loss of one batch of states or predictions. `loss` gives its value, and writes its gradient, already times `weight`.
+    pub(crate) fn loss(&mut self, term: Term, weight: f64, of: &Var<D>, loss: impl FnOnce(&[f32], &mut [f32]) -> f64) {
+        let mut gradient = self.graph.pool().take(of.rows() * of.cols());
+        let value = loss(&of.host(), &mut gradient);
+        self.graph.seed(of, gradient);
         self.add(term, weight, value);
     }
 

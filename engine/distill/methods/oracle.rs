@@ -341,17 +341,121 @@ fn converse64(bench: &Bench, talk: &Talk, rounds: usize, source: &Source<'_>) ->
         let relu = matches!(bench.spec, ModelSpec::Ncf(_));
         let question = module64(&read, source.modules, "talk.student_encoder", false);
         let decoded = module64(&question, source.modules, "talk.teacher_decoder", true);
-        let answer = module64(&teacher_up64(bench, &decoded), source.modules, "talk.teacher_encoder", false);
+        let interpreted = match talk.upper {
+            Upper::Frozen => teacher_up64(bench, &decoded),
+            Upper::Trainable => (0..bench.upper.layers())
+                .fold(decoded.clone(), |state, layer| dense64(&state, source.modules, &format!("talk.upper.{layer}"), true)),
+        };
+        let answer = module64(&interpreted, source.modules, "talk.teacher_encoder", false);
+        let given = match talk.replies {
+            Replies::Own => answer.clone(),
+            Replies::Shuffled => {
+                // `run` stands in step 0 of seed 0.
+                let order = conversation::others(0, 0, said.len() + 1, ROWS);
+                let row = |from: u32| answer.values[from as usize * answer.cols..][..answer.cols].to_vec();
+                States64 { cols: answer.cols, values: order.into_iter().flat_map(row).collect() }
+            }
+        };
         let understood = match talk.protocol {
             Protocol::Circular => {
-                let reply = module64(&answer, source.modules, "talk.student_decoder.low", relu);
+                let reply = module64(&given, source.modules, "talk.student_decoder.low", relu);
                 up64(bench, source.reply, &reply)
             }
-            Protocol::AskAnswer => module64(&answer, source.modules, "talk.student_decoder.high", relu),
+            Protocol::AskAnswer => module64(&given, source.modules, "talk.student_decoder.high", relu),
         };
         said.push([question, decoded, answer, understood]);
     }
     said
+}
+
+fn bounded64(made: &States64, ratings: &[f32], teacher: &[f32], margin: f64) -> f64 {
+    let rows = made.values.iter().zip(ratings.iter().zip(teacher));
+    let part = |(made, (rating, teacher)): (&f64, (&f32, &f32))| {
+        let (own, others) = ((made - f64::from(*rating)).powi(2), (f64::from(*teacher) - f64::from(*rating)).powi(2));
+        if own + margin > others { own } else { 0.0 }
+    };
+    rows.map(part).sum::<f64>() / made.values.len() as f64
+}
+
+fn rows64(x: &States64) -> Vec<&[f64]> {
+    x.values.chunks(x.cols).collect()
+}
+
+fn dot64(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn sp64(s: &States64, t: &States64) -> f64 {
+    let normalised = |x: &States64| -> Vec<Vec<f64>> {
+        let rows = rows64(x);
+        let products = rows.iter().map(|a| rows.iter().map(|b| dot64(a, b)).collect::<Vec<f64>>());
+        let unit = |row: Vec<f64>| row.iter().map(|g| g / dot64(&row, &row).sqrt().max(f64::MIN_POSITIVE)).collect();
+        products.map(unit).collect()
+    };
+    let (s, t) = (normalised(s), normalised(t));
+    let squares = s.iter().flatten().zip(t.iter().flatten()).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+    squares / (s.len() * s.len()) as f64
+}
+
+fn rkd64(s: &States64, t: &States64) -> f64 {
+    let distances = |x: &States64| -> Vec<f64> {
+        let rows = rows64(x);
+        let pairs = (0..rows.len()).flat_map(|i| (0..rows.len()).filter(move |j| *j != i).map(move |j| (i, j)));
+        let all: Vec<f64> =
+            pairs.map(|(i, j)| rows[i].iter().zip(rows[j]).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()).collect();
+        let mean = all.iter().sum::<f64>() / all.len() as f64;
+        all.into_iter().map(|distance| distance / mean).collect()
+    };
+    let huber = |x: f64| if x.abs() <= 1.0 { x * x / 2.0 } else { x.abs() - 0.5 };
+    let (s, t) = (distances(s), distances(t));
+    s.iter().zip(&t).map(|(a, b)| huber(a - b)).sum::<f64>() / s.len() as f64
+}
+
+fn refilled64(s: &States64, t: &States64, tuples: &[Vec<usize>], temperature: f64) -> f64 {
+    let likely = |x: &States64, tuple: &[usize]| -> Vec<f64> {
+        let rows = rows64(x);
+        let length = |row: usize| dot64(rows[row], rows[row]).sqrt().max(f64::MIN_POSITIVE);
+        let unit = |row: usize| rows[row].iter().map(|v| v / length(row)).collect::<Vec<f64>>();
+        let anchor = unit(tuple[0]);
+        let weigh = |row: &usize| {
+            let square: f64 = anchor.iter().zip(unit(*row)).map(|(a, b)| (a - b).powi(2)).sum();
+            (-square / temperature).exp()
+        };
+        let parts: Vec<f64> = tuple[1..].iter().map(weigh).collect();
+        let sum: f64 = parts.iter().sum();
+        parts.into_iter().map(|part| part / sum).collect()
+    };
+    let divergence =
+        |tuple: &Vec<usize>| likely(t, tuple).iter().zip(likely(s, tuple)).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
+    tuples.iter().map(divergence).sum::<f64>() / tuples.len() as f64
+}
+
+fn vid64(mean: &States64, t: &States64, alphas: &[f64]) -> f64 {
+    let variance: Vec<f64> = (0..t.cols)
+        .map(|j| {
+            let column = t.column(j);
+            let mean = column.iter().sum::<f64>() / column.len() as f64;
+            column.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / column.len() as f64
+        })
+        .collect();
+    let floor = 1e-6 * variance.iter().sum::<f64>() / variance.len() as f64;
+    let part = |(at, (made, target)): (usize, (&f64, &f64))| {
+        let variance = (1.0 + alphas[at % alphas.len()].exp()).ln() + floor;
+        0.5 * ((target - made).powi(2) / variance + variance.ln())
+    };
+    mean.values.iter().zip(&t.values).enumerate().map(part).sum::<f64>() / mean.values.len() as f64
+}
+
+fn srd64(s: &States64, t: &States64, power: f64) -> f64 {
+    let normalised = |x: &States64, j: usize| -> Vec<f64> {
+        let column = x.column(j);
+        let mean = column.iter().sum::<f64>() / column.len() as f64;
+        let variance = column.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / column.len() as f64;
+        column.iter().map(|x| (x - mean) / (variance + 1e-5).sqrt()).collect()
+    };
+    let column =
+        |j: usize| -> f64 { normalised(s, j).iter().zip(normalised(t, j)).map(|(a, b)| (a - b).abs().powf(power)).sum() };
+    ((0..s.cols).map(column).sum::<f64>() / s.values.len() as f64).ln()
 }
 
 /// The loss by its formula.
@@ -361,7 +465,51 @@ fn loss64(bench: &Bench, method: &Method, live: &Weights64, fixed: &Weights64) -
     let teacher_low = States64::of(bench.low_width, &bench.low);
     let teacher_high = States64::of(bench.high_width, &bench.high);
     let mut parts = vec![(Term::Task, 1.0, against(&bench.examples.rating))];
+    let (states, targets) = (&high, &teacher_high);
+    let (ratings, outputs) = (&bench.examples.rating, &bench.output);
     let talk = match method {
+        Method::Bounded(bounded) => {
+            parts.push((Term::Bounded, bounded.weight, bounded64(&output, ratings, outputs, bounded.margin)));
+            return parts;
+        }
+        Method::Dist(dist) => {
+            parts.push((Term::Dist, dist.weight, distance64(Distance::Corr, &output, &States64::of(1, outputs), None)));
+            return parts;
+        }
+        Method::Sp(sp) => {
+            parts.push((Term::Sp, sp.weight, sp64(states, targets)));
+            return parts;
+        }
+        Method::Rkd(rkd) => {
+            parts.push((Term::Rkd, rkd.weight, rkd64(states, targets)));
+            return parts;
+        }
+        Method::Refilled(refilled) => {
+            let tuples = refilled::tuples(ratings, refilled.others);
+            parts.push((Term::Refilled, refilled.weight, refilled64(states, targets, &tuples, refilled.temperature)));
+            return parts;
+        }
+        Method::Vid(vid) => {
+            let mean = match vid.projector_hidden {
+                None => dense64(states, live, "vid.projector", false),
+                Some(_) => module64(states, live, "vid.projector", false),
+            };
+            parts.push((Term::Vid, vid.weight, vid64(&mean, targets, &live["vid.alpha"].1)));
+            return parts;
+        }
+        Method::Srd(srd) => {
+            let projected = dense64(states, live, "srd.projector", false);
+            parts.push((Term::Srd, srd.weight, srd64(&projected, targets, srd.power)));
+            return parts;
+        }
+        Method::IakdAdapter(iakd) => {
+            let source = Source { state: live, reply: live, modules: live };
+            let [.., understood] = &converse64(bench, &iakd.as_talk(), 1, &source)[0];
+            let (_, wide) = &live["wide"];
+            let deep = dense64(understood, live, "head", false);
+            let made = States64 { cols: 1, values: deep.values.iter().zip(wide).map(|(d, w)| d + w).collect() };
+            return vec![(Term::Swapped, 1.0, distance64(Distance::Mse, &made, &States64::of(1, ratings), None))];
+        }
         Method::BiasOnly | Method::Scratch => return parts,
         Method::Label(label) => {
             parts.push((Term::Label, label.weight, against(&bench.output)));
@@ -433,7 +581,11 @@ fn hold(bench: &Bench, method: &Method) {
     assert_eq!(found.parts.len(), expected.len(), "{method:?}");
     for (term, weight, value) in &expected {
         let part = found.parts.iter().find(|part| part.term == *term).unwrap();
-        assert!((part.value - value).abs() < 1e-4 * (1.0 + value), "{method:?}: {term:?} {} instead of {value}", part.value);
+        assert!(
+            (part.value - value).abs() < 1e-4 * (1.0 + value.abs()),
+            "{method:?}: {term:?} {} instead of {value}",
+            part.value
+        );
         assert_eq!(part.weight, *weight, "{method:?}: {term:?}");
     }
     let total = |live: &Weights64| -> f64 {
@@ -491,6 +643,67 @@ fn simple_methods() {
     }
     let wide = Wide { damping: Some(1.0) };
     hold(&Bench::new(ModelSpec::Bias(wide), &[6, 3]), &Method::BiasOnly);
+}
+
+#[test]
+fn methods_of_relations_and_likelihoods() {
+    for bench in [bench(), Bench::new(ncf(&[5, 4, 3]), &[6, 5, 3])] {
+        for margin in [0.0, 0.5, 100.0] {
+            hold(&bench, &Method::Bounded(Bounded { margin, ..Bounded::default() }));
+        }
+        hold(&bench, &Method::Dist(Dist::default()));
+        hold(&bench, &Method::Sp(Sp { weight: 3.0, warm_up: 0.0 }));
+        hold(&bench, &Method::Rkd(Rkd { weight: 3.0, warm_up: 0.0 }));
+        for others in [1, 3, 100] {
+            hold(&bench, &Method::Refilled(Refilled { others, weight: 2.0, ..Refilled::default() }));
+        }
+        for projector_hidden in [None, Some(4)] {
+            hold(&bench, &Method::Vid(Vid { projector_hidden, ..Vid::default() }));
+        }
+        for power in [1.5, 2.0, 4.0] {
+            hold(&bench, &Method::Srd(Srd { power, ..Srd::default() }));
+        }
+        for probability in [1.0, 1e-9] {
+            let method = Method::IakdAdapter(IakdAdapter { probability, message_dim: 3, ..IakdAdapter::default() });
+            match probability < 0.5 {
+                true => assert_eq!(run(&bench, &method, |_, _, _, _| {}).parts[0].term, Term::Task),
+                false => hold(&bench, &method),
+            }
+        }
+    }
+    // What has states but no layers between them can be related too.
+    let mf = Bench::new(ModelSpec::Mf(Mf { embedding: EMBEDDING, embedding_sd: 1.0, ..Mf::default() }), &[6, 3]);
+    hold(&mf, &Method::Sp(Sp::default()));
+    hold(&mf, &Method::Vid(Vid::default()));
+}
+
+#[test]
+fn talks_with_others_replies_and_with_layers_of_their_own() {
+    let bench = Bench::new(ncf(&[5, 4]), &[6, 5, 3]);
+    for protocol in [Protocol::Circular, Protocol::AskAnswer] {
+        for interact_into in [InteractInto::Both, InteractInto::Student, InteractInto::Modules] {
+            for (replies, upper) in
+                [(Replies::Shuffled, Upper::Frozen), (Replies::Own, Upper::Trainable), (Replies::Shuffled, Upper::Trainable)]
+            {
+                hold(
+                    &bench,
+                    &talk(|talk| {
+                        talk.protocol = protocol;
+                        talk.rounds = 2;
+                        talk.interact_into = interact_into;
+                        talk.replies = replies;
+                        talk.upper = upper;
+                    }),
+                );
+            }
+        }
+    }
+    // Each round of each step has an order of its own, in which every row is once.
+    let order = |step, round| conversation::others(1, step, round, 50);
+    assert!(order(0, 1) != order(0, 2) && order(0, 1) != order(1, 1));
+    let mut sorted = order(0, 1);
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..50).collect::<Vec<u32>>());
 }
 
 #[test]
@@ -605,7 +818,7 @@ fn weights_rise_while_warming_up() {
             Term::State => talk.weights.state,
             Term::StudentState => talk.weights.student_state,
             Term::Label => talk.weights.label,
-            Term::Feature => unreachable!(),
+            _ => unreachable!(),
         };
         assert_eq!(part.weight, full / 4.0, "{:?}", part.term);
     }

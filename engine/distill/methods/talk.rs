@@ -56,6 +56,10 @@ pub struct Talk {
     pub interact_into: InteractInto,
     /// The student's state that the student-side state term compares. Default `high`.
     pub student_state_into: Tap,
+    /// Who gets which reply. Default `own`.
+    pub replies: Replies,
+    /// The layers with which the teacher interprets. Default `frozen`.
+    pub upper: Upper,
     /// Epochs over which all weights but the task's rise from 0; at least 0. Default 0.
     pub warm_up: f64,
 }
@@ -72,6 +76,8 @@ impl Default for Talk {
             question_path: QuestionPath::default(),
             interact_into: InteractInto::default(),
             student_state_into: Tap::High,
+            replies: Replies::default(),
+            upper: Upper::default(),
             warm_up: 0.0,
         }
     }
@@ -177,6 +183,28 @@ pub enum Tap {
     /// Before the last layer.
     #[default]
     High,
+}
+
+/// Who gets which reply of the teacher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replies {
+    /// Each row its own.
+    #[default]
+    Own,
+    /// Each row that of another, drawn anew in every step and round: a control. What still helps is not what the teacher says of the row.
+    Shuffled,
+}
+
+/// The layers with which the teacher interprets a question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upper {
+    /// Its own, frozen.
+    #[default]
+    Frozen,
+    /// As many and as wide, with fresh weights that are trained with the modules: a control. What still helps is not the teacher's knowledge.
+    Trainable,
 }
 
 impl Talk {

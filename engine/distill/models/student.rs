@@ -272,6 +272,11 @@ impl<D: Ops> Student<D> {
         }
     }
 
+    /// The last layer's weights, wanting gradients.
+    pub(crate) fn head(&self) -> Option<Layer<D>> {
+        self.head.map(|id| self.params.layer(id))
+    }
+
     /// The hidden layers' weights, low first, wanting gradients.
     pub(crate) fn hidden_layers(&self) -> Vec<Layer<D>> {
         self.hidden.iter().map(|&id| self.params.layer(id)).collect()

@@ -12,8 +12,9 @@ mod standin;
 use std::io::Cursor;
 
 use talkflow_distill::{
-    DeviceKind, Distance, Distances, Examples, Feature, InteractInto, Label, Method, Mf, ModelSpec, Ncf, OneWay, Protocol,
-    QuestionPath, Scale, States, Talk, TaskData, TeacherUpper, TeacherView, TrainConfig, Trained, Weights, train, variances,
+    Bounded, DeviceKind, Distance, Distances, Examples, Feature, IakdAdapter, InteractInto, Label, Method, Mf, ModelSpec, Ncf,
+    OneWay, Protocol, QuestionPath, Refilled, Replies, Rkd, Scale, Sp, States, Talk, TaskData, TeacherUpper, TeacherView,
+    TrainConfig, Trained, Upper, Vid, Weights, train, variances,
 };
 
 const GPU: DeviceKind = DeviceKind::Cuda(0);
@@ -102,13 +103,20 @@ fn methods() -> Vec<Method> {
         Method::Scratch,
         Method::Label(Label::default()),
         Method::Feature(Feature::default()),
+        Method::Bounded(Bounded::default()),
+        Method::Sp(Sp::default()),
+        Method::Rkd(Rkd::default()),
+        Method::Vid(Vid::default()),
+        Method::Refilled(Refilled::default()),
+        Method::IakdAdapter(IakdAdapter::default()),
         Method::OneWay(OneWay { distance: mse, ..OneWay::default() }),
         Method::OneWay(OneWay { distance: Distance::Cosine, widened: true, ..OneWay::default() }),
         Method::Talk(Talk::default()),
         Method::Talk(Talk { rounds: 3, ..talk.clone() }),
         Method::Talk(Talk { rounds: 2, protocol: Protocol::AskAnswer, weights, ..talk.clone() }),
         Method::Talk(Talk { question_path: QuestionPath::Stop, interact_into: InteractInto::Student, ..talk.clone() }),
-        Method::Talk(Talk { interact_into: InteractInto::Modules, ..talk }),
+        Method::Talk(Talk { interact_into: InteractInto::Modules, ..talk.clone() }),
+        Method::Talk(Talk { replies: Replies::Shuffled, upper: Upper::Trainable, ..talk }),
     ]
 }
 
