@@ -26,3 +26,4 @@ mod writer;
 pub use error::{Error, Malformed, Place};
 pub use input::Input;
 pub use readers::text::ColumnNames;
+pub use rng::Rng;

@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng([u64; 4]);
+pub struct Rng([u64; 4]);
 
 impl Rng {
     /// The stream for one use (`role`) of the user's `seed`; `index` tells the parts of that use apart.
-    pub(crate) fn stream(seed: u64, role: &str, index: u64) -> Self {
+    pub fn stream(seed: u64, role: &str, index: u64) -> Self {
         let mut hash = Sha256::new();
         hash.update(b"talkflow datasets 1\0");
         hash.update(role.as_bytes());
@@ -30,7 +30,7 @@ impl Rng {
 
     /// 64 random bits.
     #[inline]
-    pub(crate) fn bits(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.0;
         let out = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
         let shifted = *b << 17;
@@ -45,7 +45,7 @@ impl Rng {
 
     /// A whole number below `end`, which is not 0, each with the same probability (Lemire, ACM TOMACS 29, 2019).
     #[inline]
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         let mut product = u128::from(self.bits()) * u128::from(end);
         if (product as u64) < end {
             let reject = end.wrapping_neg() % end;
@@ -58,13 +58,13 @@ impl Rng {
 
     /// A number in `[0, 1)`, a multiple of 2^-53.
     #[inline]
-    pub(crate) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
     }
 
     /// A number that is normal for our purposes: the sum of twelve uniform ones less six has mean 0, variance 1, and ends at 6.
     #[inline]
-    pub(crate) fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         let mut sum = 0_u64;
         for _ in 0..3 {
             let bits = self.bits();
@@ -75,7 +75,7 @@ impl Rng {
     }
 
     /// Puts `values` into a random order, each order with the same probability.
-    pub(crate) fn shuffle<T>(&mut self, values: &mut [T]) {
+    pub fn shuffle<T>(&mut self, values: &mut [T]) {
         for end in (1..values.len()).rev() {
             values.swap(end, self.below(end as u64 + 1) as usize);
         }

@@ -33,6 +33,7 @@ mod run;
 mod schema;
 mod show;
 mod store;
+mod sweep;
 mod watch;
 mod why;
 
@@ -116,6 +117,8 @@ pub struct Selection {
 enum Command {
     /// Bring a manifest's stages up to date.
     Run(run::RunArgs),
+    /// Run a manifest at many points, each with other parameters: what they have in common is done once.
+    Sweep(sweep::SweepArgs),
     /// Show what would run and why, without running it.
     Plan(plan::PlanArgs),
     /// Explain a stage: each part of its key that differs, old and new, and the first cause; now, or in a past run.
@@ -259,6 +262,7 @@ fn dispatch(cli: Cli) -> Answer {
     let common = &cli.common;
     match cli.command {
         Command::Run(args) => run::run(&args, common),
+        Command::Sweep(args) => sweep::sweep(&args, common),
         Command::Plan(args) => plan::plan(&args, common),
         Command::Why(args) => why::why(&args, common),
         Command::Graph(args) => graph::graph(&args, common),

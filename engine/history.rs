@@ -4,6 +4,8 @@
 //! ```text
 //! runs/ID/run.json       what was asked, where and by which versions, and how it ended: `About`
 //! runs/ID/resolved.json  parameters and every stage's settings that were in effect, each with its origin
+//! runs/ID/sweep.json     of a sweep, what it goes over, and which places of the plan each point needs
+//! runs/ID/results.parquet of a sweep that ended, its table
 //! runs/ID/events.jsonl   what happened, a line each; locked for as long as the run goes on
 //! runs/ID/logs/N.log     what the stage at place N of the plan said
 //! ```
@@ -29,6 +31,11 @@ mod lineage;
 
 pub use about::{About, Formats, Git, Host, Manifest, Revision, Totals, Wanted};
 pub use lineage::Lineage;
+
+/// The file of a sweep in its run's folder.
+pub const SWEEP: &str = "sweep.json";
+/// The file of its table there.
+pub const RESULTS: &str = "results.parquet";
 
 /// One run that began in this store.
 #[derive(Clone, Debug)]
@@ -133,6 +140,11 @@ impl Run {
         let lines = resolved["params"].as_array().map_or(&[][..], Vec::as_slice);
         let text = |line: &Value, field: &str| line[field].as_str().map(str::to_owned);
         lines.iter().filter_map(|line| Some((text(line, "path")?, text(line, "value")?))).collect()
+    }
+
+    /// Where the table of a sweep is, if the run is one that ended.
+    pub fn results(&self) -> PathBuf {
+        self.folder.join(RESULTS)
     }
 
     /// Where the log of the stage at a place in the plan is, if that stage said anything.

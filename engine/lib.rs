@@ -26,6 +26,7 @@ pub mod history;
 pub mod scores;
 pub mod stage;
 pub mod manifest;
+pub mod space;
 pub mod fields;
 pub mod plan;
 pub mod graph;

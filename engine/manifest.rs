@@ -1,7 +1,7 @@
 //! Manifest text becomes a tree of located nodes, and the parts of a manifest; the only room that knows YAML.
 //!
 //! The order of things: a file is read and parsed ([`parse`]), the manifests it extends are merged below it, `--set` is merged on
-//! top of its parameters, and then `${...}` can be resolved, by parameter, matrix value or environment variable. What the
+//! top of its parameters (and in a sweep, what each point says), and then `${...}` can be resolved, by parameter, matrix value or environment variable. What the
 //! stages mean is not known here.
 
 mod hints;
@@ -20,7 +20,9 @@ mod yaml;
 pub use interpolate::{AxisValue, Interpolation, Scope};
 pub use load::{Manifest, TOP, load, read_file};
 pub use node::{Entry, Map, Node, Value, Variable, Via};
+pub use params::Reach;
 pub use scalar::scalar;
+pub use set::{Typed, put};
 pub use template::is_name;
 pub use yaml::parse;
 

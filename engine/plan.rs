@@ -10,6 +10,7 @@ mod matrix;
 mod order;
 mod resolved;
 mod select;
+mod union;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,11 +21,13 @@ use crate::artifact::ArtifactKind;
 use crate::fields::{Fields, File, Labels, Port, Settings};
 use crate::manifest::{Env, Node, ReadFile, Texts, load as load_manifest, read_file};
 use crate::source::{Diagnostics, Sources, Span};
+use crate::space;
 
 pub use agree::{Disagreement, Seen};
 pub use beside::{BESIDE, Beside, MOST_IN_POOL, bytes, duration, read as beside};
 pub use resolved::{Line, Resolution, Resolved};
 pub use select::{Chosen, Wish};
+pub use union::Union;
 
 /// The stage kinds there are.
 pub trait Kinds {
@@ -96,6 +99,7 @@ fn load_from<K: Kinds>(
         return Err(Diagnostics::new(sources, mistakes));
     };
     manifest.check_params(&mut mistakes);
+    space::check(&manifest, &sources, env, &mut mistakes);
     let built = build::build(manifest, &sources, env, kinds, &mut mistakes);
     if let (Some(built), true) = (&built, mistakes.is_empty()) {
         agree::check(built.instances(), kinds, &mut mistakes);
@@ -104,6 +108,21 @@ fn load_from<K: Kinds>(
         Some(built) if mistakes.is_empty() => Ok(built.with(sources)),
         _ => Err(Diagnostics::new(sources, mistakes)),
     }
+}
+
+/// Reads the manifest in a file and plans every point of its sweep together. Of `sets`, `name=value,value` gives a parameter several values.
+/// The trees of long manifests are kept in a folder, if it exists.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_sweep<K: Kinds>(
+    path: &Path,
+    sets: &[String],
+    env: Env<'_>,
+    kinds: &K,
+    kept: &Path,
+) -> Result<Union<K::Spec>, Diagnostics> {
+    union::load(Texts { read: &read_file, kept: Some(kept) }, path, sets, env, kinds)
 }
 
 /// What is to be done: every stage instance, each after those whose output it takes.
@@ -134,6 +153,8 @@ pub struct Instance<S> {
     pub stage: String,
     /// Axis to value name, in the order of the axes.
     pub labels: Labels,
+    /// In a sweep, the parameters for whose values this is one of several: parameter to value name.
+    pub point: Labels,
     /// The word of its kind.
     pub kind: String,
     /// What the kind made of the settings.

@@ -3,6 +3,8 @@
 pub mod document;
 pub mod journal;
 pub mod live;
+pub mod points;
+pub mod results;
 mod screen;
 pub mod table;
 pub mod terminal;

@@ -18,6 +18,7 @@ use crate::{
     fields::{Field, Form, Leaf, Shape, describe},
     manifest::TOP,
     plan::{BESIDE, Kinds, MOST_IN_POOL, beside},
+    space::{DISTRIBUTIONS, FIELDS as SWEEP, MOST_POINTS, RANDOM, SEEDS},
     stages::StageKinds,
 };
 
@@ -63,6 +64,8 @@ fn beside_form() -> Form {
 /// Of ASCII what a name may have, and letters of other scripts. Classes of Unicode (`\p`) are no part of regular expressions everywhere: some
 /// validators stop at them.
 const NAME: &str = r"^[^\x00-\x2C./:-@\[-\^`{-\x7F]+$";
+/// Names joined by dots.
+const PATH: &str = r"^[^\x00-\x2C./:-@\[-\^`{-\x7F]+(\.[^\x00-\x2C./:-@\[-\^`{-\x7F]+)*$";
 const PARAMETER: &str = r"\$\{";
 const REFERENCE: &str = r"\$\{|^[^\[\]=,]+(\[[^\[\]]+\])?$";
 
@@ -85,11 +88,89 @@ impl Writer<'_> {
                 json!({ "type": ["object", "null"], "propertyNames": { "pattern": NAME }, "additionalProperties": size })
             }
             "params" => json!({ "type": ["object", "null"], "propertyNames": { "pattern": NAME } }),
+            "sweep" => self.sweep(),
             "stages" => json!({ "type": "object", "minProperties": 1, "propertyNames": { "pattern": NAME } }),
             _ => json!({ "type": "string", "minLength": 1 }),
         };
         self.document(&mut schema, "top", key, "");
         schema
+    }
+
+    /// What a sweep goes over. Any part may be deleted where a manifest extends another.
+    fn sweep(self) -> Value {
+        let documented = |mut schema: Value, path: &str| {
+            self.document(&mut schema, "sweep", path, "");
+            schema
+        };
+        let by_param = |value: Value| json!({ "type": ["object", "null"], "minProperties": 1, "propertyNames": { "pattern": PATH }, "additionalProperties": value });
+        let parameter = || json!({ "type": "string", "pattern": PARAMETER });
+        let list = || json!({ "type": "array", "minItems": 1 });
+        let whole = |least: u64, most: Option<usize>| {
+            let mut schema = json!({ "type": "integer", "minimum": least });
+            if let Some(most) = most {
+                schema["maximum"] = json!(most);
+            }
+            schema
+        };
+        let named = || json!({ "type": ["object", "null"], "minProperties": 1 });
+        let axis = || self.any(vec![list(), named()], true);
+        let ends = |kind: &str| {
+            self.any(vec![json!({ "type": "array", "items": { "type": [kind, "string"] }, "minItems": 2, "maxItems": 2 })], true)
+        };
+        let distribution: Map<String, Value> = (DISTRIBUTIONS.into_iter())
+            .map(|word| {
+                let mut schema = match word {
+                    "choice" => axis(),
+                    "integers" => ends("integer"),
+                    _ => ends("number"),
+                };
+                if let Some(text) = self.docs.word("draw", word) {
+                    schema["description"] = json!(text);
+                }
+                (word.to_owned(), schema)
+            })
+            .collect();
+        let distribution = json!({
+            "type": ["object", "null"],
+            "properties": distribution,
+            "additionalProperties": false,
+            "minProperties": 1,
+            "maxProperties": 1,
+        });
+        let random: Map<String, Value> = (RANDOM.into_iter())
+            .map(|field| {
+                let schema = match field {
+                    "points" => self.any(vec![whole(1, Some(MOST_POINTS))], true),
+                    "seed" => self.any(vec![whole(0, None)], true),
+                    _ => by_param(distribution.clone()),
+                };
+                (field.to_owned(), documented(schema, &format!("random.{field}")))
+            })
+            .collect();
+        let seeds: Map<String, Value> = (SEEDS.into_iter())
+            .map(|field| {
+                let schema = match field {
+                    "param" => json!({ "type": "string", "pattern": PATH }),
+                    _ => json!({ "anyOf": [whole(1, Some(MOST_POINTS)), axis()] }),
+                };
+                (field.to_owned(), documented(schema, &format!("seeds.{field}")))
+            })
+            .collect();
+        let fields: Map<String, Value> = (SWEEP.into_iter())
+            .map(|field| {
+                let schema = match field {
+                    "grid" => by_param(axis()),
+                    "zip" => by_param(self.any(vec![list(), named()], true)),
+                    "list" => json!({ "type": ["array", "null"], "items": { "type": "object", "minProperties": 1, "propertyNames": { "pattern": PATH } }, "minItems": 1 }),
+                    "random" => json!({ "type": ["object", "null"], "properties": random, "additionalProperties": false }),
+                    _ => json!({ "anyOf": [whole(1, Some(MOST_POINTS)), list(), parameter(), {
+                        "type": ["object", "null"], "properties": seeds, "additionalProperties": false,
+                    }] }),
+                };
+                (field.to_owned(), documented(schema, field))
+            })
+            .collect();
+        json!({ "type": ["object", "null"], "properties": fields, "additionalProperties": false })
     }
 
     /// A definition for each stage kind, and one for a stage.

@@ -1,5 +1,5 @@
-//! Stage instances chosen by name: `student`, `student[genre=Western]`, `sc*`, `*[seed=1|2,method!=talk]`. For every command that
-//! takes stages, whether they come from a manifest or from a store. Knows names, and nothing of what they stand for.
+//! Stage instances chosen by name: `student`, `student[genre=Western]`, `sc*`, `*[seed=1|2,method!=talk]`, and of a sweep
+//! `student@rounds=2`. For every command that takes stages, whether they come from a manifest or from a store. Knows names, and nothing of what they stand for.
 
 use std::collections::BTreeSet;
 
@@ -14,22 +14,41 @@ pub struct Name<'a> {
     pub stage: &'a str,
     /// Axis and value, in the order of the axes.
     pub labels: Vec<(&'a str, &'a str)>,
+    /// In a sweep, the parameters that this instance is one of several for, with their values.
+    pub point: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Name<'a> {
-    /// Takes a name apart as it stands in records: `student[genre=Western,method=talk]`. What has no such form is all stage.
+    /// Takes a name apart as it stands in records: `student[genre=Western,method=talk]@rounds=2`. What has no such form is all stage.
     pub fn parse(name: &'a str) -> Self {
-        let whole = Self { stage: name, labels: Vec::new() };
-        let Some((stage, inside)) = name.strip_suffix(']').and_then(|name| name.split_once('[')) else { return whole };
-        match inside.split(',').map(|pair| pair.split_once('=')).collect() {
-            Some(labels) => Self { stage, labels },
-            None => whole,
-        }
+        let apart = || {
+            let pairs = |text: &'a str| text.split(',').map(|pair| pair.split_once('=')).collect::<Option<Vec<_>>>();
+            let (own, point) = without_point(name);
+            let point = point.map_or(Some(Vec::new()), pairs)?;
+            match own.split_once('[') {
+                None => Some(Self { stage: own, labels: Vec::new(), point }),
+                Some((stage, inside)) => Some(Self { stage, labels: pairs(inside.strip_suffix(']')?)?, point }),
+            }
+        };
+        apart().unwrap_or(Self { stage: name, labels: Vec::new(), point: Vec::new() })
     }
 
-    fn value(&self, axis: &str) -> Option<&'a str> {
-        self.labels.iter().find(|(known, _)| *known == axis).map(|(_, value)| *value)
+    fn value(&self, condition: &Condition) -> Option<&'a str> {
+        self.pairs(condition.of_point).iter().find(|(known, _)| *known == condition.axis).map(|(_, value)| *value)
     }
+
+    fn pairs(&self, of_point: bool) -> &[(&'a str, &'a str)] {
+        if of_point { &self.point } else { &self.labels }
+    }
+}
+
+/// What stands before the `@` of a sweep, and after it. In matrix values an `@` is a letter like any other.
+fn without_point(name: &str) -> (&str, Option<&str>) {
+    let at = match name.rfind(']') {
+        Some(end) => name[end..].starts_with("]@").then_some(end + 1),
+        None => name.find(['@', '[']).filter(|at| name[*at..].starts_with('@')),
+    };
+    at.map_or((name, None), |at| (&name[..at], Some(&name[at + 1..])))
 }
 
 /// Which instances are meant.
@@ -43,6 +62,8 @@ pub struct Selector {
 /// What an instance's value on an axis has to be, or must not be.
 #[derive(Clone, Debug)]
 struct Condition {
+    /// Whether it is about a parameter of a sweep, and not about an axis.
+    of_point: bool,
     axis: String,
     not: bool,
     value: Pattern,
@@ -93,11 +114,12 @@ impl Selector {
             format!("{what}: write `stage`, \"stage[axis=value,axis=value]\" or a pattern, \"st*[axis=one|other,axis!=value]\"")
         };
         let typed = text.trim();
-        let (stage, inside) = match typed.split_once('[') {
-            None if typed.is_empty() || typed.contains([']', '=', ',']) => {
+        let (own, point) = without_point(typed);
+        let (stage, inside) = match own.split_once('[') {
+            None if own.is_empty() || own.contains([']', '=', ',']) => {
                 return Err(wrong(format!("`{text}` does not name stages")));
             }
-            None => (typed, None),
+            None => (own, None),
             Some(("", _)) => return Err(wrong(format!("`{text}` names no stage before `[`, such as `*`"))),
             Some((stage, rest)) => match rest.strip_suffix(']') {
                 Some(inside) => (stage, Some(inside)),
@@ -105,7 +127,10 @@ impl Selector {
             },
         };
         let mut conditions: Vec<Condition> = Vec::new();
-        for pair in inside.iter().flat_map(|inside| inside.split(',')) {
+        let pairs = |text: Option<&str>, of_point: bool| -> Vec<(bool, String)> {
+            text.into_iter().flat_map(|text| text.split(',')).map(|pair| (of_point, pair.to_owned())).collect()
+        };
+        for (of_point, pair) in pairs(inside, false).into_iter().chain(pairs(point, true)) {
             let Some((axis, value)) = pair.split_once('=') else {
                 return Err(wrong(format!("`{}` in `{text}` is not `axis=value`", pair.trim())));
             };
@@ -113,10 +138,10 @@ impl Selector {
                 Some(axis) => (axis.trim(), true),
                 None => (axis.trim(), false),
             };
-            if conditions.iter().any(|known| known.axis == axis && known.not == not) {
+            if conditions.iter().any(|known| known.axis == axis && (known.not, known.of_point) == (not, of_point)) {
                 return Err(wrong(format!("`{text}` selects `{axis}` twice")));
             }
-            conditions.push(Condition { axis: axis.to_owned(), not, value: Pattern::new(value.trim())? });
+            conditions.push(Condition { of_point, axis: axis.to_owned(), not, value: Pattern::new(value.trim())? });
         }
         Ok(Self { text: typed.to_owned(), stage: Pattern::new(stage.trim_end())?, conditions })
     }
@@ -124,7 +149,7 @@ impl Selector {
     /// Whether it means this instance. One without an axis that is asked for is not meant.
     pub fn matches(&self, name: &Name<'_>) -> bool {
         let holds =
-            |condition: &Condition| name.value(&condition.axis).is_some_and(|value| condition.value.fits(value) != condition.not);
+            |condition: &Condition| name.value(condition).is_some_and(|value| condition.value.fits(value) != condition.not);
         self.stage.fits(name.stage) && self.conditions.iter().all(holds)
     }
 
@@ -150,12 +175,14 @@ impl Selector {
             };
             return with(message, one_of(stage, known));
         }
-        for Condition { axis, not, value } in &self.conditions {
-            let values = distinct(of_stage().filter_map(|name| name.value(axis)));
+        for condition in &self.conditions {
+            let Condition { of_point, axis, not, value } = condition;
+            let values = distinct(of_stage().filter_map(|name| name.value(condition)));
             let message = match (values.is_empty(), not) {
                 (true, _) => {
-                    let axes = distinct(of_stage().flat_map(|name| &name.labels).map(|(axis, _)| *axis));
-                    return with(format!("`{stage}` has no axis `{axis}`"), one_of(axis, axes));
+                    let axes = distinct(of_stage().flat_map(|name| name.pairs(*of_point)).map(|(axis, _)| *axis));
+                    let noun = if *of_point { "swept parameter" } else { "axis" };
+                    return with(format!("`{stage}` has no {noun} `{axis}`"), one_of(axis, axes));
                 }
                 (false, true) if values.iter().all(|known| value.fits(known)) => {
                     format!("every `{axis}` of `{stage}` fits `{}`", value.text)
@@ -179,8 +206,11 @@ fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 }
 
 fn written(name: &Name<'_>) -> String {
-    let labels: Vec<String> = name.labels.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
-    if labels.is_empty() { name.stage.to_owned() } else { format!("{}[{}]", name.stage, labels.join(",")) }
+    let pairs =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(",");
+    let labels = if name.labels.is_empty() { String::new() } else { format!("[{}]", pairs(&name.labels)) };
+    let point = if name.point.is_empty() { String::new() } else { format!("@{}", pairs(&name.point)) };
+    format!("{}{labels}{point}", name.stage)
 }
 
 #[cfg(test)]
@@ -262,9 +292,43 @@ mod tests {
 
     #[test]
     fn names_come_apart() {
-        let student = Name { stage: "student", labels: vec![("genre", "Film-Noir"), ("method", "talk")] };
+        let labels = || vec![("genre", "Film-Noir"), ("method", "talk")];
+        let student = Name { stage: "student", labels: labels(), point: Vec::new() };
         assert_eq!(Name::parse("student[genre=Film-Noir,method=talk]"), student);
-        assert_eq!(Name::parse("split"), Name { stage: "split", labels: Vec::new() });
-        assert_eq!(Name::parse("odd[x]").stage, "odd[x]");
+        assert_eq!(Name::parse("split"), Name { stage: "split", labels: Vec::new(), point: Vec::new() });
+        let swept = Name { point: vec![("talk.rounds", "2"), ("seed", "1")], ..student };
+        assert_eq!(Name::parse("student[genre=Film-Noir,method=talk]@talk.rounds=2,seed=1"), swept);
+        assert_eq!(Name::parse("split@seed=1"), Name { stage: "split", labels: Vec::new(), point: vec![("seed", "1")] });
+        assert_eq!(Name::parse("a[user=x@y]"), Name { stage: "a", labels: vec![("user", "x@y")], point: Vec::new() });
+        for odd in ["odd[x]", "odd@x", "odd[x=1]@y", "odd[x=1]y@z=1"] {
+            assert_eq!(Name::parse(odd).stage, odd);
+        }
+        for name in ["student[genre=Film-Noir,method=talk]@talk.rounds=2,seed=1", "split@seed=1", "a[user=x@y]"] {
+            let selector = Selector::parse(name).unwrap_or_else(|error| panic!("{error}"));
+            assert!(selector.matches(&Name::parse(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn instances_of_a_sweep_are_chosen_by_stage_and_by_point() {
+        let names = ["a", "b@seed=1", "b@seed=2", "c[x=1]@rounds=1,seed=1", "c[x=2]@rounds=2,seed=1"];
+        let pick = |selector: &str| {
+            let names: Vec<Name<'_>> = names.iter().map(|name| Name::parse(name)).collect();
+            Selector::parse(selector)?.pick(&names)
+        };
+        let cases: [(&str, &[usize]); 7] = [
+            ("b", &[1, 2]),
+            ("b@seed=2", &[2]),
+            ("*@seed=1", &[1, 3, 4]),
+            ("c[x=1]", &[3]),
+            ("c[x=*]@rounds=2,seed=1", &[4]),
+            ("*@seed!=1", &[2]),
+            ("c@rounds=1|2", &[3, 4]),
+        ];
+        for (selector, places) in cases {
+            assert_eq!(pick(selector).as_deref(), Ok(places), "{selector}");
+        }
+        assert_eq!(pick("c@sed=1").expect_err("no such parameter"), "`c` has no swept parameter `sed`: did you mean `seed`?");
+        assert!(pick("b@seed").is_err() && pick("@seed=1").is_err() && pick("b@").is_err());
     }
 }

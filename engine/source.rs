@@ -114,6 +114,11 @@ impl Sources {
         self.list.iter().filter_map(|source| source.path.as_deref())
     }
 
+    /// Every text that was read from a file, in the order in which they were added.
+    pub fn file_texts(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().filter(|source| source.path.is_some()).map(|source| source.text.as_str())
+    }
+
     /// A text.
     #[must_use]
     pub fn text(&self, id: SourceId) -> &str {

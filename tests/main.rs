@@ -16,5 +16,6 @@ mod rooms;
 mod run;
 mod space;
 mod store;
+mod sweep;
 mod terminal;
 mod watch;

@@ -236,3 +236,17 @@ fn what_a_program_prints_is_shown_and_not_obeyed() {
     assert!(child.wait().unwrap().success() && !terminal.raw.contains(&0x1b), "{:?}", String::from_utf8_lossy(&terminal.raw));
     assert!(space.run(&predict).ok().stdout.contains("\n\x1b[2J,1,"));
 }
+
+#[test]
+fn of_a_sweep_the_screen_says_how_its_points_stand_and_what_is_left() {
+    let space = Space::with(
+        "talkflow: 1\nparams: { seed: 1 }\nsweep: { seeds: 3 }\nstages:\n  a:\n    command: { run: 'sleep 1; echo \"$SEED\" > f', outputs: [f], \
+         env: { SEED: \"${seed}\" } }\n",
+    );
+    let (mut terminal, mut child) = Terminal::start(&space, &["sweep", "m.yaml", "-j", "1"], &[("TERM", "xterm")], 100, 24);
+    terminal.until(|rows| rows.iter().any(|row| row.contains("s left; points: 1 done, 0 cached, 2 left")));
+    let rows = terminal.rest();
+    assert!(child.wait().unwrap().success());
+    assert!(rows.iter().any(|row| row.contains("point  seed=2  (2 of 3 there; 1 left, about ")), "{rows:#?}");
+    assert!(rows.iter().any(|row| row == "points: 3 done, 0 cached, 0 left"), "{rows:#?}");
+}

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use super::{Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, print_json};
 use crate::{
     exec,
-    plan::{self, Chosen, Plan, Wish},
+    plan::{self, Chosen, Plan, Union, Wish},
     source::Diagnostics,
     stage::Device,
     stages::{self, StageKinds, StageSpec},
@@ -17,7 +17,14 @@ pub fn load(args: &ManifestArgs, common: &Common) -> Result<Plan<StageSpec>, Fai
     plan(args, common).map_err(|mistakes| wrong(&mistakes, common))
 }
 
-/// The same, with the mistakes as they are.
+/// A manifest's sweep, its points planned together.
+pub fn sweep(args: &ManifestArgs, common: &Common) -> Result<Union<StageSpec>, Failure> {
+    let environment = |name: &str| std::env::var_os(name);
+    plan::load_sweep(&args.manifest, &args.sets, &environment, &StageKinds, &common.store.join(PARSED))
+        .map_err(|mistakes| wrong(&mistakes, common))
+}
+
+/// The same as `load`, with the mistakes as they are.
 pub fn plan(args: &ManifestArgs, common: &Common) -> Result<Plan<StageSpec>, Diagnostics> {
     let environment = |name: &str| std::env::var_os(name);
     plan::load_kept(&args.manifest, &args.sets, &environment, &StageKinds, &common.store.join(PARSED))

@@ -83,7 +83,7 @@ pub fn metrics(args: &MetricsArgs, common: &Common) -> Answer {
 }
 
 /// Aside and renamed, so that no reader sees half of it.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let aside = path.with_file_name(name);

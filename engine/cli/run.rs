@@ -24,7 +24,7 @@ use crate::{
     exec::{self, Fate, Outcome},
     history::{self, About, Host, Revision, Totals, Wanted},
     plan::{Instance, Plan},
-    report::{document::RunDocument, journal::Journal, live::Expected, table, terminal::Terminal},
+    report::{document::RunDocument, journal::Journal, live::Expected, points::Points, table, terminal::Terminal},
     scores::{self, Entry, Scores},
     stage::Cancel,
     stages::{StageSpec, command::guard, dataset::STAND_IN, made_by},
@@ -58,54 +58,85 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
 pub(super) fn once(args: &RunArgs, common: &Common, cancel: &Cancel) -> Answer {
     let plan = load::load(&args.manifest, common)?;
     let options = load::options(&plan, &args.selection, common, &args.limits, args.keep_going)?;
+    let job = Job { plan: &plan, options: &options, manifest: &args.manifest, points: None, kept: None };
+    perform(job, common, cancel, |done| {
+        again(done.outcome);
+        answer(done.outcome, &plan, done.store, &done.about.run, common)
+    })
+}
+
+/// What is to be done in one run.
+pub(super) struct Job<'a> {
+    pub plan: &'a Plan<StageSpec>,
+    pub options: &'a exec::Options,
+    pub manifest: &'a ManifestArgs,
+    /// Where it is a sweep.
+    pub points: Option<Points>,
+    /// A file that lies in the run's folder from the beginning: its name and what is in it.
+    pub kept: Option<(&'static str, Vec<u8>)>,
+}
+
+/// A run that came to its end.
+pub(super) struct Done<'a> {
+    pub outcome: &'a Outcome,
+    pub store: &'a Store,
+    pub about: &'a About,
+    pub folder: &'a Path,
+    pub points: Option<Points>,
+}
+
+/// Brings what is wanted up to date, shows it as it goes, and keeps what is kept of a run. `tell` says at the end what came of it.
+pub(super) fn perform(job: Job<'_>, common: &Common, cancel: &Cancel, tell: impl FnOnce(Done<'_>) -> Answer) -> Answer {
+    let Job { plan, options, manifest, points, kept } = job;
     let mut store = common.open_store()?;
     let binary = std::env::current_exe().map_err(|e| Failure::Failed(format!("cannot find talkflow's own binary: {e}")))?;
     guard::by(binary, super::GUARD);
     let begin = since_1970();
     let (id, folder) = store.new_run(begin)?;
     let revision = Revision::ask(plan.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
-    let mut about = about(&id, args, &plan, &options, begin);
-    let mut journal =
-        (about.write(&folder)).and_then(|()| Journal::begin(&folder)).map_err(StoreError::io("write in", &folder))?;
+    let mut about = about(&id, manifest, plan, options, begin);
+    let keep = || kept.map_or(Ok(()), |(name, bytes)| std::fs::write(folder.join(name), bytes));
+    let begun = about.write(&folder).and_then(|()| keep()).and_then(|()| Journal::begin(&folder));
+    let mut journal = begun.map_err(StoreError::io("write in", &folder))?;
     let mut latest = store.latest(&plan.name)?;
     let places = plan.instances.iter().map(|instance| plan.sources.place(instance.at)).collect();
-    let mut terminal = Terminal::new(places, expected(&plan, &latest, &options), Some(journal.path().to_owned()));
+    let mut terminal = Terminal::new(places, expected(plan, &latest, options), points, Some(journal.path().to_owned()));
     let at = exec::RunAt { id: &id, folder: &folder };
     let mut reports = Reports { journal: &mut journal, terminal: &mut terminal };
     // Of many stages it is long, and nothing waits for it.
     let (ran, resolved) = std::thread::scope(|scope| {
         let resolved = scope.spawn(|| history::write_resolved(&folder, &plan.resolution()));
-        (exec::run(&plan, &store, &options, &at, cancel, &mut latest, &mut reports), resolved.join())
+        (exec::run(plan, &store, options, &at, cancel, &mut latest, &mut reports), resolved.join())
     });
     reports.pause();
+    let points = terminal.points();
     // Before anything is said about results: now they survive whatever happens to the machine.
     let ran = ran.and_then(|outcome| store.sync().map(|()| outcome));
     let ended = since_1970();
     let journal_failure = journal.failure().map(|error| format!("{} is not complete: {error}", journal.path().display()));
-    let (totals, answer) = match ran {
+    about.git = revision.answer();
+    let answer = match ran {
         Ok(outcome) => {
             let count = |fate| outcome.count(fate);
-            let totals = Totals {
+            about.totals = Some(Totals {
                 ran: count(Fate::Ran),
                 cached: count(Fate::Cached),
                 failed: count(Fate::Failed),
                 skipped: count(Fate::Skipped),
-            };
-            again(&outcome);
-            show_latest(&outcome, &plan, &store);
-            (Some(totals), answer(&outcome, &plan, &store, &id, common).and_then(|()| verdict(outcome, common)))
+            });
+            show_latest(&outcome, plan, &store);
+            let done = Done { outcome: &outcome, store: &store, about: &about, folder: &folder, points };
+            tell(done).and_then(|()| verdict(outcome, common))
         }
-        Err(error) => (None, Err(Failure::Store(error))),
+        Err(error) => Err(Failure::Store(error)),
     };
     about.ended = Some(ended.as_secs_f64());
     about.exit = Some(answer.as_ref().map_or_else(Failure::code, |()| 0));
-    about.totals = totals;
-    about.git = revision.answer();
     let resolved = resolved.unwrap_or_else(|_| Err(std::io::Error::other("what was in effect could not be told")));
     let about_failure =
         (about.write(&folder).and(resolved).err()).map(|error| format!("{} is not complete: {error}", folder.display()));
     for failure in [journal_failure, about_failure].into_iter().flatten() {
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("warning: {failure}\n").as_bytes());
+        say(&format!("warning: {failure}\n"));
     }
     answer
 }
@@ -146,14 +177,14 @@ fn expected(plan: &Plan<StageSpec>, latest: &Latest, options: &exec::Options) ->
 }
 
 /// What there is to say of a run that begins.
-fn about(id: &str, args: &RunArgs, plan: &Plan<StageSpec>, options: &exec::Options, begin: Duration) -> About {
+fn about(id: &str, manifest: &ManifestArgs, plan: &Plan<StageSpec>, options: &exec::Options, begin: Duration) -> About {
     About {
         run: id.to_owned(),
-        manifest: history::Manifest { name: plan.name.clone(), path: args.manifest.manifest.clone() },
+        manifest: history::Manifest { name: plan.name.clone(), path: manifest.manifest.clone() },
         talkflow: env!("CARGO_PKG_VERSION").to_owned(),
         formats: history::Formats::default(),
         command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
-        sets: args.manifest.sets.clone(),
+        sets: manifest.sets.clone(),
         wanted: Wanted::of(&options.wanted),
         host: Host::this(),
         device: options.device.word().to_owned(),
@@ -269,7 +300,7 @@ fn document(scores: &Scores, outcome: &Outcome, plan: &Plan<StageSpec>, evaluati
 }
 
 /// Ctrl-C and SIGTERM ask the run to end; a second one ends the process, which harms nothing.
-fn on_signals() -> Result<Cancel, Failure> {
+pub(super) fn on_signals() -> Result<Cancel, Failure> {
     let signal = Arc::new(AtomicUsize::new(0));
     let again = Arc::new(AtomicBool::new(false));
     for (number, value) in [(SIGINT, 2), (SIGTERM, 15)] {

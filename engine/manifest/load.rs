@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Texts;
 use super::kept::parse_kept;
 use super::merge::merge;
-use super::node::{Map, Node, Value};
+use super::node::{Entry, Map, Node, Value};
 use super::set;
 use super::yaml::parse;
 use crate::source::{Diagnostic, SourceId, Sources, Span, one_of};
@@ -20,10 +20,10 @@ const MOST_BYTES: u64 = 8 << 20;
 /// More unknown keys than this are not listed.
 const MOST_UNKNOWN: usize = 50;
 /// What may stand at the top of a manifest.
-pub const TOP: [&str; 7] = ["talkflow", "name", "description", "extends", "params", "pools", "stages"];
+pub const TOP: [&str; 8] = ["talkflow", "name", "description", "extends", "params", "pools", "sweep", "stages"];
 
 /// A manifest: merged with what it extends and with `--set`, and nothing resolved yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Manifest {
     /// Its file.
     pub path: PathBuf,
@@ -37,6 +37,8 @@ pub struct Manifest {
     pub params: Arc<Map>,
     /// Its pools by name, as written.
     pub pools: Arc<Map>,
+    /// What a sweep of it goes over, as written.
+    pub sweep: Option<Entry>,
     /// Its stages by name, as written.
     pub stages: Arc<Map>,
 }
@@ -81,7 +83,6 @@ pub fn load(
     let params = section("params");
     let pools = section("pools");
     let stages = section("stages");
-    let params = set::apply(params, sets, sources, mistakes);
     let text = |key: &str| top.get(key).map(|entry| entry.node.clone());
     let map = |node: Option<Node>| match node.map(|node| node.value) {
         Some(Value::Map(map)) => map,
@@ -92,8 +93,9 @@ pub fn load(
         source,
         name: text("name"),
         description: text("description"),
-        params: map(params),
+        params: set::apply(map(params), sets, sources, mistakes),
         pools: map(pools),
+        sweep: top.get("sweep").filter(|entry| !matches!(entry.node.value, Value::Null)).cloned(),
         stages: map(stages),
     };
     if manifest.stages.is_empty() && !top.get("stages").is_some_and(|entry| matches!(entry.node.value, Value::List(_))) {

@@ -59,9 +59,15 @@ impl Manifest {
         for node in [&self.name, &self.description].into_iter().flatten() {
             collect(node, &mut uses);
         }
-        for entry in self.pools.values().chain(self.stages.values()) {
+        for entry in self.pools.values().chain(&self.sweep).chain(self.stages.values()) {
             collect(&entry.node, &mut uses);
         }
+        self.follow(&mut uses, |_, _| {});
+        uses
+    }
+
+    /// Adds to some uses those in the parameters that they lead to. `met` hears of each path once, and may add more.
+    fn follow(&self, uses: &mut Vec<Use>, mut met: impl FnMut(&str, &mut Vec<Use>)) {
         let mut seen: BTreeSet<String> = BTreeSet::new();
         let mut next = 0;
         while next < uses.len() {
@@ -70,19 +76,19 @@ impl Manifest {
             if !seen.insert(path.clone()) {
                 continue;
             }
+            met(&path, uses);
             let mut map = &self.params;
             let mut names = path.split('.').peekable();
             while let Some(entry) = names.next().and_then(|name| map.get(name)) {
                 match &entry.node.value {
                     Value::Map(inner) if names.peek().is_some() => map = inner,
                     _ => {
-                        collect(&entry.node, &mut uses);
+                        collect(&entry.node, uses);
                         break;
                     }
                 }
             }
         }
-        uses
     }
 
     /// The parameters and fields of `map`, which stands at `outer`, that none of `paths` needs.
@@ -101,6 +107,48 @@ impl Manifest {
             }
         }
     }
+}
+
+/// Which of some parameters, each of which may have one of several values, a part of a manifest depends on.
+#[derive(Debug)]
+pub struct Reach<'a> {
+    manifest: &'a Manifest,
+    /// Each parameter, with what its values use.
+    params: Vec<(&'a str, Vec<Use>)>,
+}
+
+impl<'a> Reach<'a> {
+    /// Of these parameters of a manifest, with all of their values.
+    pub fn new(manifest: &'a Manifest, params: impl Iterator<Item = (&'a str, Vec<&'a Node>)>) -> Self {
+        let used = |values: Vec<&Node>| {
+            let mut uses = Vec::new();
+            values.into_iter().for_each(|value| collect(value, &mut uses));
+            uses
+        };
+        Self { manifest, params: params.map(|(path, values)| (path, used(values))).collect() }
+    }
+
+    /// A mark for each of the parameters: whether what stands in `node` depends on it, by itself or by way of other parameters.
+    #[must_use]
+    pub fn of(&self, node: &Node) -> Vec<bool> {
+        let mut marks = vec![false; self.params.len()];
+        let mut uses = Vec::new();
+        collect(node, &mut uses);
+        self.manifest.follow(&mut uses, |path, uses| {
+            for ((param, theirs), mark) in self.params.iter().zip(&mut marks) {
+                if !*mark && (is_part(path, param) || is_part(param, path)) {
+                    *mark = true;
+                    uses.extend_from_slice(theirs);
+                }
+            }
+        });
+        marks
+    }
+}
+
+/// Whether one parameter is another or a field of it.
+fn is_part(path: &str, of: &str) -> bool {
+    path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn root(path: &str) -> &str {

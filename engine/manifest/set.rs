@@ -1,4 +1,4 @@
-//! `--set talk.rounds=2`: parameters changed from the command line.
+//! `--set talk.rounds=2`: parameters changed from the command line, and by each point of a sweep in the same way.
 
 use std::sync::Arc;
 
@@ -11,37 +11,57 @@ use crate::source::{Diagnostic, Sources, Span, one_of};
 /// What such a text is called in messages.
 const NAME: &str = "--set";
 
-/// Applies `sets` to the parameters, each `name=value` with the value read as YAML. A mapping merges with the one it meets, as under
-/// `extends`; anything else replaces what was there.
-pub(super) fn apply(
-    params: Option<Node>,
-    sets: &[String],
-    sources: &mut Sources,
-    mistakes: &mut Vec<Diagnostic>,
-) -> Option<Node> {
-    let mut params = params;
-    for set in sets {
-        let id = sources.add_text(NAME, set.clone());
+/// One `--set` taken apart: `talk.rounds=2`.
+#[derive(Clone, Debug)]
+pub struct Typed {
+    /// The parameter: names joined by dots.
+    pub path: String,
+    /// Where that stands.
+    pub at: Span,
+    /// Where the value stands.
+    pub value: Span,
+}
+
+impl Typed {
+    /// Takes apart what was typed, which becomes a text of `sources`.
+    pub fn read(set: &str, sources: &mut Sources, mistakes: &mut Vec<Diagnostic>) -> Option<Self> {
+        let id = sources.add_text(NAME, set.to_owned());
         let whole = sources.whole(id);
         let Some((path, value)) = set.split_once('=') else {
             let mistake = Diagnostic::new(whole, format!("`{set}` gives no value"));
             mistakes.push(mistake.help("write `--set name=value`, such as `--set talk.rounds=2`"));
-            continue;
+            return None;
         };
-        let (at, place) = (whole.part(0, path.len()), whole.part(path.len() + 1, path.len() + 1 + value.len()));
-        let Some(value) = parse(sources, place, mistakes) else { continue };
-        let Some(Node { value: Value::Map(map), span, .. }) = &params else {
-            let mistake = Diagnostic::new(at, format!("there is no parameter `{path}`"));
-            mistakes.push(mistake.help("the manifest has no `params`; only those can be set"));
-            continue;
-        };
-        let names: Vec<&str> = path.split('.').collect();
-        match replaced(map, &names, &[], value, at) {
-            Ok(map) => params = Some(Node::new(*span, Value::Map(Arc::new(map)))),
+        let value = whole.part(path.len() + 1, path.len() + 1 + value.len());
+        Some(Self { path: path.to_owned(), at: whole.part(0, path.len()), value })
+    }
+}
+
+/// Applies `sets` to the parameters, each `name=value` with the value read as YAML.
+pub(super) fn apply(mut params: Arc<Map>, sets: &[String], sources: &mut Sources, mistakes: &mut Vec<Diagnostic>) -> Arc<Map> {
+    for set in sets {
+        let Some(typed) = Typed::read(set, sources, mistakes) else { continue };
+        let Some(value) = parse(sources, typed.value, mistakes) else { continue };
+        match put(&params, &typed.path, value, typed.at) {
+            Ok(changed) => params = Arc::new(changed),
             Err(mistake) => mistakes.push(*mistake),
         }
     }
     params
+}
+
+/// `params` with another value for the one at `path`, which stands `at`. A mapping merges with the one it meets, as under `extends`;
+/// anything else replaces what was there.
+///
+/// # Errors
+/// Where there is no such parameter.
+pub fn put(params: &Map, path: &str, value: Node, at: Span) -> Result<Map, Box<Diagnostic>> {
+    if params.is_empty() {
+        let mistake = Diagnostic::new(at, format!("there is no parameter `{path}`"));
+        return Err(Box::new(mistake.help("the manifest has no `params`; only those can be set")));
+    }
+    let names: Vec<&str> = path.split('.').collect();
+    replaced(params, &names, &[], value, at)
 }
 
 /// `map` with the value at `names` changed; `outer` are the names that led to `map`.

@@ -34,6 +34,30 @@ impl<S> Built<S> {
         &self.instances
     }
 
+    /// Its instances, and what is left.
+    pub(super) fn without_instances(mut self) -> (Self, Vec<Instance<S>>) {
+        let instances = std::mem::take(&mut self.instances);
+        (self, instances)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn pools(&self) -> &IndexMap<String, u64> {
+        &self.pools
+    }
+
+    /// Forgets the parameters that are not to be kept.
+    pub(super) fn keep_params(&mut self, kept: impl Fn(&str) -> bool) {
+        self.params.retain(|(name, _)| kept(name));
+    }
+
+    /// The same with other instances, under another name.
+    pub(super) fn replaced(self, name: String, instances: Vec<Instance<S>>) -> Self {
+        Self { name, instances, ..self }
+    }
+
     pub(super) fn with(self, sources: Sources) -> Plan<S> {
         let Self { name, description, path, params, pools, instances } = self;
         Plan { name, description, path, sources, params, pools, instances }
@@ -400,6 +424,7 @@ impl<S> Draft<S> {
             name: self.name,
             stage: self.stage,
             labels: self.labels,
+            point: Labels::new(),
             kind: self.kind,
             spec: value,
             settings,

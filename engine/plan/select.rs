@@ -1,6 +1,7 @@
 //! Which instances are meant: by selectors, by what they depend on, by what depends on them.
 
 use super::{Instance, Plan};
+use crate::fields::Labels;
 use crate::selector::{Name, Selector};
 
 /// What was typed to choose instances by, each a selector.
@@ -112,13 +113,17 @@ impl<S> Plan<S> {
 impl<S> Instance<S> {
     /// Its name taken apart.
     pub fn parts(&self) -> Name<'_> {
-        Name { stage: &self.stage, labels: self.labels.iter().map(|(axis, value)| (axis.as_str(), value.as_str())).collect() }
+        Name { stage: &self.stage, labels: pairs(&self.labels), point: pairs(&self.point) }
     }
 
     /// The places of those whose results it reads; of one that it reads under several names, several times.
     pub fn reads(&self) -> impl Iterator<Item = usize> {
         self.inputs.iter().flat_map(|input| input.from.iter().copied())
     }
+}
+
+fn pairs(labels: &Labels) -> Vec<(&str, &str)> {
+    labels.iter().map(|(axis, value)| (axis.as_str(), value.as_str())).collect()
 }
 
 fn both(mut marks: Vec<bool>, others: &[bool]) -> Vec<bool> {

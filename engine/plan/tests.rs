@@ -11,6 +11,7 @@ mod matrix;
 mod random;
 mod select;
 mod set;
+mod sweep;
 
 use std::ffi::OsString;
 use std::fs;

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::screen::{Size, clip, shorten};
+use super::{
+    points::Points,
+    screen::{Size, clip, shorten},
+};
 use crate::event::{Event, Progress};
 
 /// A stage instance of the run, and how many seconds it may be expected to take.
@@ -32,6 +35,8 @@ pub struct Live {
     took: BTreeMap<String, (f64, f64)>,
     began: Instant,
     colour: bool,
+    /// Where the run is a sweep.
+    points: Option<Points>,
 }
 
 #[derive(Debug)]
@@ -43,13 +48,42 @@ struct Bar {
 
 impl Live {
     /// Of a run of these stages that begins now.
-    pub fn new(stages: Vec<Expected>, colour: bool) -> Self {
+    pub fn new(stages: Vec<Expected>, points: Option<Points>, colour: bool) -> Self {
         let over = vec![false; stages.len()];
-        Self { stages, running: BTreeMap::new(), over, took: BTreeMap::new(), began: Instant::now(), colour }
+        Self { stages, running: BTreeMap::new(), over, took: BTreeMap::new(), began: Instant::now(), colour, points }
     }
 
-    /// Takes note of what happened.
-    pub fn on(&mut self, event: &Event) {
+    /// The points, where the run is a sweep.
+    pub fn points(&self) -> Option<&Points> {
+        self.points.as_ref()
+    }
+
+    /// Takes note of what happened. What there is to say of the points that ended by it.
+    pub fn on(&mut self, event: &Event) -> Vec<String> {
+        self.take_note(event);
+        let Some(points) = &mut self.points else { return Vec::new() };
+        let ended = points.on(event);
+        if ended.is_empty() {
+            return Vec::new();
+        }
+        let tally = points.tally();
+        let left = self.left(Instant::now()).map_or(String::new(), |left| format!(", about {}", time(left)));
+        let Some(points) = &self.points else { return Vec::new() };
+        let say = |point: usize| match points.failure(point) {
+            Some(_) => format!("{:>9}  {} FAILED", "point", points.name(point)),
+            None => format!(
+                "{:>9}  {}  ({} of {} there; {} left{left})",
+                "point",
+                points.name(point),
+                tally.done + tally.cached,
+                points.len(),
+                tally.left
+            ),
+        };
+        ended.into_iter().map(say).collect()
+    }
+
+    fn take_note(&mut self, event: &Event) {
         match event {
             Event::Started { index, reason, attempt, .. } => {
                 let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
@@ -177,7 +211,8 @@ impl Live {
         let done = self.over.iter().filter(|over| **over).count();
         let elapsed = time(now.saturating_duration_since(self.began).as_secs_f64());
         let left = self.left(now).map_or(String::new(), |left| format!(", about {} left", time(left)));
-        format!("{elapsed:>6} {done}/{wanted} done, {} running{left}", self.running.len())
+        let points = self.points.as_ref().map_or(String::new(), |points| format!("; points: {}", points.tally()));
+        format!("{elapsed:>6} {done}/{wanted} done, {} running{left}{points}", self.running.len())
     }
 }
 
@@ -211,7 +246,7 @@ mod tests {
             seconds,
             wanted: true,
         };
-        Live::new((0..n).map(stage).collect(), false)
+        Live::new((0..n).map(stage).collect(), None, false)
     }
 
     fn start(live: &mut Live, index: usize) {
@@ -232,6 +267,17 @@ mod tests {
         assert!(frame[0].contains(" student[genre=Western,number=0] "), "{}", frame[0]);
         assert!(frame[10].contains(" student[genre=..tern,number=10] "), "{}", frame[10]);
         assert!(frame[22].contains("0/200 done, 200 running"), "{}", frame[22]);
+    }
+
+    #[test]
+    fn of_a_sweep_the_points_are_told_too() {
+        let live = live(3, Some(10.0));
+        let needs = vec![("seed=1".to_owned(), vec![0, 1]), ("seed=2".to_owned(), vec![0, 2])];
+        let mut live = Live { points: Some(Points::new(needs, 3)), ..live };
+        let cached = |index| Event::Skipped { index, stage: "s".into(), because: "no".into() };
+        assert!(live.total(live.began).ends_with("0/3 done, 0 running, about 30s left; points: 0 done, 0 cached, 2 left"));
+        assert_eq!(live.on(&cached(1)), ["    point  seed=1 FAILED"]);
+        assert!(live.total(live.began).ends_with("points: 0 done, 0 cached, 1 failed, 1 left"), "{}", live.total(live.began));
     }
 
     #[test]

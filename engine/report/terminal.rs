@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{
     live::{Expected, Live},
+    points::Points,
     screen::{Screen, Size},
 };
 use crate::{
@@ -25,6 +26,8 @@ use crate::{
 pub struct Terminal {
     /// Where standard error is a terminal that can move its cursor.
     view: Option<View>,
+    /// Where it is not: what the view would show.
+    unseen: Option<Live>,
     /// Where each stage stands in the manifest, by place in the plan.
     places: Vec<String>,
     journal: Option<PathBuf>,
@@ -54,12 +57,29 @@ const FRAME: Duration = Duration::from_millis(100);
 
 impl Terminal {
     /// Shows to standard error. `places` says where each instance stands in its manifest, `stages` what is expected of each, `journal`
-    /// where the log is.
-    pub fn new(places: Vec<String>, stages: Vec<Expected>, journal: Option<PathBuf>) -> Self {
+    /// where the log is; `points` which of them the points of a sweep need, where the run is one.
+    pub fn new(places: Vec<String>, stages: Vec<Expected>, points: Option<Points>, journal: Option<PathBuf>) -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let moves = std::io::stderr().is_terminal() && set("TERM").is_some_and(|term| term != "dumb");
-        let view = moves.then(|| View::begin(Live::new(stages, set("NO_COLOR").is_none())));
-        Self { view, places, journal, lines: String::new() }
+        let live = Live::new(stages, points, set("NO_COLOR").is_none());
+        let (view, unseen) = if moves { (Some(View::begin(live)), None) } else { (None, Some(live)) };
+        Self { view, unseen, places, journal, lines: String::new() }
+    }
+
+    /// The points of a sweep as they stand.
+    pub fn points(&self) -> Option<Points> {
+        match &self.view {
+            Some(view) => view.state().live.points().cloned(),
+            None => self.unseen.as_ref().and_then(Live::points).cloned(),
+        }
+    }
+
+    fn take_note(&mut self, event: &Event) -> Vec<String> {
+        match (&self.view, &mut self.unseen) {
+            (Some(view), _) => view.state().live.on(event),
+            (None, Some(live)) => live.on(event),
+            (None, None) => Vec::new(),
+        }
     }
 
     /// Prints a line, above the bars where there are any.
@@ -84,9 +104,7 @@ const TOGETHER: usize = 16 << 10;
 impl Listener for Terminal {
     /// Shows one event.
     fn on(&mut self, event: &Event) {
-        if let Some(view) = &self.view {
-            view.state().live.on(event);
-        }
+        let ended = self.take_note(event);
         match event {
             Event::RunStarted { manifest, stages, cores, .. } => {
                 self.line(&format!("{manifest}: {}, {}", count(*stages, "stage"), count(*cores, "core")));
@@ -127,10 +145,15 @@ impl Listener for Terminal {
                 parts.extend((*failed > 0).then(|| format!("{failed} failed")));
                 parts.extend((*skipped > 0).then(|| format!("{skipped} skipped")));
                 self.line(&format!("{} in {seconds:.1} s", parts.join(", ")));
+                if let Some(points) = self.points() {
+                    self.line(&format!("points: {}", points.tally()));
+                }
                 self.pause();
-                self.view = None;
+                // The view ends, and what it knows stays.
+                self.unseen = self.view.take().map(View::end).or(self.unseen.take());
             }
         }
+        ended.iter().for_each(|line| self.line(line));
     }
 
     fn pause(&mut self) {
@@ -154,6 +177,14 @@ impl View {
 
     fn state(&self) -> MutexGuard<'_, ViewState> {
         lock(&self.state)
+    }
+
+    /// Ends it, and gives back what it showed.
+    fn end(self) -> Live {
+        let state = self.state.clone();
+        drop(self);
+        let mut state = lock(&state);
+        std::mem::replace(&mut state.live, Live::new(Vec::new(), None, false))
     }
 }
 

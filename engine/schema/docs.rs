@@ -54,6 +54,7 @@ impl Docs {
                 scope = match heading {
                     "The file" => "top".to_owned(),
                     "Beside the kind" => "beside".to_owned(),
+                    "Sweeps" => "sweep".to_owned(),
                     kind if crate::stages::WORDS.contains(&kind) => kind.to_owned(),
                     _ => String::new(),
                 };

@@ -182,6 +182,36 @@ fn a_changed_manifest_may_leave_out_and_delete_and_is_checked_else() {
     assert_ne!(with("extends: base.yaml\n", "stages: { split: { split: { seed: -2 } } }\n"), [""; 0]);
 }
 
+#[test]
+fn the_forms_of_a_sweep_are_known() {
+    let schema = &*SCHEMA;
+    let with =
+        |sweep: &str| mistakes(schema, &format!("talkflow: 1\nsweep: {sweep}\nstages: {{ a: {{ split: {{ rows: r }} }} }}\n"));
+    for right in [
+        "{ grid: { a: [1, 2], b.c: { small: { x: 1 }, large: [2] }, d: \"${list}\" }, seeds: 10 }",
+        "{ zip: { a: [1, 2], b: [x, y] }, seeds: [1, 2] }",
+        "{ list: [{ a: 1, b.c: 2 }, { a: 3 }], seeds: { param: s, values: 3 } }",
+        "{ random: { points: 20, seed: 7, space: { a: { uniform: [0, 1] }, b: { log_uniform: [1e-4, 1] }, c: { integers: [1, 9] }, d: { choice: [x, y] } } } }",
+        "{ grid: { a: null }, zip: null, seeds: \"${seeds}\" }",
+        "null",
+    ] {
+        assert_eq!(with(right), [""; 0], "{right}");
+    }
+    let refused = |sweep: &str, place: &str| {
+        let found = with(sweep);
+        assert!(found.iter().any(|mistake| mistake.starts_with(&format!("/sweep{place}:"))), "{sweep}: {found:?}");
+    };
+    refused("{ gird: { a: [1] } }", "");
+    refused("{ grid: { a: 1 } }", "/grid/a");
+    refused("{ grid: { a: [] } }", "/grid/a");
+    refused("{ grid: { \"a b\": [1] } }", "/grid");
+    refused("{ list: { a: 1 } }", "/list");
+    refused("{ random: { points: 0 } }", "/random/points");
+    refused("{ random: { space: { a: { unifrom: [0, 1] } } } }", "/random/space/a");
+    refused("{ random: { space: { a: { uniform: [0] } } } }", "/random/space/a/uniform");
+    refused("{ seeds: 0 }", "/seeds");
+}
+
 /// All that planning read is in what the kinds say they read: so a field that a kind begins to read is in the schema.
 #[test]
 fn whatever_a_plan_reads_is_described() {
@@ -264,10 +294,20 @@ fn the_reference_says_of_each_field_what_the_code_says() {
             wrong.push(format!("`{key}` at the top of a manifest is not in the reference"));
         }
     }
+    let within =
+        |outer: &'static str, fields: &[&'static str]| fields.iter().map(|field| format!("{outer}{field}")).collect::<Vec<_>>();
+    let sweep = [within("", &SWEEP), within("random.", &RANDOM), within("seeds.", &SEEDS)].concat();
+    for path in sweep.iter().filter(|path| docs.text("sweep", path).is_empty()) {
+        wrong.push(format!("`{path}` of a sweep is not in the reference"));
+    }
+    for word in DISTRIBUTIONS.into_iter().filter(|word| docs.word("draw", word).is_none()) {
+        wrong.push(format!("the way `{word}` of drawing values is not in the reference"));
+    }
     // And nothing is described that is not there.
     for (scope, path) in docs.fields().filter(|(_, path)| !path.is_empty()) {
         let there = match scope {
             "top" => TOP.contains(&path),
+            "sweep" => sweep.iter().any(|known| known == path),
             "beside" if path == "matrix" => true,
             _ => kinds.iter().any(|(word, form)| (scope.is_empty() || scope == *word) && form.field(path).is_some()),
         };

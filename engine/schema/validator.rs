@@ -67,6 +67,7 @@ impl Check<'_> {
             "exclusiveMinimum" => return compare(|value, rule| value > rule),
             "exclusiveMaximum" => return compare(|value, rule| value < rule),
             "minItems" => return list.is_none_or(|list| list.len() >= size()),
+            "maxItems" => return list.is_none_or(|list| list.len() <= size()),
             "uniqueItems" => return list.is_none_or(|list| (1..list.len()).all(|end| !list[..end].contains(&list[end]))),
             "items" => {
                 list.into_iter().flatten().enumerate().for_each(|(n, item)| self.check(rule, item, &format!("{at}/{n}"), found))
