@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, io::Read, path::Path, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A BLAKE3 digest, written as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
 /// A text that is not 64 hexadecimal digits.
@@ -57,6 +56,11 @@ impl Digest {
         }
     }
 
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first twelve digits: enough for people to tell results apart.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
@@ -82,17 +86,28 @@ impl fmt::Debug for Digest {
     }
 }
 
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_string()
+// By hand: keys and files are named by digests everywhere, and a `String` for each takes several times as long.
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(blake3::Hash::from(self.0).to_hex().as_str())
     }
 }
 
-impl TryFrom<String> for Digest {
-    type Error = NotADigest;
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl de::Visitor<'_> for Text {
+            type Value = Digest;
 
-    fn try_from(text: String) -> Result<Self, NotADigest> {
-        text.parse()
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a digest (64 hexadecimal digits)")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Digest, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -100,11 +115,23 @@ impl FromStr for Digest {
     type Err = NotADigest;
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
-        // `from_hex` also takes capitals; only one spelling may name a file in the store.
-        if text.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(NotADigest(text.to_owned()));
-        }
-        blake3::Hash::from_hex(text).map(Self::from).map_err(|_| NotADigest(text.to_owned()))
+        // Small letters only: one spelling alone may name a file in the store.
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let mut bytes = [0; 32];
+        let pairs = text.as_bytes().chunks_exact(2);
+        let whole = text.len() == 64
+            && bytes.iter_mut().zip(pairs).all(|(byte, pair)| match (digit(pair[0]), digit(pair[1])) {
+                (Some(high), Some(low)) => {
+                    *byte = high << 4 | low;
+                    true
+                }
+                _ => false,
+            });
+        if whole { Ok(Self(bytes)) } else { Err(NotADigest(text.to_owned())) }
     }
 }
 
@@ -164,10 +191,10 @@ pub struct FileEntry {
 pub struct Artifact(#[serde(deserialize_with = "entries")] pub BTreeMap<String, FileEntry>);
 
 /// Reads the files of an artifact, whose names must stay within a folder: `export` and others write under them.
-fn entries<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, FileEntry>, D::Error> {
+fn entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, FileEntry>, D::Error> {
     let entries = BTreeMap::<String, FileEntry>::deserialize(deserializer)?;
     match entries.keys().find(|name| !stays_inside(name)) {
-        Some(name) => Err(serde::de::Error::custom(format!("the file name {name:?} leads out of its folder"))),
+        Some(name) => Err(de::Error::custom(format!("the file name {name:?} leads out of its folder"))),
         None => Ok(entries),
     }
 }

@@ -186,8 +186,9 @@ pub fn run<S: Stage>(
     report: &mut dyn Listener,
 ) -> Result<Outcome, StoreError> {
     let last = plan.instances.iter().zip(&options.wanted).filter(|(_, wanted)| **wanted);
-    store.look_ahead(&last.filter_map(|(instance, _)| latest.get(&instance.name)).copied().collect::<Vec<_>>())?;
+    store.look_ahead(&plan.name, &last.filter_map(|(instance, _)| latest.get(&instance.name)).copied().collect::<Vec<_>>())?;
     let files = store.outside_files(options.paranoid);
+    files.look_ahead();
     let clock = Instant::now();
     let (sender, inbox) = mpsc::channel();
     let wanted = options.wanted.iter().filter(|wanted| **wanted).count();
@@ -480,6 +481,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
                 }
             };
             self.store.look_back();
+            self.files.look_back();
             self.busy += 1;
             self.begin(*queued, lease, &begun);
             self.begun.insert(index, begun);

@@ -13,7 +13,7 @@
 //! latest/MANIFEST.jsonl  the last key of each stage instance and how long its result took, appended, each line sealed
 //! leases/KEY             locked by whoever makes KEY just now, and gone afterwards
 //! out/MANIFEST/STAGE/    links to the files of last results, under readable names
-//! parsed/                trees of long manifests, by path, each good for one text
+//! parsed/                what was read, to be read again quicker: trees of long manifests, copies of the records of last results
 //! partial/KEY/           checkpoints of an unfinished training, each with a hash of its own
 //! pins/NAME.json         results that stay, and why
 //! runs/ID/               a run: run.json, resolved.json, events.jsonl, and a log for each stage that said something
@@ -44,6 +44,7 @@ use crate::{
     key::{ActionKey, Fingerprint},
 };
 
+mod copies;
 mod draft;
 mod garbage;
 mod latest;
@@ -464,7 +465,7 @@ impl Store {
     }
 }
 
-/// Where trees of long manifests are kept; a cache, which garbage collection clears.
+/// Where trees of long manifests are kept, and copies of records; a cache, which garbage collection clears.
 pub const PARSED: &str = "parsed";
 const FOLDERS: [&str; 10] = ["actions", "blobs", "damaged", "latest", "leases", PARSED, "partial", "runs", "tmp", "unsynced"];
 const FILES: [&str; 5] = ["format", "lock", "files.json", ".gitignore", "CACHEDIR.TAG"];

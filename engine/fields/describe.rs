@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use indexmap::{IndexMap, IndexSet};
 
 use super::directory::Directory;
+use super::files::Looked;
 use super::reader::{Absent, Fields, Outside};
 use super::settings::Leaf;
 use super::shape::Shape;
@@ -175,7 +176,8 @@ pub fn describe(read: impl Fn(&mut Fields<'_>)) -> Form {
     let id = sources.add_text("", String::new());
     let at = sources.whole(id);
     let directory = Directory::default();
-    let outside = Outside { sources: &sources, directory: &directory, stage: "", axes: &[], env: &|_| None };
+    let outside =
+        Outside { sources: &sources, directory: &directory, stage: "", axes: &[], env: &|_| None, looked: &Looked::default() };
     let mut names: IndexSet<String> = IndexSet::new();
     let mut seen: HashSet<(Option<Taken>, Taken)> = HashSet::new();
     let mut scripts = vec![Vec::new()];

@@ -1,7 +1,8 @@
 //! Files that a setting names.
 
-use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::FileType;
 use std::path::{Path, PathBuf};
 
 use super::glob::{self, Match, Pattern};
@@ -30,6 +31,21 @@ pub struct PlacedFile {
     pub place: String,
     /// Where it is.
     pub path: PathBuf,
+}
+
+/// What paths were found to lead to while one plan is made: a thousand stages may name the same.
+#[derive(Debug, Default)]
+pub struct Looked(RefCell<HashMap<PathBuf, Option<FileType>>>);
+
+impl Looked {
+    fn at(&self, path: &Path) -> Option<FileType> {
+        if let Some(known) = self.0.borrow().get(path) {
+            return *known;
+        }
+        let found = path.metadata().ok().map(|meta| meta.file_type());
+        self.0.borrow_mut().insert(path.to_owned(), found);
+        found
+    }
 }
 
 impl Fields<'_> {
@@ -136,9 +152,9 @@ impl Fields<'_> {
         let Some(text) = self.text_of(found) else { return };
         let base = self.folder_of(found);
         let literal = base.as_deref().map_or_else(|| PathBuf::from(&text), |base| base.join(&text));
-        let meta = literal.metadata().ok();
-        let pattern = match meta.as_ref().is_some_and(Metadata::is_dir) {
-            _ if meta.is_some_and(|meta| meta.is_file()) => None,
+        let there = self.outside.looked.at(&literal);
+        let pattern = match there.is_some_and(|there| there.is_dir()) {
+            _ if there.is_some_and(|there| there.is_file()) => None,
             true => Some(format!("{}/**", text.trim_end_matches('/'))),
             false if glob::is_pattern(&text) => Some(text.clone()),
             false => return self.say(found.mistake(format!("there is no file {}", literal.display()))),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::directory::{Directory, Labels};
+use super::files::Looked;
 use super::reader::{Fields, Outside, Reading, read};
 use crate::artifact::ArtifactKind;
 use crate::manifest::parse;
@@ -26,7 +27,8 @@ pub(crate) fn probe<R>(
     let Some(node) = parse(&sources, sources.whole(id), &mut mistakes) else {
         return Err(Diagnostics::new(sources, mistakes));
     };
-    let outside = Outside { sources: &sources, directory: &directory, stage: "it", axes: &[], env: &|_| None };
+    let outside =
+        Outside { sources: &sources, directory: &directory, stage: "it", axes: &[], env: &|_| None, looked: &Looked::default() };
     let mut reading = read(outside, "kind", at, &node, with);
     mistakes.append(&mut reading.mistakes);
     if mistakes.is_empty() {

@@ -5,7 +5,7 @@ use std::{ops::RangeBounds, sync::Arc};
 use super::describe::Sketch;
 use super::directory::Directory;
 use super::environment::EnvUse;
-use super::files::File;
+use super::files::{File, Looked};
 use super::settings::{Leaf, Origin, Settings};
 use super::shape::Shape;
 use super::stages::Wanted;
@@ -28,6 +28,8 @@ pub struct Outside<'a> {
     pub axes: &'a [String],
     /// The environment.
     pub env: Env<'a>,
+    /// The files that were looked for.
+    pub looked: &'a Looked,
 }
 
 impl std::fmt::Debug for Outside<'_> {

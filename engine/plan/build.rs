@@ -10,7 +10,7 @@ use super::beside::{self, BESIDE, Beside, MOST_IN_POOL};
 use super::matrix::{self, MOST_INSTANCES, Matrix, Values};
 use super::order::order;
 use super::{Input, Instance, Kinds, Plan};
-use crate::fields::{self, Directory, Fields, Labels, Outside, Port, Reading, WantedFrom};
+use crate::fields::{self, Directory, Fields, Labels, Looked, Outside, Port, Reading, WantedFrom};
 use crate::manifest::{Entry, Env, Interpolation, Manifest, Map, Node, Scope, Value, is_name};
 use crate::source::{Diagnostic, Sources, Span, one_of};
 
@@ -112,12 +112,20 @@ pub(super) fn build<K: Kinds>(
     }
     let directory = directory(&stages, kinds, mistakes);
     let mut drafts = Vec::new();
+    let looked = Looked::default();
     if let Some(directory) = &directory {
         for stage in &stages {
             if mistakes.len() + values.mistakes.len() > MOST_MISTAKES {
                 break;
             }
-            read_stage(stage, kinds, Around { sources, directory, env, pools: &pools }, &mut values, &mut drafts, mistakes);
+            read_stage(
+                stage,
+                kinds,
+                Around { sources, directory, env, pools: &pools, looked: &looked },
+                &mut values,
+                &mut drafts,
+                mistakes,
+            );
         }
     }
     secrets_in_clear(&drafts, &values.env_uses, mistakes);
@@ -159,6 +167,7 @@ struct Around<'a> {
     directory: &'a Directory,
     pools: &'a IndexMap<String, u64>,
     env: Env<'a>,
+    looked: &'a Looked,
 }
 
 /// A text at the top of the manifest.
@@ -328,7 +337,14 @@ fn read_stage<K: Kinds>(
         Some(matrix) => matrix.rows.iter().map(Some).collect(),
     };
     let axes = stage.matrix.as_ref().map_or(&[][..], |matrix| &matrix.axes);
-    let outside = Outside { sources: around.sources, directory: around.directory, stage: stage.name, axes, env: around.env };
+    let outside = Outside {
+        sources: around.sources,
+        directory: around.directory,
+        stage: stage.name,
+        axes,
+        env: around.env,
+        looked: around.looked,
+    };
     let numbers = around.directory.instances(stage.name);
     for (at, row) in rows.into_iter().enumerate() {
         if mistakes.len() + values.mistakes.len() > before + ENOUGH {

@@ -233,7 +233,7 @@ fn what_was_looked_up_ahead_stays_and_answers_until_work_begins() {
     let records = six(folder.path());
     let store = Store::open(folder.path()).unwrap();
     let absent = record("absent").key;
-    store.look_ahead(&[records[4].key, records[5].key, absent]).unwrap();
+    store.look_ahead("one", &[records[4].key, records[5].key, absent]).unwrap();
     // Neither is anybody's last result: they are kept by this process alone.
     assert_eq!(collect(folder.path(), &Policy::default()).concat(), "abef");
     fs::remove_file(store.record_path(&records[4].key)).unwrap();
@@ -243,6 +243,61 @@ fn what_was_looked_up_ahead_stays_and_answers_until_work_begins() {
     assert!(matches!(store.lookup(&absent).unwrap(), Lookup::Unknown));
     store.look_back();
     assert!(matches!(store.lookup(&records[5].key).unwrap(), Lookup::Unknown), "the disk answers");
+}
+
+#[test]
+fn copies_of_records_are_good_for_the_records_they_were_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Store::open(folder.path()).unwrap();
+    let keys: Vec<ActionKey> = (0..40).map(|n| publish(&open(), &format!("r{n}"), &format!("text {n}")).record.key).collect();
+    let path = folder.path().join(PARSED).join("m.records");
+    let good = || {
+        let store = open();
+        let copies = store.copies("m");
+        keys.iter().filter(|key| copies.get(key, &store.record_path(key)).is_some_and(|record| record.key == **key)).count()
+    };
+    assert_eq!(good(), 0);
+    open().look_ahead("m", &keys).unwrap();
+    assert_eq!(good(), 40);
+    // What was written anew, though it is the same, is read itself; and copied again.
+    let record = open().record_path(&keys[3]);
+    let text = fs::read(&record).unwrap();
+    fs::remove_file(&record).unwrap();
+    fs::write(&record, &text).unwrap();
+    assert_eq!(good(), 39);
+    open().look_ahead("m", &keys).unwrap();
+    assert_eq!(good(), 40);
+    // A record that is damaged or gone is not found by its copy.
+    fs::write(&record, &text[..text.len() - 3]).unwrap();
+    fs::remove_file(open().record_path(&keys[4])).unwrap();
+    let store = open();
+    store.look_ahead("m", &keys).unwrap();
+    assert!(
+        matches!(store.lookup(&keys[3]).unwrap(), Lookup::Lost(_)) && matches!(store.lookup(&keys[4]).unwrap(), Lookup::Unknown)
+    );
+    assert!(matches!(store.lookup(&keys[5]).unwrap(), Lookup::Found(_)));
+    // One that was not used for long says when it was used, and so is read itself.
+    let old = SystemTime::now() - Duration::from_secs(7200);
+    fs::File::open(open().record_path(&keys[6])).unwrap().set_modified(old).unwrap();
+    assert_eq!(good(), 37);
+    // Copies that are not as they were written are none, and take nothing with them.
+    let whole = fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(whole.len() / 50) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 4;
+        fs::write(&path, &damaged).unwrap();
+        assert_eq!(good(), 0, "byte {at}");
+        fs::write(&path, &whole[..at]).unwrap();
+        assert_eq!(good(), 0, "{at} bytes");
+        // With a digest of its own making it is read, and gives no other record than was asked for.
+        let mut forged = damaged[..damaged.len() - 32].to_vec();
+        forged.extend_from_slice(blake3::hash(&forged).as_bytes());
+        fs::write(&path, &forged).unwrap();
+        assert!(good() <= 40);
+    }
+    let store = open();
+    store.look_ahead("m", &keys).unwrap();
+    assert!(matches!(store.lookup(&keys[5]).unwrap(), Lookup::Found(_)));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! collection takes it away.
 //!
 //! A run whose stages are all done spends its time here, so the keys it had the last time are looked up ahead, all at once: by as many
-//! threads as there are, behind one passing of the gate, with one note for all of them. Until work begins, which may take hours, that
-//! answers for the disk; then it is dropped.
+//! threads as there are, behind one passing of the gate, with one note for all of them, and by copies of the records in one file
+//! (`copies.rs`). Until work begins, which may take hours, that answers for the disk; then it is dropped.
 
 use std::{
     collections::HashMap,
@@ -16,8 +16,13 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{Record, Store, StoreError};
-use crate::key::ActionKey;
+use super::{
+    Record, Store, StoreError,
+    copies::{Copied, Copies},
+    outside::{Stat, stat_of},
+    seal::object,
+};
+use crate::{artifact::FileEntry, key::ActionKey};
 
 /// What a key leads to.
 #[derive(Debug)]
@@ -65,21 +70,39 @@ impl Store {
         Ok(found)
     }
 
-    /// Looks up what will be asked for. Only what is found is kept: the rest is told when it is asked for.
+    /// Looks up what will be asked for of a manifest's stages. Only what is found is kept: the rest is told when it is asked for.
     ///
     /// # Errors
     /// Where the uses cannot be noted.
-    pub fn look_ahead(&self, keys: &[ActionKey]) -> Result<(), StoreError> {
+    pub fn look_ahead(&self, manifest: &str, keys: &[ActionKey]) -> Result<(), StoreError> {
+        let copies = self.copies(manifest);
         let gate = self.enter()?;
-        let found: HashMap<ActionKey, Box<Record>> = (keys.par_iter())
-            .filter_map(|key| match self.look(key) {
-                Ok(Lookup::Found(record)) => Some((*key, record)),
-                _ => None,
-            })
-            .collect();
-        self.note_uses(&found.keys().copied().collect::<Vec<_>>(), &gate)?;
-        *self.ahead.records() = found;
+        let found: Vec<(Box<Record>, Option<Copied>)> =
+            keys.par_iter().filter_map(|key| self.look_at_copy(key, &copies)).collect();
+        let (records, copied): (Vec<Box<Record>>, Vec<Option<Copied>>) = found.into_iter().unzip();
+        let found: Vec<ActionKey> = records.iter().map(|record| record.key).collect();
+        self.note_uses(&found, &gate)?;
+        drop(gate);
+        *self.ahead.records() = records.into_iter().map(|record| (record.key, record)).collect();
+        if copied.iter().any(Option::is_some) {
+            // Where they cannot be kept, the records are read one by one the next time too.
+            let _ = self.keep_copies(manifest, &found, &copies, &copied.into_iter().flatten().collect::<Vec<_>>());
+        }
         Ok(())
+    }
+
+    /// The record of a key, by way of its copy where that is good; where it was read itself, with what to copy of it.
+    fn look_at_copy(&self, key: &ActionKey, copies: &Copies) -> Option<(Box<Record>, Option<Copied>)> {
+        let path = self.record_path(key);
+        if let Some(record) = copies.get(key, &path)
+            && self.what_is_lost(&record).is_none()
+        {
+            return Some((Box::new(record), None));
+        }
+        let (text, stat) = read_as_used(&path).ok()?;
+        let record = Record::read(&text).filter(|record| record.key == *key && self.what_is_lost(record).is_none())?;
+        let copied = Copied { key: *key, stat, object: object(&text)? };
+        Some((Box::new(record), Some(copied)))
     }
 
     /// Drops what was looked up ahead: from now on the disk answers.
@@ -91,35 +114,42 @@ impl Store {
     pub(super) fn look(&self, key: &ActionKey) -> Result<Lookup, StoreError> {
         let path = self.record_path(key);
         let text = match read_as_used(&path) {
-            Ok(text) => text,
+            Ok((text, _)) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lookup::Unknown),
             Err(error) => return Err(StoreError::io("read", &path)(error)),
         };
         let Some(record) = Record::read(&text).filter(|record| record.key == *key) else {
             return Ok(Lookup::Lost("its record".to_owned()));
         };
-        for (name, entry) in &record.files.0 {
-            let whole = fs::metadata(self.blob(&entry.digest)).is_ok_and(|meta| meta.len() == entry.size);
-            if !whole {
-                return Ok(Lookup::Lost(format!("`{name}`")));
-            }
-        }
-        Ok(Lookup::Found(Box::new(record)))
+        Ok(match self.what_is_lost(&record) {
+            Some(what) => Lookup::Lost(what),
+            None => Lookup::Found(Box::new(record)),
+        })
+    }
+
+    /// A file of a result that is not there, or not as long as it was.
+    fn what_is_lost(&self, record: &Record) -> Option<String> {
+        let whole = |entry: &FileEntry| fs::metadata(self.blob(&entry.digest)).is_ok_and(|meta| meta.len() == entry.size);
+        record.files.0.iter().find(|(_, entry)| !whole(entry)).map(|(name, _)| format!("`{name}`"))
     }
 }
 
-/// A record's text. The time of its file says from now on when it was last used.
-fn read_as_used(path: &Path) -> io::Result<Vec<u8>> {
+/// Whether the time of a record's file says that it was used lately. From the future, since a clock went back, is not lately either.
+pub(super) fn used_lately(meta: &fs::Metadata) -> bool {
+    let age = meta.modified().ok().and_then(|then| SystemTime::now().duration_since(then).ok());
+    age.is_some_and(|age| age < AN_HOUR)
+}
+
+/// A record's text, and the stat of its file. Its time says from now on when it was last used.
+fn read_as_used(path: &Path) -> io::Result<(Vec<u8>, Stat)> {
     let file = fs::File::open(path)?;
-    let meta = file.metadata()?;
-    let now = SystemTime::now();
-    // From the future, since a clock went back, is not now either.
-    if !meta.modified().is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age < AN_HOUR)) {
-        // Where that cannot be written, what the result is worth to whom is only less well known.
-        let _ = file.set_modified(now);
+    let mut meta = file.metadata()?;
+    // Where that cannot be written, what the result is worth to whom is only less well known.
+    if !used_lately(&meta) && file.set_modified(SystemTime::now()).is_ok() {
+        meta = file.metadata()?;
     }
     // A length is believed as far as records go. Through `take`, the file is not asked again how long it is.
     let mut text = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0).min(1 << 20) + 1);
     file.take(u64::MAX).read_to_end(&mut text)?;
-    Ok(text)
+    Ok((text, stat_of(&meta)))
 }

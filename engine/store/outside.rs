@@ -4,7 +4,7 @@
 //! clock has gone back, the same times may come again with other contents.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -38,11 +38,13 @@ pub struct OutsideFiles {
 struct Known {
     entries: BTreeMap<PathBuf, Entry>,
     changed: bool,
+    /// Where it is believed for a while that nobody writes: what was found in it.
+    lately: Option<HashMap<PathBuf, Digest>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
-    stat: [i64; 7],
+    stat: Stat,
     digest: Digest,
     /// When it was taken, by the clock of then.
     taken: i64,
@@ -64,7 +66,7 @@ impl Store {
             path,
             folder: std::env::current_dir().unwrap_or_default(),
             paranoid,
-            known: Mutex::new(Known { entries, changed: false }),
+            known: Mutex::new(Known { entries, changed: false, lately: None }),
             now,
         }
     }
@@ -84,6 +86,16 @@ impl Store {
 }
 
 impl OutsideFiles {
+    /// From now on a file that many stages read is looked at once for all of them.
+    pub fn look_ahead(&self) {
+        self.lock().lately.get_or_insert_default();
+    }
+
+    /// From now on each file is looked at again: work begins, which may take hours.
+    pub fn look_back(&self) {
+        self.lock().lately = None;
+    }
+
     /// The digest of a file's contents as they are now.
     ///
     /// # Errors
@@ -91,6 +103,17 @@ impl OutsideFiles {
     pub fn digest(&self, file: &Path) -> io::Result<Digest> {
         // Links in it are followed by the stat, which tells which file it was.
         let path = self.folder.join(file);
+        if let Some(digest) = self.lock().lately.as_ref().and_then(|lately| lately.get(&path)) {
+            return Ok(*digest);
+        }
+        let digest = self.digest_now(path.clone())?;
+        if let Some(lately) = &mut self.lock().lately {
+            lately.insert(path, digest);
+        }
+        Ok(digest)
+    }
+
+    fn digest_now(&self, path: PathBuf) -> io::Result<Digest> {
         let (before, began) = (stat(&path)?, (self.now)());
         if let Some(entry) = self.lock().entries.get(&path)
             && entry.stat == before
@@ -125,18 +148,17 @@ impl OutsideFiles {
     }
 }
 
-fn stat(path: &Path) -> io::Result<[i64; 7]> {
-    let meta = fs::metadata(path)?;
+/// Device, inode, size, modification and change time.
+pub(super) type Stat = [i64; 7];
+
+fn stat(path: &Path) -> io::Result<Stat> {
+    fs::metadata(path).map(|meta| stat_of(&meta))
+}
+
+/// What tells a file as it is from the same one changed.
+pub(super) fn stat_of(meta: &fs::Metadata) -> Stat {
     let fixed = |value: u64| i64::from_ne_bytes(value.to_ne_bytes());
-    Ok([
-        fixed(meta.dev()),
-        fixed(meta.ino()),
-        fixed(meta.size()),
-        meta.mtime(),
-        meta.mtime_nsec(),
-        meta.ctime(),
-        meta.ctime_nsec(),
-    ])
+    [fixed(meta.dev()), fixed(meta.ino()), fixed(meta.size()), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()]
 }
 
 fn now() -> i64 {

@@ -28,6 +28,12 @@ pub fn seal(value: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// The object of a sealed text that was proven before, as plain JSON.
+pub fn object(text: &[u8]) -> Option<Vec<u8>> {
+    let (rest, _) = text.strip_suffix(AFTER)?.split_last_chunk::<DIGITS>()?;
+    Some([rest.strip_suffix(BEFORE)?, b"}"].concat())
+}
+
 /// What was sealed; `None` where a single bit of the text is not as it was written.
 pub fn unseal<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
     let (rest, check) = text.strip_suffix(AFTER)?.split_last_chunk::<DIGITS>()?;

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{Store, StoreError, latest::escape, list, open_lock, unless_gone};
@@ -33,14 +34,14 @@ impl Store {
         let before = shown(&folder)?;
         let there = folders_in(&folder).map_err(StoreError::io("read", &folder))?;
         let mut now = Shown::new();
-        for (instance, result) in results {
-            let name = readable(instance);
+        let digest = |(instance, result): (&&str, &Option<&Artifact>)| (readable(instance), result.map(Artifact::digest));
+        let digests: Vec<(String, Option<Digest>)> = results.par_iter().map(digest).collect();
+        for (result, (name, digest)) in results.values().zip(digests) {
             let at = folder.join(&name);
-            match (result, before.get(&name)) {
+            match (result.zip(digest), before.get(&name)) {
                 (None, Some(digest)) => drop(now.insert(name, *digest)),
                 (None, None) => {}
-                (Some(files), old) => {
-                    let digest = files.digest();
+                (Some((files, digest)), old) => {
                     if old != Some(&digest) || !there.contains(OsStr::new(&name)) {
                         self.show_one(files, &at).map_err(StoreError::io("make", &at))?;
                     }
