@@ -26,6 +26,8 @@ pub const SEEDS: [&str; 2] = ["param", "values"];
 pub const DISTRIBUTIONS: [&str; 4] = ["uniform", "log_uniform", "integers", "choice"];
 /// The most points of a sweep.
 pub const MOST_POINTS: usize = 10_000;
+/// The most parameters that it can go over: far above any table that is read.
+pub const MOST_PARAMS: usize = 100;
 
 /// The points of a sweep.
 #[derive(Clone, Debug)]

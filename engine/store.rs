@@ -16,7 +16,7 @@
 //! parsed/                what was read, to be read again quicker: trees of long manifests, copies of the records of last results
 //! partial/KEY/           checkpoints of an unfinished training, each with a hash of its own
 //! pins/NAME.json         results that stay, and why
-//! runs/ID/               a run: run.json, resolved.json, events.jsonl, and a log for each stage that said something
+//! runs/ID/               a run: run.json, resolved.json, events.jsonl, a log for each stage that said something; what a sweep goes over and found
 //! tmp/                   drafts
 //! unsynced/              a marker for each run whose results may not survive a power cut yet; sealed
 //! using/                 the keys that each running process uses, in a file that it holds locked

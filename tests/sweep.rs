@@ -107,6 +107,23 @@ fn points_are_chosen_by_value_number_and_limit() {
 }
 
 #[test]
+fn a_dry_run_says_what_is_there_and_runs_nothing() {
+    let space = chain();
+    let dry = |args: &[&str]| document(&space, &[args, &["--dry-run"]].concat());
+    let before = dry(&[]);
+    assert_eq!((&before["cached"], &before["left"], &before["missing"]), (&0.into(), &8.into(), &19.into()));
+    assert_eq!(counts(&space), [0, 0, 0]);
+    sweep(&space, &["--only", "a=1,seed=1"]).ok();
+    let after = dry(&[]);
+    // Two points, and the parts of others that are shared with them: all but `end`.
+    assert_eq!((&after["cached"], &after["left"], &after["missing"]), (&2.into(), &6.into(), &13.into()));
+    assert_eq!((&after["points"][1]["missing"], &after["points"][1]["stages"]), (&2.into(), &4.into()));
+    let text = sweep(&space, &["--dry-run", "--limit", "2"]).ok().stdout;
+    assert!(text.contains("    1  a=1,b.c=10,seed=1  cached\n    2  a=1,b.c=10,seed=2  2 of 4 stages to make\n"), "{text}");
+    assert!(text.ends_with("1 points cached, 1 left, 2 stages to make\n"), "{text}");
+}
+
+#[test]
 fn a_manifest_without_a_section_is_swept_over_what_is_typed() {
     let plain = CHAIN.replace("sweep:\n  grid: { a: [1, 2], b.c: [10, 20] }\n  seeds: 2\n", "");
     let space = Space::with(&plain);
@@ -332,6 +349,8 @@ fn the_sweep_of_the_quickstart_trains_what_it_has_to_and_no_more() {
     );
     let lines: Vec<&str> = ran.stdout.lines().filter(|line| line.contains("| rmse |") && line.ends_with("| 2 |")).collect();
     assert_eq!(lines.len(), 4 * 2 * 5, "{}", ran.stdout);
+    // Which data the numbers are about is said beside them.
+    assert!(ran.stdout.contains("data: movielens/synthetic, 100000 ratings"), "{}", ran.stdout);
     let csv = space.read("tables/results.csv");
     assert!(csv.starts_with("point,talk.rounds,talk.weights.interact,seed,stage,"), "{csv}");
     let talk = |line: &&str| line.contains(",scores,") && line.contains(",talk,") && line.contains(",rmse,");

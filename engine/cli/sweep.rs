@@ -1,4 +1,4 @@
-//! `talkflow sweep`: a manifest at many points, as one run in which what they have in common is done once.
+//! `talkflow sweep`: a manifest at many points, as one run in which what they have in common is done once; and its table, also of a past one.
 
 use std::{fs::File, path::PathBuf};
 
@@ -6,11 +6,11 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, load, metrics::write_whole, print_for_people,
-    print_json, run, say,
+    Answer, Common, Failure, Format, ManifestArgs, Selection, answer, columns, limits::LimitArgs, load, metrics::write_whole,
+    print_for_people, print_json, run, say,
 };
 use crate::{
-    exec::Fate,
+    exec::{self, Fate, Standing, Walk},
     history::{self, RESULTS, SWEEP},
     plan::Union,
     report::{
@@ -47,6 +47,9 @@ pub struct SweepArgs {
     /// End with the first stage that fails.
     #[arg(long)]
     fail_fast: bool,
+    /// Run nothing: show which points are there, and how much of the others is.
+    #[arg(long)]
+    dry_run: bool,
     /// Write the table into this folder: results.parquet, .csv, .md, .tex, and provenance.json.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -55,7 +58,7 @@ pub struct SweepArgs {
     #[arg(short, long = "metric", value_name = "NAME")]
     metrics: Vec<String>,
     /// Show the table of a past sweep again: its run's name or the beginning of it, `last`, `last~1`.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["manifest", "sets", "only", "limit", "fail_fast"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["manifest", "sets", "only", "limit", "fail_fast", "dry_run"])]
     show: Option<String>,
 }
 
@@ -88,6 +91,9 @@ pub fn sweep(args: &SweepArgs, common: &Common) -> Answer {
     }
     options.forced.iter_mut().zip(&wanted).for_each(|(forced, wanted)| *forced &= wanted);
     options.wanted = wanted;
+    if args.dry_run {
+        return dry_run(&union, &chosen, &options, common);
+    }
     say(&opening(&union, &chosen, &options.wanted));
     let named = chosen.iter().map(|(place, needs)| (union.space.name(*place), needs.clone())).collect();
     let kept = serde_json::to_vec(&written(&union, &chosen)).map_err(|error| Failure::Failed(error.to_string()))?;
@@ -111,6 +117,51 @@ pub fn sweep(args: &SweepArgs, common: &Common) -> Answer {
             Format::Json => print_json(&document(made, &results, &metrics)),
             Format::Human => print_for_people(&results.markdown(&metrics)),
         }
+    })
+}
+
+/// Shows what of each point is there, and runs nothing.
+fn dry_run(union: &Union<StageSpec>, chosen: &[Chosen], options: &exec::Options, common: &Common) -> Answer {
+    let store = common.open_store()?;
+    let (latest, files) = (store.latest(&union.plan.name)?, store.outside_files(options.paranoid));
+    let walk = Walk { plan: &union.plan, store: &store, latest: &latest, files: &files, device: options.device };
+    let standings = walk.survey(&options.wanted, &options.forced, &options.places)?;
+    let _ = store.remember(&files);
+    let there = |place: &usize| matches!(standings.get(place), Some(Standing::Fresh(_)));
+    let missing = |needs: &[usize]| needs.iter().filter(|place| !there(place)).count();
+    let point = |(place, needs): &Chosen| {
+        json!({
+            "point": place + 1,
+            "name": union.space.name(*place),
+            "params": params(union, *place),
+            "stages": needs.len(),
+            "missing": missing(needs),
+        })
+    };
+    let left = chosen.iter().filter(|(_, needs)| missing(needs) > 0).count();
+    let stages = standings.keys().filter(|place| !there(place)).count();
+    let document = json!({
+        "ok": true,
+        "manifest": union.plan.name,
+        "cached": chosen.len() - left,
+        "left": left,
+        "missing": stages,
+        "points": chosen.iter().map(point).collect::<Vec<_>>(),
+    });
+    answer(common, &document, || {
+        let row = |(place, needs): &Chosen| {
+            let state = match missing(needs) {
+                0 => "cached".to_owned(),
+                missing => format!("{missing} of {} stages to make", needs.len()),
+            };
+            vec![format!("{:>5}", place + 1), union.space.name(*place), state]
+        };
+        let rows = columns(chosen.iter().map(row).collect());
+        format!(
+            "{}{rows}{} points cached, {left} left, {stages} stages to make\n",
+            opening(union, chosen, &options.wanted),
+            chosen.len() - left
+        )
     })
 }
 

@@ -17,6 +17,8 @@ use crate::space::{self, Space};
 
 /// With more mistakes than this, no more points are looked at.
 const ENOUGH: usize = 50;
+/// Stage instances of all points, each counted as often as points have it, that are planned within a minute.
+const MOST_PLANNED: usize = 10_000_000;
 
 /// A sweep, planned.
 #[derive(Debug)]
@@ -98,6 +100,13 @@ fn unite<K: Kinds>(
         };
         if let Some(first) = &first {
             is_one_run(manifest, first, &built, mistakes);
+        }
+        if first.is_none() && built.instances().len().saturating_mul(space.points.len()) > MOST_PLANNED {
+            let message = format!("the points of this sweep have more than {MOST_PLANNED} stage instances, counted one by one");
+            mistakes.push(
+                Diagnostic::new(place_of(manifest, &space, sources), message).help("fewer points, or fewer instances in each"),
+            );
+            return None;
         }
         let mut places = Vec::new();
         let (rest, own) = built.without_instances();

@@ -85,6 +85,8 @@ pub struct Provenance {
     pub points: Vec<PointOf>,
     /// Those that have none, and why.
     pub missing: Vec<Missing>,
+    /// Which data evaluations are about, and what has to be said with results, such as that other data stand in.
+    pub notes: Vec<String>,
     /// Stages that no other reads, each with the metric that matters most where its kind says so: what is shown to people.
     pub shown: BTreeMap<String, Option<String>>,
     /// The axes that evaluations make rows and columns of, where all agree.
@@ -195,7 +197,12 @@ impl Results {
         (0..self.rows()).map(|place| Value::from(row(place))).collect()
     }
 
-    /// What is known of the points without results, in a line; empty where all have them.
+    /// What has to be said beside the numbers: which data they are about, and of the points without results.
+    fn remarks(&self) -> Vec<String> {
+        let holes = self.holes();
+        self.provenance.notes.iter().cloned().chain((!holes.is_empty()).then_some(holes)).collect()
+    }
+
     fn holes(&self) -> String {
         let missing = &self.provenance.missing;
         let failed: Vec<&str> = missing.iter().filter(|one| one.because.is_some()).map(|one| one.name.as_str()).collect();

@@ -3,20 +3,23 @@
 //! A sweep is a product of tables: each axis of a grid is a table of one column, a zip, a list and a random sample are one table, and
 //! seeds are another.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, hash_map::Entry as Slot};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde_json::{Map as JsonMap, Value as Json, json};
 
 use super::label::{Names, canonical};
 use super::random::{Distribution, Drawn};
-use super::{DISTRIBUTIONS, FIELDS, Given, MOST_POINTS, Point, RANDOM, SEEDS, Space, Swept, json as data};
+use super::{DISTRIBUTIONS, FIELDS, Given, MOST_PARAMS, MOST_POINTS, Point, RANDOM, SEEDS, Space, Swept, json as data};
 use crate::manifest::{Entry, Env, Interpolation, Manifest, Map, Node, Scope, Typed, Value, parse, put};
 use crate::source::{Diagnostic, Sources, Span, one_of};
 
 /// The parameter that `seeds` sets where it names none.
 const SEED: &str = "seed";
+/// More mistakes of a kind in one place than this are not told apart.
+const ENOUGH: usize = 50;
 /// What `random` is seeded with where it does not say.
 const RANDOM_SEED: u64 = 1;
 
@@ -232,7 +235,7 @@ impl<'a> Reader<'a> {
     }
 
     fn unknown(&mut self, map: &Map, known: &[&str], of: &str) {
-        for (key, entry) in map.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
+        for (key, entry) in map.iter().filter(|(key, _)| !known.contains(&key.as_str())).take(ENOUGH) {
             let help = one_of(key, known.iter().copied());
             self.say(entry.key, format!("unknown key `{key}` in `{of}`"), help);
         }
@@ -258,6 +261,9 @@ impl<'a> Reader<'a> {
     /// A mapping from parameters to what `of` has of each.
     fn mapping<'m>(&mut self, node: &'m Node, of: &str, example: &str) -> Option<&'m Map> {
         match &node.value {
+            Value::Map(map) if map.len() > MOST_PARAMS => {
+                self.say(node.span, format!("`{of}` names more than {MOST_PARAMS} parameters"), None);
+            }
             Value::Map(map) if !map.is_empty() => return Some(map),
             Value::Broken => {}
             Value::Map(_) | Value::Null => {
@@ -291,18 +297,17 @@ impl<'a> Reader<'a> {
             self.say(node.span, format!("`{path}` has no values"), None);
             return None;
         }
-        let mut seen: Vec<(String, Span)> = Vec::new();
-        let mut known: HashSet<String> = HashSet::new();
+        let mut known: HashMap<String, Span> = HashMap::new();
+        let mut again = Vec::new();
         for value in &values {
-            let text = canonical(&value.node);
-            if !known.insert(text.clone())
-                && let Some((_, first)) = seen.iter().find(|(known, _)| *known == text)
-            {
-                let mistake =
-                    Diagnostic::new(value.node.span, format!("`{path}` has this value twice")).also(*first, "the first");
-                self.mistakes.push(mistake);
+            match known.entry(canonical(&value.node)) {
+                Slot::Occupied(first) => again.push((value.node.span, *first.get())),
+                Slot::Vacant(slot) => drop(slot.insert(value.node.span)),
             }
-            seen.push((text, value.node.span));
+        }
+        for (at, first) in again.into_iter().take(ENOUGH) {
+            let mistake = Diagnostic::new(at, format!("`{path}` has this value twice"));
+            self.mistakes.push(mistake.also(first, "the first"));
         }
         Some(values)
     }
@@ -374,25 +379,31 @@ impl<'a> Reader<'a> {
         if items.is_empty() {
             self.say(entry.node.span, "`list` has no points", None);
         }
-        let mut params: Vec<(String, Span)> = Vec::new();
+        if items.len() > MOST_POINTS {
+            self.say(entry.node.span, format!("`list` has more than {MOST_POINTS} points"), None);
+            return Vec::new();
+        }
+        let mut params: IndexMap<String, Span> = IndexMap::new();
         for item in items.iter() {
             let Some(map) = self.mapping(item, "a point of list", "{ parameter: value }") else { continue };
             for (path, entry) in map {
-                if !params.iter().any(|(known, _)| known == path) {
-                    params.push((path.clone(), entry.key));
-                }
+                params.entry(path.clone()).or_insert(entry.key);
+            }
+            if params.len() > MOST_PARAMS {
+                self.say(item.span, format!("the points of `list` name more than {MOST_PARAMS} parameters"), None);
+                return Vec::new();
             }
         }
         let row = |item: &Node| match &item.value {
             Value::Map(map) => {
                 let value = |path: &String| map.get(path).map(|entry| Named { node: entry.node.clone(), name: None });
-                params.iter().map(|(path, _)| value(path)).collect()
+                params.keys().map(value).collect()
             }
             _ => vec![None; params.len()],
         };
         self.written.insert("list".to_owned(), items.iter().map(data).collect());
         let rows = items.iter().map(row).collect();
-        vec![Table { params, seeds: false, rows }]
+        vec![Table { params: params.into_iter().collect(), seeds: false, rows }]
     }
 
     fn random(&mut self, entry: &Entry) -> Vec<Table> {

@@ -248,5 +248,20 @@ fn points_are_chosen_by_value_and_by_number() {
 fn a_sweep_of_thousands_of_points_is_planned_and_more_are_refused() {
     let union = sweep(&with("{ random: { points: 500, space: { talk.weights.interact: { uniform: [0, 1] } } }, seeds: 2 }"), &[]);
     assert_eq!(union.needs.len(), 1000);
+    // Whatever a section holds, reading it ends soon.
+    let many = |count: usize, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(", ");
+    let same = many(40_000, &|n| (n % 20_000).to_string());
+    assert!(wrong(&with(&format!("{{ grid: {{ seed: [{same}] }} }}")), &[]).contains("has this value twice"));
+    let names = many(20_000, &|n| format!("p{n}: {{ uniform: [0, 1] }}"));
+    let random = format!("{{ random: {{ points: 10000, space: {{ {names} }} }} }}");
+    assert!(wrong(&with(&random), &[]).contains("`space` names more than 100 parameters"));
+    let list = many(2_000, &|n| format!("{{ p{n}: 1 }}"));
+    assert!(wrong(&with(&format!("{{ list: [{list}] }}")), &[]).contains("the points of `list` name more than 100 parameters"));
+    assert!(
+        wrong(&with(&format!("{{ list: [{}] }}", many(10_001, &|_| "{ seed: 1 }".to_owned()))), &[])
+            .contains("more than 10000 points")
+    );
+    let unknown = many(20_000, &|n| format!("k{n}: 1"));
+    assert!(wrong(&with(&format!("{{ {unknown} }}")), &[]).contains("unknown key `k0`"));
     assert!(wrong(&with("{ grid: { talk.rounds: [1, 2] }, seeds: 9000 }"), &[]).contains("more than 10000 points: 2 times 9000"));
 }

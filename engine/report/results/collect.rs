@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use indexmap::IndexMap;
 use serde_json::Value as Json;
 
 use super::{Column, Missing, PointOf, Provenance, Results, Values, column_of};
@@ -17,7 +18,7 @@ use crate::{
     report::points::{Points, State},
     scores::Scores,
     space::{self, Given},
-    stages::{StageSpec, made_by},
+    stages::{StageSpec, dataset::STAND_IN, made_by},
     store::Record,
 };
 
@@ -67,12 +68,19 @@ pub fn collect<E>(made: Made<'_>, mut scores: impl FnMut(&Record) -> Result<Opti
     let mut axes: BTreeSet<(String, String)> = BTreeSet::new();
     let mut mains: BTreeMap<&str, Option<String>> = BTreeMap::new();
     let mut runs: BTreeSet<&str> = BTreeSet::new();
+    let mut notes = Notes::default();
+    for (at, place) in whole.iter().flat_map(|at| chosen[*at].1.iter().map(move |place| (*at, place))) {
+        let Some(record) = by_name.get(instances[*place].name.as_str()) else { continue };
+        let said = record.notes.iter().filter(|note| has_scores(record) || note.starts_with(STAND_IN));
+        said.for_each(|note| notes.add(note, chosen[at].0));
+    }
     for place in whole.iter().flat_map(|at| &chosen[*at].1) {
         let (false, Some(record)) = (numbers.contains_key(place), by_name.get(instances[*place].name.as_str())) else { continue };
         runs.insert(&record.provenance.run);
         let labels = || instances[*place].labels.iter().map(|(axis, value)| (axis.clone(), value.as_str().into())).collect();
         let own = match scores(record)? {
             Some(scores) => {
+                notes.data.insert(scores.data.clone());
                 axes.insert((scores.row_axis.clone(), scores.column_axis.clone()));
                 let main =
                     scores.metrics.iter().filter_map(|metric| serde_json::to_value(metric).ok()?.as_str().map(str::to_owned));
@@ -109,7 +117,39 @@ pub fn collect<E>(made: Made<'_>, mut scores: impl FnMut(&Record) -> Result<Opti
     let shown = at_the_end(made).into_iter().map(|stage| (stage.to_owned(), mains.get(stage).cloned().flatten())).collect();
     let axes = if axes.len() == 1 { axes.pop_first() } else { None };
     let runs = runs.into_iter().map(str::to_owned).collect();
-    Ok(Results { provenance: provenance(made, runs, shown, axes), columns })
+    Ok(Results { provenance: provenance(made, runs, notes.told(whole.len()), shown, axes), columns })
+}
+
+/// What has to be said with numbers.
+#[derive(Default)]
+struct Notes {
+    /// Which data evaluations are about.
+    data: BTreeSet<String>,
+    /// What results say, each with the points of which they say it.
+    said: IndexMap<String, BTreeSet<usize>>,
+}
+
+impl Notes {
+    fn add(&mut self, note: &str, point: usize) {
+        self.said.entry(note.to_owned()).or_default().insert(point + 1);
+    }
+
+    /// In words, of so many points.
+    fn told(self, points: usize) -> Vec<String> {
+        /// More points than this are not named.
+        const NAMED: usize = 10;
+        let note = |(note, of): (String, BTreeSet<usize>)| {
+            let named: Vec<String> = of.iter().take(NAMED).map(ToString::to_string).collect();
+            match of.len() {
+                all if all == points => note,
+                1 => format!("{note} (point {})", named[0]),
+                some if some <= NAMED => format!("{note} (points {})", named.join(", ")),
+                some => format!("{note} (points {} and {} more)", named.join(", "), some - NAMED),
+            }
+        };
+        let data = self.data.into_iter().map(|data| format!("data: {data}"));
+        data.chain(self.said.into_iter().map(note)).collect()
+    }
 }
 
 /// The numbers of an evaluation: every number of every entry.
@@ -208,6 +248,7 @@ fn param_values(given: &[&Given], rows: &[Row<'_>]) -> Values {
 fn provenance(
     made: Made<'_>,
     runs: Vec<String>,
+    notes: Vec<String>,
     shown: BTreeMap<String, Option<String>>,
     axes: Option<(String, String)>,
 ) -> Provenance {
@@ -249,6 +290,7 @@ fn provenance(
         seed: space.params.iter().find(|param| param.seed).map(|param| param.path.clone()),
         points: there,
         missing,
+        notes,
         shown,
         axes,
     }

@@ -10,9 +10,8 @@ impl Results {
         let (head, cells, texts) = summary.grid();
         let line = |cells: &[String]| format!("{} \\\\\n", cells.iter().map(|cell| escape(cell)).collect::<Vec<_>>().join(" & "));
         let mut text = format!("% provenance: {}\n% \\usepackage{{booktabs}}\n", self.provenance_text());
-        let holes = self.holes();
-        if !holes.is_empty() {
-            text += &format!("% {}\n", holes.replace(['\n', '\r'], " "));
+        for remark in self.remarks() {
+            text += &format!("% {}\n", remark.replace(['\n', '\r'], " "));
         }
         text += &format!("\\begin{{tabular}}{{{}{}}}\n\\toprule\n", "l".repeat(texts), "r".repeat(head.len() - texts));
         text += &line(&head);
@@ -33,7 +32,7 @@ pub(super) fn escape(text: &str) -> String {
             '<' => out += "\\textless{}",
             '>' => out += "\\textgreater{}",
             '|' => out += "\\textbar{}",
-            '"' => out += "\\textquotedbl{}",
+            '"' => out += "\\symbol{34}",
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => out.extend(['\\', letter]),
             letter if letter.is_control() => out.push(' '),
             letter => out.push(letter),

@@ -29,9 +29,8 @@ impl Results {
             text.extend(cells.iter().map(|cells| line(cells)));
             text.push('\n');
         }
-        let holes = self.holes();
-        if !holes.is_empty() {
-            text += &format!("{}\n\n", escape(&holes));
+        for remark in self.remarks() {
+            text += &format!("{}\n\n", escape(&remark));
         }
         text + &format!("{}\n", escape(&self.origin()))
     }

@@ -28,6 +28,7 @@ fn results() -> Results {
         seed: Some("seed".into()),
         points: vec![PointOf { point: 1, params: Map::new() }; 5],
         missing: vec![missing(6, Some("no_luck")), missing(7, None)],
+        notes: vec!["data: some*thing".into()],
         shown: BTreeMap::from([("scores".to_owned(), Some("rmse".to_owned()))]),
         axes: Some(("genre".into(), "method".into())),
     };
@@ -72,7 +73,7 @@ fn nothing_in_a_table_is_markup() {
     assert_eq!(
         latex::escape("50 % & a_b #1 $x {y} ~ ^ \\ <|> -- \"q\""),
         "50 \\% \\& a\\_b \\#1 \\$x \\{y\\} \\textasciitilde{} \\textasciicircum{} \\textbackslash{} \
-         \\textless{}\\textbar{}\\textgreater{} -{}- \\textquotedbl{}q\\textquotedbl{}"
+         \\textless{}\\textbar{}\\textgreater{} -{}- \\symbol{34}q\\symbol{34}"
     );
 }
 
