@@ -87,7 +87,7 @@ impl<D: Ops> Graph<D> {
         let cols = x.cols();
         let rows = {
             let x = x.host();
-            let row = |&from: &u32| x[from as usize * cols..(from as usize + 1) * cols].iter().copied().collect::<Vec<f32>>();
+            let row = |&from: &u32| x[from as usize * cols..(from as usize + 1) * cols].to_vec();
             self.pool.collect(x.len(), order.iter().flat_map(row))
         };
         let work = Work { forward: 0, backward: 0 };
