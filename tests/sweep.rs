@@ -168,6 +168,13 @@ fn a_killed_sweep_goes_on_where_it_was() {
     child.wait().unwrap();
     let before = counts(&space);
     assert!(before[2] < 16, "the kill came too late");
+    // What it goes over is kept from the beginning, its table is not there.
+    let run =
+        std::fs::read_dir(space.path(".talkflow/runs")).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+    let kept: Value = serde_json::from_str(&space.read(&format!(".talkflow/runs/{run}/sweep.json"))).unwrap();
+    assert_eq!((kept["points"].as_array().unwrap().len(), &kept["seed"]), (8, &"seed".into()));
+    assert_eq!(kept["points"][7]["stages"].as_array().unwrap().len(), 4);
+    space.run(&["sweep", "--show", &run]).code(2).says("did not come to its end");
     let document = document(&space, &[]);
     let states = tally(&document);
     assert_eq!((states[0] + states[1], states[2], states[3]), (8, 0, 0));
@@ -177,6 +184,29 @@ fn a_killed_sweep_goes_on_where_it_was() {
     assert_eq!((after[0], after[1]), (before[0], 2));
     assert!(after[2] <= 16 + 1, "{after:?}");
     assert_eq!(document["cached"].as_u64().unwrap() + document["ran"].as_u64().unwrap(), 19);
+}
+
+#[test]
+fn points_run_side_by_side_within_the_limits_of_the_run() {
+    let text = |pool: &str| {
+        format!(
+            "talkflow: 1\nparams: {{ seed: 1 }}\npools: {{ one: 1 }}\nsweep: {{ seeds: 4 }}\nstages:\n  a:\n{pool}    command: {{ run: 'sleep 0.5; echo \"$SEED\"', \
+             env: {{ SEED: \"${{seed}}\" }} }}\n"
+        )
+    };
+    let most_at_once = |text: &str| {
+        let space = Space::with(text);
+        let run = document(&space, &["-j", "3"])["run"].as_str().unwrap().to_owned();
+        let (mut at_work, mut most) = (0_i32, 0);
+        for line in space.read(&format!(".talkflow/runs/{run}/events.jsonl")).lines() {
+            let event: Value = serde_json::from_str(line).unwrap();
+            at_work += i32::from(event["event"] == "started") - i32::from(event["event"] == "finished");
+            most = most.max(at_work);
+        }
+        most
+    };
+    assert_eq!(most_at_once(&text("")), 3);
+    assert_eq!(most_at_once(&text("    resources: { pools: { one: 1 } }\n")), 1);
 }
 
 #[test]

@@ -64,7 +64,8 @@ pub fn read(
     let mut axes: Vec<Axis> = Vec::new();
     for set in sets {
         let Some(typed) = Typed::read(set, sources, mistakes) else { continue };
-        let Some((values, several)) = values(&typed, sources, mistakes) else { continue };
+        let present = lookup(&manifest.params, &typed.path, typed.at);
+        let Some((values, several)) = values(&typed, &present, sources, mistakes) else { continue };
         let Typed { path, at, .. } = typed;
         match (several || swept.contains(&path), <[Node; 1]>::try_from(values)) {
             (false, Ok([value])) => match put(&manifest.params, &path, value, at) {
@@ -82,8 +83,9 @@ pub fn read(
     Reader::new(manifest, sources, env).space(axes, mistakes)
 }
 
-/// The values typed for one parameter, and whether they were several: a list is its items, and `1,2` is `[1,2]`.
-fn values(typed: &Typed, sources: &Sources, mistakes: &mut Vec<Diagnostic>) -> Option<(Vec<Node>, bool)> {
+/// The values typed for one parameter, and whether they were several: a list is its items, and `1,2` is `[1,2]`. Where the parameter
+/// is a list by itself, `present`, a list of what are no lists is one value, as it is for any other command.
+fn values(typed: &Typed, present: &Node, sources: &Sources, mistakes: &mut Vec<Diagnostic>) -> Option<(Vec<Node>, bool)> {
     let parts = between_commas(sources.slice(typed.value));
     let mut nodes = Vec::new();
     for (start, end) in &parts {
@@ -94,8 +96,11 @@ fn values(typed: &Typed, sources: &Sources, mistakes: &mut Vec<Diagnostic>) -> O
         }
         nodes.push(parse(sources, place, mistakes)?);
     }
+    let is_list = |node: &Node| matches!(node.value, Value::List(_));
     match &nodes[..] {
-        [Node { value: Value::List(items), .. }] => Some((items.to_vec(), true)),
+        [Node { value: Value::List(items), .. }] if !is_list(present) || items.iter().any(is_list) => {
+            Some((items.to_vec(), true))
+        }
         _ => Some((nodes, parts.len() > 1)),
     }
 }

@@ -157,14 +157,20 @@ fn values_can_be_typed_for_an_axis_and_a_manifest_needs_no_section() {
     let section = with("{ grid: { talk.rounds: [1, 2, 3] }, seeds: 2 }");
     assert_eq!(points(&sweep(&section, &["talk.rounds=[0]"])), ["talk.rounds=0,seed=1", "talk.rounds=0,seed=2"]);
     assert_eq!(points(&sweep(&section, &["talk.rounds=0", "seed=7,8"])), ["talk.rounds=0,seed=7", "talk.rounds=0,seed=8"]);
+    let union = sweep(&with("{ grid: { genres: [[Drama], [Comedy]] } }"), &["genres=[Drama, Comedy]"]);
+    assert_eq!(points(&union), ["genres=Drama+Comedy"]);
     let union = sweep(SPARSE, &["genres=[[Drama, Western],[Comedy]]"]);
     assert_eq!(points(&union), ["genres=Drama+Western", "genres=Comedy"]);
     let union = sweep(SPARSE, &["genres=[Drama, Western],[Comedy]", "dataset=\"movielens/100k\",'movielens/synthetic'"]);
     assert_eq!(points(&union).len(), 4);
+    // A parameter that is a list takes a list as one value, as it does for a plain run.
+    let union = sweep(SPARSE, &["genres=[Comedy, Drama]", "seed=1,2"]);
+    assert_eq!(points(&union), ["seed=1", "seed=2"]);
+    assert!(names(&union).contains(&"student[genre=Comedy,method=scratch]@seed=1"));
     // Between quotes and brackets a comma is part of the value: this is one value, and a parameter as usual.
     assert!(wrong(SPARSE, &["dataset=\"a,b\""]).contains("there is nothing to sweep over"));
     assert_eq!(points(&sweep(SPARSE, &["seed=1,2", "seed=3,4"])), ["seed=3", "seed=4"]);
-    is_each_point_alone(SPARSE, &union);
+    is_each_point_alone(SPARSE, &sweep(SPARSE, &["seed=1,2,3"]));
 }
 
 #[test]
