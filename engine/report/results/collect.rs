@@ -82,10 +82,9 @@ pub fn collect<E>(made: Made<'_>, mut scores: impl FnMut(&Record) -> Result<Opti
             Some(scores) => {
                 notes.data.insert(scores.data.clone());
                 axes.insert((scores.row_axis.clone(), scores.column_axis.clone()));
-                let main =
-                    scores.metrics.iter().filter_map(|metric| serde_json::to_value(metric).ok()?.as_str().map(str::to_owned));
-                mains.insert(&instances[*place].stage, main.into_iter().next());
-                of_scores(&scores)
+                let own = of_scores(&scores);
+                mains.insert(&instances[*place].stage, main_of(&scores, &own));
+                own
             }
             None => {
                 // Kinds give first what matters most; of a program's metrics all are somebody's choice.
@@ -150,6 +149,12 @@ impl Notes {
         let data = self.data.into_iter().map(|data| format!("data: {data}"));
         data.chain(self.said.into_iter().map(note)).collect()
     }
+}
+
+/// Which of an evaluation's numbers matters most: the first metric it names that a model by itself has.
+fn main_of(scores: &Scores, numbers: &[Number]) -> Option<String> {
+    let mut words = scores.metrics.iter().filter_map(|metric| Some(serde_json::to_value(metric).ok()?.as_str()?.to_owned()));
+    words.find(|word| numbers.iter().any(|number| *number.metric == **word))
 }
 
 /// The numbers of an evaluation: every number of every entry.
@@ -299,4 +304,39 @@ fn provenance(
 /// Whether a result holds scores.
 pub fn has_scores(record: &Record) -> bool {
     made_by(&record.kind) == Some(ArtifactKind::Scores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scores::{Metric, testing::entry};
+
+    #[test]
+    fn every_number_of_every_model_is_taken_and_one_matters_most() {
+        let scores = |metrics: &[Metric]| Scores {
+            data: "some".into(),
+            part: "test".into(),
+            metrics: metrics.to_vec(),
+            row_axis: "genre".into(),
+            column_axis: "method".into(),
+            notes: Vec::new(),
+            blocks: 1,
+            entries: vec![entry(["Drama", "label", "seed=1"], 0.5), entry(["Drama", "teacher", "seed=1"], 0.25)],
+            cells: Vec::new(),
+            checks: Vec::new(),
+        };
+        let numbers = of_scores(&scores(&[]));
+        let of = |column: &str, metric: &str| {
+            let found =
+                numbers.iter().find(|one| *one.metric == *metric && one.place.as_ref().is_some_and(|at| *at[1] == *column));
+            found.map(|one| one.value)
+        };
+        assert_eq!((of("label", "rmse"), of("teacher", "mae"), of("label", "rows")), (Some(0.5), Some(0.125), Some(10.0)));
+        // What is not known is no number.
+        assert_eq!(of("label", "deep_share"), None);
+        // How much of the gap is closed is no number of one model.
+        let main = |metrics: &[Metric]| main_of(&scores(metrics), &numbers);
+        assert_eq!(main(&[Metric::GapRecovery, Metric::Mae, Metric::Rmse]).as_deref(), Some("mae"));
+        assert_eq!(main(&[Metric::GapRecovery]), None);
+    }
 }
