@@ -411,6 +411,7 @@ fn type_of(shape: &Shape) -> String {
         Shape::Float { low, high } => match (low, high) {
             (Bound::Unbounded, Bound::Unbounded) => "number".to_owned(),
             (Bound::Excluded(low), Bound::Unbounded) => format!("number above {low}"),
+            (Bound::Excluded(low), Bound::Included(high)) => format!("number above {low}, up to {high}"),
             (Bound::Included(low), Bound::Unbounded) => format!("number, from {low}"),
             (Bound::Included(low), Bound::Included(high)) if *low < 1e-3 && *low > 0.0 => format!("number, {low:?} to {high}"),
             (Bound::Included(low), Bound::Included(high)) => format!("number, {low} to {high}"),
