@@ -18,6 +18,7 @@ use crate::{
     visible::{self, visible},
 };
 
+mod check;
 mod data;
 mod diff;
 mod export;
@@ -63,13 +64,32 @@ pub struct Common {
     /// Never use the network.
     #[arg(long, global = true)]
     offline: bool,
-    /// What to print on standard output.
-    #[arg(long, global = true, value_enum, default_value_t)]
+    /// What to print on standard output; the last three are for `check`.
+    #[arg(long = "format", global = true, value_enum, default_value_t)]
+    written: Written,
+    /// For whom that is.
+    #[arg(skip)]
     format: Format,
 }
 
-/// For whom to print.
+/// What to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Written {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON document.
+    Json,
+    /// JUnit's XML, for CI systems.
+    Junit,
+    /// For a pull request.
+    Markdown,
+    /// Annotations of GitHub Actions.
+    Github,
+}
+
+/// For whom to print. What only one command writes is its own concern, and for people to all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// For people.
     #[default]
@@ -119,6 +139,8 @@ enum Command {
     Run(run::RunArgs),
     /// Run a manifest at many points, each with other parameters: what they have in common is done once.
     Sweep(sweep::SweepArgs),
+    /// Bring a manifest up to date and compare its metrics with a committed baseline.
+    Check(check::CheckArgs),
     /// Show what would run and why, without running it.
     Plan(plan::PlanArgs),
     /// Explain a stage: each part of its key that differs, old and new, and the first cause; now, or in a past run.
@@ -167,6 +189,8 @@ pub enum Failure {
     Store(StoreError),
     /// 3: the store holds damage, listed already.
     Damaged,
+    /// 4: a metric is worse than its baseline, or a gate could not tell; listed already.
+    Regressed,
     /// 10: `plan --exit-code` found work.
     Work,
     /// 128 + n: a signal stopped it; nothing is half written.
@@ -181,6 +205,7 @@ impl Failure {
             Self::Failed(_) | Self::Told => 1,
             Self::Wrong(_) | Self::Diagnosed(_) => 2,
             Self::Store(_) | Self::Damaged => 3,
+            Self::Regressed => 4,
             Self::Work => 10,
             Self::Signal(signal) => 128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
         }
@@ -196,7 +221,7 @@ impl Failure {
             Self::Failed(message) | Self::Wrong(message) | Self::Diagnosed(message) => Some(message.clone()),
             Self::Store(error) => Some(error.to_string()),
             Self::Signal(_) => Some("stopped; nothing is half written, and the next run goes on from here".to_owned()),
-            Self::Damaged | Self::Work | Self::Told => None,
+            Self::Damaged | Self::Regressed | Self::Work | Self::Told => None,
         }
     }
 }
@@ -227,7 +252,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         // Nobody is there to be told if that fails.
         return ExitCode::from(u8::from(guard::guard(folders.as_ref()).is_err()));
     }
-    let cli = match Cli::try_parse_from(args) {
+    let mut cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to standard output with 0, mistakes to standard error with 2: clap knows which.
@@ -235,7 +260,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let json = cli.common.format == Format::Json;
+    let json = cli.common.written == Written::Json;
+    if json {
+        cli.common.format = Format::Json;
+    }
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -260,7 +288,11 @@ fn tell(failure: &Failure) {
 
 fn dispatch(cli: Cli) -> Answer {
     let common = &cli.common;
+    if !matches!(cli.command, Command::Check(_)) && !matches!(common.written, Written::Human | Written::Json) {
+        return Err(Failure::Wrong("of these formats, only `check` writes `junit`, `markdown` and `github`".to_owned()));
+    }
     match cli.command {
+        Command::Check(args) => check::check(&args, common),
         Command::Run(args) => run::run(&args, common),
         Command::Sweep(args) => sweep::sweep(&args, common),
         Command::Plan(args) => plan::plan(&args, common),

@@ -28,6 +28,7 @@ pub mod stage;
 pub mod manifest;
 pub mod space;
 pub mod fields;
+pub mod check;
 pub mod plan;
 pub mod graph;
 pub mod stages;

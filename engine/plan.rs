@@ -13,15 +13,19 @@ mod select;
 mod union;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
 use crate::artifact::ArtifactKind;
+use crate::check::{self, Gate};
 use crate::fields::{Fields, File, Labels, Port, Settings};
 use crate::manifest::{Env, Node, ReadFile, Texts, load as load_manifest, read_file};
 use crate::source::{Diagnostics, Sources, Span};
 use crate::space;
+
+use build::Built;
 
 pub use agree::{Disagreement, Seen};
 pub use beside::{BESIDE, Beside, MOST_IN_POOL, bytes, duration, read as beside};
@@ -55,7 +59,7 @@ pub trait Kinds {
 /// # Errors
 /// All mistakes there are, in one report.
 pub fn load<K: Kinds>(path: &Path, sets: &[String], env: Env<'_>, kinds: &K) -> Result<Plan<K::Spec>, Diagnostics> {
-    load_from(Texts { read: &read_file, kept: None }, path, sets, env, kinds)
+    load_from(Texts { read: &read_file, kept: None }, path, sets, env, kinds).map(|(plan, _)| plan)
 }
 
 /// As [`load`], with the trees of long manifests kept in a folder, if it exists.
@@ -69,7 +73,7 @@ pub fn load_kept<K: Kinds>(
     kinds: &K,
     kept: &Path,
 ) -> Result<Plan<K::Spec>, Diagnostics> {
-    load_from(Texts { read: &read_file, kept: Some(kept) }, path, sets, env, kinds)
+    load_from(Texts { read: &read_file, kept: Some(kept) }, path, sets, env, kinds).map(|(plan, _)| plan)
 }
 
 /// As [`load`], with the texts from wherever `read` gets them.
@@ -83,7 +87,21 @@ pub fn load_with<K: Kinds>(
     env: Env<'_>,
     kinds: &K,
 ) -> Result<Plan<K::Spec>, Diagnostics> {
-    load_from(Texts { read, kept: None }, path, sets, env, kinds)
+    load_from(Texts { read, kept: None }, path, sets, env, kinds).map(|(plan, _)| plan)
+}
+
+/// As [`load_kept`], with the regression gates that the manifest declares.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_gated<K: Kinds>(
+    path: &Path,
+    sets: &[String],
+    env: Env<'_>,
+    kinds: &K,
+    kept: &Path,
+) -> Result<(Plan<K::Spec>, Vec<Gate>), Diagnostics> {
+    load_from(Texts { read: &read_file, kept: Some(kept) }, path, sets, env, kinds)
 }
 
 fn load_from<K: Kinds>(
@@ -92,7 +110,7 @@ fn load_from<K: Kinds>(
     sets: &[String],
     env: Env<'_>,
     kinds: &K,
-) -> Result<Plan<K::Spec>, Diagnostics> {
+) -> Result<(Plan<K::Spec>, Vec<Gate>), Diagnostics> {
     let mut sources = Sources::default();
     let mut mistakes = Vec::new();
     let Some(manifest) = load_manifest(path, sets, texts, &mut sources, &mut mistakes) else {
@@ -100,12 +118,18 @@ fn load_from<K: Kinds>(
     };
     manifest.check_params(&mut mistakes);
     space::check(&manifest, &sources, env, &mut mistakes);
+    let (section, params, own) = (manifest.check.clone(), Arc::clone(&manifest.params), manifest.source);
     let built = build::build(manifest, &sources, env, kinds, &mut mistakes);
+    let instances = built.as_ref().map(Built::instances);
+    let known: Option<Vec<check::Known<'_>>> = instances
+        .map(|instances| instances.iter().map(|one| check::Known { name: &one.name, yields: kinds.output(&one.kind) }).collect());
+    let around = check::Around { sources: &sources, params, own, env, known: known.as_deref() };
+    let gates = section.map_or_else(Vec::new, |section| check::declared(&section, &around, &mut mistakes));
     if let (Some(built), true) = (&built, mistakes.is_empty()) {
         agree::check(built.instances(), kinds, &mut mistakes);
     }
     match built {
-        Some(built) if mistakes.is_empty() => Ok(built.with(sources)),
+        Some(built) if mistakes.is_empty() => Ok((built.with(sources), gates)),
         _ => Err(Diagnostics::new(sources, mistakes)),
     }
 }

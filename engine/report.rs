@@ -1,5 +1,6 @@
 //! Consumers of events and results: what people, files and programs are shown. The engine knows none of them.
 
+pub mod check;
 pub mod document;
 pub mod journal;
 pub mod live;

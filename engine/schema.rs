@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use self::docs::Docs;
 use crate::{
+    check,
     fields::{Field, Form, Leaf, Shape, describe},
     manifest::TOP,
     plan::{BESIDE, Kinds, MOST_IN_POOL, beside},
@@ -89,6 +90,11 @@ impl Writer<'_> {
             }
             "params" => json!({ "type": ["object", "null"], "propertyNames": { "pattern": NAME } }),
             "sweep" => self.sweep(),
+            "check" => json!({
+                "type": ["object", "null"],
+                "propertyNames": { "pattern": NAME },
+                "additionalProperties": self.form("check", "", &check::form()),
+            }),
             "stages" => json!({ "type": "object", "minProperties": 1, "propertyNames": { "pattern": NAME } }),
             _ => json!({ "type": "string", "minLength": 1 }),
         };

@@ -71,14 +71,18 @@ struct Condition {
 
 /// Text with `*` and `?`, or several between `|`. Text that is the same fits whatever it holds.
 #[derive(Clone, Debug)]
-struct Pattern {
+pub struct Pattern {
     text: String,
     /// One for each alternative.
     globs: Vec<GlobMatcher>,
 }
 
 impl Pattern {
-    fn new(text: &str) -> Result<Self, String> {
+    /// Reads one as typed.
+    ///
+    /// # Errors
+    /// In words, where it is not written like one.
+    pub fn new(text: &str) -> Result<Self, String> {
         let glob = |text: &str| {
             // Only `*` and `?` have a meaning; what else a glob could hold may be part of a value.
             let mut glob = String::new();
@@ -95,11 +99,18 @@ impl Pattern {
         globs.map(|globs| Self { text: text.to_owned(), globs }).map_err(|error| error.to_string())
     }
 
-    fn fits(&self, text: &str) -> bool {
+    /// Whether a text fits it.
+    pub fn fits(&self, text: &str) -> bool {
         self.text == text || self.globs.iter().any(|glob| glob.is_match(text))
     }
 
-    fn plain(&self) -> bool {
+    /// As typed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it can fit one text only.
+    pub fn plain(&self) -> bool {
         !self.text.contains(['*', '?', '|'])
     }
 }

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use super::{Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, print_json};
 use crate::{
+    check::Gate,
     exec,
     plan::{self, Chosen, Plan, Union, Wish},
     source::Diagnostics,
@@ -15,6 +16,13 @@ use crate::{
 /// A manifest's plan with its texts.
 pub fn load(args: &ManifestArgs, common: &Common) -> Result<Plan<StageSpec>, Failure> {
     plan(args, common).map_err(|mistakes| wrong(&mistakes, common))
+}
+
+/// A manifest's plan with the regression gates that it declares.
+pub fn gated(args: &ManifestArgs, common: &Common) -> Result<(Plan<StageSpec>, Vec<Gate>), Failure> {
+    let environment = |name: &str| std::env::var_os(name);
+    plan::load_gated(&args.manifest, &args.sets, &environment, &StageKinds, &common.store.join(PARSED))
+        .map_err(|mistakes| wrong(&mistakes, common))
 }
 
 /// A manifest's sweep, its points planned together.

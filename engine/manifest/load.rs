@@ -20,7 +20,7 @@ const MOST_BYTES: u64 = 8 << 20;
 /// More unknown keys than this are not listed.
 const MOST_UNKNOWN: usize = 50;
 /// What may stand at the top of a manifest.
-pub const TOP: [&str; 8] = ["talkflow", "name", "description", "extends", "params", "pools", "sweep", "stages"];
+pub const TOP: [&str; 9] = ["talkflow", "name", "description", "extends", "params", "pools", "sweep", "check", "stages"];
 
 /// A manifest: merged with what it extends and with `--set`, and nothing resolved yet.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Manifest {
     pub pools: Arc<Map>,
     /// What a sweep of it goes over, as written.
     pub sweep: Option<Entry>,
+    /// Its regression gates, as written.
+    pub check: Option<Entry>,
     /// Its stages by name, as written.
     pub stages: Arc<Map>,
 }
@@ -84,6 +86,7 @@ pub fn load(
     let pools = section("pools");
     let stages = section("stages");
     let text = |key: &str| top.get(key).map(|entry| entry.node.clone());
+    let part = |key: &str| top.get(key).filter(|entry| !matches!(entry.node.value, Value::Null)).cloned();
     let map = |node: Option<Node>| match node.map(|node| node.value) {
         Some(Value::Map(map)) => map,
         _ => Arc::default(),
@@ -95,7 +98,8 @@ pub fn load(
         description: text("description"),
         params: set::apply(map(params), sets, sources, mistakes),
         pools: map(pools),
-        sweep: top.get("sweep").filter(|entry| !matches!(entry.node.value, Value::Null)).cloned(),
+        sweep: part("sweep"),
+        check: part("check"),
         stages: map(stages),
     };
     if manifest.stages.is_empty() && !top.get("stages").is_some_and(|entry| matches!(entry.node.value, Value::List(_))) {

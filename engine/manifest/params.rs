@@ -59,7 +59,7 @@ impl Manifest {
         for node in [&self.name, &self.description].into_iter().flatten() {
             collect(node, &mut uses);
         }
-        for entry in self.pools.values().chain(&self.sweep).chain(self.stages.values()) {
+        for entry in self.pools.values().chain(&self.sweep).chain(&self.check).chain(self.stages.values()) {
             collect(&entry.node, &mut uses);
         }
         self.follow(&mut uses, |_, _| {});

@@ -55,6 +55,7 @@ impl Docs {
                     "The file" => "top".to_owned(),
                     "Beside the kind" => "beside".to_owned(),
                     "Sweeps" => "sweep".to_owned(),
+                    "Gates" => "check".to_owned(),
                     kind if crate::stages::WORDS.contains(&kind) => kind.to_owned(),
                     _ => String::new(),
                 };

@@ -49,6 +49,7 @@ fn outcome(run: &Run, about: Option<&About>) -> &'static str {
         Some(0) => "done",
         Some(130 | 143) => "stopped",
         Some(3) => "store unusable",
+        Some(4) => "regression",
         Some(_) => "failed",
         None if run.goes_on() => "running",
         None => "killed",
