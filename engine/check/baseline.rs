@@ -112,7 +112,7 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Baseline, Unreadable> {
             if series.values.is_empty() {
                 return Err(wrong(format!("gate `{gate}`: `{place}` has no values")));
             }
-            if let Some((block, value)) = series.values.iter().find(|(_, value)| !(value.abs() < 1e150)) {
+            if let Some((block, value)) = series.values.iter().find(|(_, value)| !is_number(**value)) {
                 return Err(wrong(format!("gate `{gate}`: `{place}` is {value} in block `{block}`, which no metric is")));
             }
             if !seen.insert(place.clone()) {
@@ -121,6 +121,11 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Baseline, Unreadable> {
         }
     }
     Ok(baseline)
+}
+
+/// Whether a value can be compared: no NaN, and not so large that its square is infinite.
+pub(super) fn is_number(value: f64) -> bool {
+    value.abs() < 1e150
 }
 
 impl Baseline {

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use talkflow_statistics::{Alpha, Gate as Test, Gated, Outcome, Tolerance};
 
-use super::{Baseline, Better, Gate, KeptSeries, Place, Rule, Selected, Series, Values};
+use super::{Baseline, Better, Gate, KeptSeries, Place, Rule, Selected, Series, Values, baseline::is_number};
 use crate::{artifact::Digest, selector::Pattern};
 
 /// What a finding says: the closed set.
@@ -158,7 +158,7 @@ fn new(now: &Series) -> Finding {
 
 /// That some values are no numbers, if so.
 fn no_number(values: &Values) -> Option<Finding> {
-    let blocks: Vec<&str> = values.iter().filter(|(_, value)| !(value.abs() < 1e150)).map(|(block, _)| block.as_str()).collect();
+    let blocks: Vec<&str> = values.iter().filter(|(_, value)| !is_number(**value)).map(|(block, _)| block.as_str()).collect();
     (!blocks.is_empty()).then(|| Finding::about(Verdict::NoNumber, format!("it is no number in {}", listed(&blocks))))
 }
 
