@@ -53,8 +53,7 @@ fuzz_target!(init: talkflow_fuzz::begin(seeds), |input: &[u8]| {
     };
     match plan::load_with(&read, Path::new("m.yaml"), &sets, &env, &StageKinds) {
         Ok(plan) => {
-            let _ = plan.resolved_params();
-            plan.resolved().iter().for_each(|stage| drop(stage.to_string()));
+            plan.resolution().stages.iter().for_each(|stage| drop(stage.to_string()));
             for format in [Format::Dot, Format::Mermaid, Format::Svg] {
                 let _ = Graph::new(&plan, plan.instances.len() < 50).render(format);
             }
