@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Learner, Step, TeacherNeeds, check_corr, check_states};
+use super::{Learner, Step, check_corr, check_high, high_ends};
 use crate::distance::{Distance, frozen_weights};
 use crate::error::{SpecError, TrainError};
 use crate::graph::Graph;
@@ -13,7 +13,7 @@ use crate::models::ModelSpec;
 use crate::modules::{Mlp, Shape, last};
 use crate::objective::Term;
 use crate::ops::{Activation, Ops, Var};
-use crate::optim::{at_least_one, not_negative, positive};
+use crate::optim::at_least_one;
 use crate::params::{LayerId, Params};
 use crate::random::Role;
 use crate::teacher::TeacherView;
@@ -37,18 +37,13 @@ impl Default for Feature {
     }
 }
 
-pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: false, high: true, output: false, upper_layers: false };
-
 impl Feature {
     pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
-        positive("weight", self.weight)?;
-        not_negative("warm_up", self.warm_up)?;
         if let Some(hidden) = self.projector_hidden {
             at_least_one("projector_hidden", hidden)?;
         }
         check_corr("feature", self.distance, batch)?;
-        check_states("feature", student)?;
-        check_teacher_high("feature", teacher)
+        check_high("feature", (self.weight, self.warm_up), student, teacher)
     }
 
     pub(super) fn build<D: Ops>(
@@ -58,9 +53,7 @@ impl Feature {
         seed: u64,
         modules: &mut Params<D>,
     ) -> Result<Built, TrainError> {
-        let (Some(inputs), Some(states)) = (student.high_width(), &teacher.high) else {
-            return Err(super::missing("high states"));
-        };
+        let (inputs, states) = high_ends(student, teacher)?;
         let ends = (inputs, states.width);
         let projector = Projector::fresh(modules, seed, "feature.projector", ends, self.projector_hidden);
         let projector = projector.map_err(crate::device::failed::<D>)?;

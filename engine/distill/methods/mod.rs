@@ -44,8 +44,9 @@ use crate::models::ModelSpec;
 use crate::models::student::{Dropout, Forward, Student};
 use crate::objective::{Part, Term};
 use crate::ops::{Ops, Var};
+use crate::optim::{not_negative, positive};
 use crate::params::Params;
-use crate::teacher::{TeacherBatch, TeacherView};
+use crate::teacher::{States, TeacherBatch, TeacherView};
 
 /// A way to train a student.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -143,14 +144,9 @@ impl Method {
         match self {
             Method::BiasOnly | Method::Scratch => TeacherNeeds::default(),
             Method::Label(_) => label::NEEDS,
-            Method::Feature(_) => feature::NEEDS,
+            Method::Feature(_) | Method::Sp(_) | Method::Rkd(_) | Method::Vid(_) | Method::Refilled(_) | Method::Srd(_) => HIGH,
             Method::Bounded(_) => bounded::NEEDS,
             Method::Dist(_) => dist::NEEDS,
-            Method::Sp(_) => sp::NEEDS,
-            Method::Rkd(_) => rkd::NEEDS,
-            Method::Vid(_) => vid::NEEDS,
-            Method::Refilled(_) => refilled::NEEDS,
-            Method::Srd(_) => srd::NEEDS,
             Method::IakdAdapter(_) => iakd::NEEDS,
             Method::OneWay(one_way) => one_way.needs(),
             Method::Talk(talk) => talk.needs(),
@@ -332,6 +328,20 @@ impl<D: Ops> Step<'_, D> {
         self.add(term, weight, value);
     }
 
+    /// The same of the student's high state beside the teacher's: `loss` gets both, the width of each, and where the gradient goes.
+    /// Nothing where either has none.
+    fn beside_teacher(
+        &mut self,
+        term: Term,
+        weight: f64,
+        loss: impl FnOnce((&[f32], &[f32]), (usize, usize), &mut [f32]) -> f64,
+    ) {
+        let (forward, teacher) = (self.forward, self.teacher);
+        let (Some(deep), Some(target)) = (&forward.deep, &teacher.high) else { return };
+        let (widths, target) = ((deep.high.cols(), target.cols()), target.host());
+        self.loss(term, weight, &deep.high, |made, gradient| loss((made, &target), widths, gradient));
+    }
+
     fn add(&mut self, term: Term, weight: f64, value: f64) {
         match self.parts.iter_mut().find(|part| part.term == term) {
             Some(part) => part.value += value,
@@ -369,6 +379,27 @@ fn check_states(method: &'static str, student: &ModelSpec) -> Result<(), SpecErr
         });
     }
     Ok(())
+}
+
+/// What a method needs that learns from the teacher's high state alone.
+const HIGH: TeacherNeeds = TeacherNeeds { low: false, high: true, output: false, upper_layers: false };
+
+/// What can be wrong with such a method, whatever else it has.
+fn check_high(
+    method: &'static str,
+    (weight, warm_up): (f64, f64),
+    student: &ModelSpec,
+    teacher: Option<&ModelSpec>,
+) -> Result<(), SpecError> {
+    positive("weight", weight)?;
+    not_negative("warm_up", warm_up)?;
+    check_states(method, student)?;
+    feature::check_teacher_high(method, teacher)
+}
+
+/// The width of the student's high state, and the teacher's high states.
+fn high_ends<'t, 'a>(student: &ModelSpec, teacher: &'t TeacherView<'a>) -> Result<(usize, &'t States<'a>), TrainError> {
+    student.high_width().zip(teacher.high.as_ref()).ok_or_else(|| missing("high states"))
 }
 
 /// A teacher that lacks what the method needs.

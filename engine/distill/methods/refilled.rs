@@ -13,13 +13,12 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::feature::check_teacher_high;
-use super::{Learner, Step, TeacherNeeds, check_states};
+use super::{Learner, Step, check_high};
 use crate::error::SpecError;
 use crate::models::ModelSpec;
 use crate::objective::Term;
 use crate::ops::Ops;
-use crate::optim::{at_least_one, not_negative, positive};
+use crate::optim::{at_least_one, positive};
 
 /// Settings of `refilled`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,29 +39,21 @@ impl Default for Refilled {
     }
 }
 
-pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: false, high: true, output: false, upper_layers: false };
-
 impl Refilled {
     pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>) -> Result<(), SpecError> {
-        positive("weight", self.weight)?;
         at_least_one("others", self.others)?;
         positive("temperature", self.temperature)?;
-        not_negative("warm_up", self.warm_up)?;
-        check_states("refilled", student)?;
-        check_teacher_high("refilled", teacher)
+        check_high("refilled", (self.weight, self.warm_up), student, teacher)
     }
 }
 
 impl<D: Ops> Learner<D> for Refilled {
     fn terms(&self, step: &mut Step<'_, D>) -> Result<(), D::Err> {
         step.task();
-        let (forward, teacher) = (step.forward, step.teacher);
-        let (Some(deep), Some(target)) = (&forward.deep, &teacher.high) else { return Ok(()) };
         let weight = self.weight * step.ramp(self.warm_up);
         let tuples = tuples(step.ratings, self.others);
-        let (states, target) = ((deep.high.cols(), target.cols()), target.host());
-        step.loss(Term::Refilled, weight, &deep.high, |made, gradient| {
-            relation((made, &target), states, &tuples, self.temperature, weight, gradient)
+        step.beside_teacher(Term::Refilled, weight, |states, widths, gradient| {
+            relation(states, widths, &tuples, self.temperature, weight, gradient)
         });
         Ok(())
     }

@@ -11,13 +11,11 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::feature::check_teacher_high;
-use super::{Learner, Step, TeacherNeeds, check_states};
+use super::{Learner, Step, check_high};
 use crate::error::SpecError;
 use crate::models::ModelSpec;
 use crate::objective::Term;
 use crate::ops::Ops;
-use crate::optim::{not_negative, positive};
 
 /// Settings of `rkd`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,25 +32,17 @@ impl Default for Rkd {
     }
 }
 
-pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: false, high: true, output: false, upper_layers: false };
-
 impl Rkd {
     pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>) -> Result<(), SpecError> {
-        positive("weight", self.weight)?;
-        not_negative("warm_up", self.warm_up)?;
-        check_states("rkd", student)?;
-        check_teacher_high("rkd", teacher)
+        check_high("rkd", (self.weight, self.warm_up), student, teacher)
     }
 }
 
 impl<D: Ops> Learner<D> for Rkd {
     fn terms(&self, step: &mut Step<'_, D>) -> Result<(), D::Err> {
         step.task();
-        let (forward, teacher) = (step.forward, step.teacher);
-        let (Some(deep), Some(target)) = (&forward.deep, &teacher.high) else { return Ok(()) };
         let weight = self.weight * step.ramp(self.warm_up);
-        let (states, target) = ((deep.high.cols(), target.cols()), target.host());
-        step.loss(Term::Rkd, weight, &deep.high, |made, gradient| relation((made, &target), states, weight, gradient));
+        step.beside_teacher(Term::Rkd, weight, |states, widths, gradient| relation(states, widths, weight, gradient));
         Ok(())
     }
 }

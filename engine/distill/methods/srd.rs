@@ -10,15 +10,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::feature::check_teacher_high;
-use super::{Learner, Step, TeacherNeeds, check_corr, check_states, missing};
+use super::{Learner, Step, check_corr, check_high, high_ends};
 use crate::distance::Distance;
 use crate::error::{SpecError, TrainError};
 use crate::models::ModelSpec;
 use crate::modules::last;
 use crate::objective::Term;
 use crate::ops::{Activation, Ops};
-use crate::optim::{not_negative, positive};
+use crate::optim::positive;
 use crate::params::{LayerId, Params};
 use crate::random::Role;
 use crate::teacher::TeacherView;
@@ -40,8 +39,6 @@ impl Default for Srd {
     }
 }
 
-pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: false, high: true, output: false, upper_layers: false };
-
 /// Added to a variance before its root divides.
 const EPS: f64 = 1e-5;
 /// Added to the mean before its logarithm: states that agree have one too.
@@ -49,13 +46,10 @@ const TINY: f64 = 1e-12;
 
 impl Srd {
     pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
-        positive("weight", self.weight)?;
         positive("power", self.power)?;
-        not_negative("warm_up", self.warm_up)?;
         // Means and variances over the batch ask for as many rows as correlations do.
         check_corr("srd", Distance::Corr, batch)?;
-        check_states("srd", student)?;
-        check_teacher_high("srd", teacher)
+        check_high("srd", (self.weight, self.warm_up), student, teacher)
     }
 
     pub(super) fn build<D: Ops>(
@@ -65,9 +59,7 @@ impl Srd {
         seed: u64,
         modules: &mut Params<D>,
     ) -> Result<Built, TrainError> {
-        let (Some(inputs), Some(states)) = (student.high_width(), &teacher.high) else {
-            return Err(missing("high states"));
-        };
+        let (inputs, states) = high_ends(student, teacher)?;
         let ends = (inputs, states.width);
         let projector = modules.fresh(seed, Role::Modules, "srd.projector", ends, Activation::None.gain());
         Ok(Built { settings: self.clone(), projector: projector.map_err(crate::device::failed::<D>)? })

@@ -11,13 +11,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::feature::{Projector, check_teacher_high};
-use super::{Learner, Step, TeacherNeeds, check_states, missing};
+use super::feature::Projector;
+use super::{Learner, Step, check_high, high_ends};
 use crate::error::{SpecError, TrainError};
 use crate::models::ModelSpec;
 use crate::objective::Term;
 use crate::ops::Ops;
-use crate::optim::{at_least_one, not_negative, positive};
+use crate::optim::at_least_one;
 use crate::params::{Params, VectorId};
 use crate::teacher::TeacherView;
 
@@ -38,20 +38,15 @@ impl Default for Vid {
     }
 }
 
-pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: false, high: true, output: false, upper_layers: false };
-
 /// Of the mean variance, what sigma^2 is at least.
 const FLOOR: f64 = 1e-6;
 
 impl Vid {
     pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>) -> Result<(), SpecError> {
-        positive("weight", self.weight)?;
-        not_negative("warm_up", self.warm_up)?;
         if let Some(hidden) = self.projector_hidden {
             at_least_one("projector_hidden", hidden)?;
         }
-        check_states("vid", student)?;
-        check_teacher_high("vid", teacher)
+        check_high("vid", (self.weight, self.warm_up), student, teacher)
     }
 
     pub(super) fn build<D: Ops>(
@@ -61,9 +56,7 @@ impl Vid {
         seed: u64,
         modules: &mut Params<D>,
     ) -> Result<Built, TrainError> {
-        let (Some(inputs), Some(states)) = (student.high_width(), &teacher.high) else {
-            return Err(missing("high states"));
-        };
+        let (inputs, states) = high_ends(student, teacher)?;
         let failed = crate::device::failed::<D>;
         let ends = (inputs, states.width);
         let projector = Projector::fresh(modules, seed, "vid.projector", ends, self.projector_hidden).map_err(failed)?;
