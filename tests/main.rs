@@ -11,6 +11,7 @@ mod diagnostics;
 mod faults;
 mod history;
 mod hostile;
+mod manifests;
 mod order;
 mod processes;
 mod rooms;

@@ -51,7 +51,7 @@ pub(crate) fn identity(config: &TrainConfig, data: &TaskData<'_>, teacher: &Teac
     words(&mut [data.users as u32, data.items as u32].into_iter());
     words(&mut [data.scale.min, data.scale.max].into_iter().map(f32::to_bits));
     words(&mut teacher.row.iter().copied());
-    for states in [teacher.low, teacher.high].into_iter().flatten() {
+    for states in [teacher.low, teacher.high, teacher.embeddings].into_iter().flatten() {
         words(&mut states.values.iter().chain(states.variance).map(|v| v.to_bits()));
     }
     words(&mut teacher.output.into_iter().flatten().map(|v| v.to_bits()));

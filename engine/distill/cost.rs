@@ -17,7 +17,7 @@ use crate::models::student::{CHUNK, Dropout, Student};
 use crate::ops::Pool;
 use crate::params::Params;
 use crate::teacher::{Aligned, States, TeacherBatch, TeacherView};
-use crate::trace::RowCost;
+use crate::trace::{RowCost, Trace};
 
 /// What a training costs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -40,7 +40,8 @@ pub struct StepCost {
     /// Rows of the batch: the training rows, shared out evenly over as few batches as `batch` allows.
     pub rows: u64,
     /// Floating-point operations, a multiplication and an addition being two: `matmul_flops`, and for dense layers the bias terms,
-    /// the sums of their gradients, activations and dropout, and the deep path's products and sums outside of layers.
+    /// the sums of their gradients, activations and dropout, the deep path's products and sums outside of layers, and the relations of rows to
+    /// each other that `sp`, `rkd` and `refilled` compare, which for the first two grow with the square of `rows`.
     ///
     /// Not in it: what is looked up or summed in tables, distances and losses, clipping, and the optimiser, all of which do a few operations a number
     /// and are bound by memory.
@@ -55,6 +56,7 @@ pub struct StepCost {
     /// - each of the teacher's frozen numbers is read;
     /// - each number of the batch's matrices (embeddings, the teacher's states, the student's, messages, dropout) is written and read, and its
     ///   gradient too, where it has one;
+    /// - each number that is kept of relations is written and read;
     /// - each row's user, item and rating is read.
     ///
     /// A batch is taken to touch as many rows of a table as it has itself, or all of them. Products that do not fit into caches read
@@ -65,7 +67,7 @@ pub struct StepCost {
     /// - dense layers as the optimiser has them and as products read them, with moments and a gradient; the teacher's frozen ones twice;
     /// - tables with moments, and gradients of the rows that the batch touches;
     /// - the best epoch's weights, twice while better ones replace them;
-    /// - the batch's matrices and their gradients, and those of a validation's forward pass;
+    /// - the batch's matrices and their gradients, what is kept of relations, and the matrices of a validation's forward pass;
     /// - the rows of training and validation, and the cached features of the teacher.
     ///
     /// Not in it: the program itself, what gemm packs, and a few bytes a row of a table that are no weights.
@@ -81,11 +83,11 @@ pub fn step_cost(config: &TrainConfig, data: &TaskData<'_>, teacher: Option<Teac
     data.check(config)?;
     let view = teacher.unwrap_or_default();
     config.method.needs().check(&view)?;
-    let traced = Traced::new(config, &view)?;
-    let RowCost { matmul_flops, other_flops, values, gradients } = traced.row;
-
     let steps = batches(data.train.len(), config.batch);
     let rows = data.train.len().div_ceil(steps) as u64;
+    let traced = Traced::new(config, &view, rows)?;
+    let RowCost { matmul_flops, other_flops, values, gradients, related } = traced.row;
+
     let (users, items) = (data.users as u64, data.items as u64);
     let width = traced.table_width;
     let touched = (rows.min(users) + rows.min(items)) * width;
@@ -94,17 +96,19 @@ pub fn step_cost(config: &TrainConfig, data: &TaskData<'_>, teacher: Option<Teac
     let moments = config.optimizer.moments(1);
     let moments = (moments.first.len() + moments.second.len()) as u64;
 
-    let moved = (trained + touched) * (2 * (1 + moments) + 2) + traced.frozen + rows * (2 * values + 2 * gradients + 3);
+    let moved =
+        (trained + touched) * (2 * (1 + moments) + 2) + traced.frozen + rows * (2 * values + 2 * gradients + 2 * related + 3);
     let validated = data.validation.len().min(CHUNK) as u64;
     let cached = view.row.len() as u64;
     let width_of = |states: &Option<States<'_>>| states.as_ref().map_or(0, |states| states.width as u64);
-    let feature_width = width_of(&view.low) + width_of(&view.high) + u64::from(view.output.is_some());
+    let feature_width =
+        width_of(&view.low) + width_of(&view.high) + width_of(&view.embeddings) + u64::from(view.output.is_some());
     let resident = trained * (2 + moments + 1)
         + traced.frozen * 2
         + tables * (1 + moments)
         + touched
         + 2 * (traced.layers + tables)
-        + rows * (values + gradients)
+        + rows * (values + gradients + related)
         + validated * traced.forward
         // Row, user, item, rating, and the place in the epoch's order.
         + data.train.len() as u64 * 5
@@ -136,11 +140,12 @@ struct Traced {
 }
 
 impl Traced {
-    fn new(config: &TrainConfig, teacher: &TeacherView<'_>) -> Result<Self, TrainError> {
+    fn new(config: &TrainConfig, teacher: &TeacherView<'_>, rows: u64) -> Result<Self, TrainError> {
         let failed = failed::<Cpu>;
         let (device, pool) = (Cpu::default(), Pool::default());
         let one_row = |states: &States<'_>| (vec![0.0; states.width], vec![1.0; states.width]);
-        let (low, high) = (teacher.low.as_ref().map(one_row), teacher.high.as_ref().map(one_row));
+        let [low, high, embeddings] =
+            [&teacher.low, &teacher.high, &teacher.embeddings].map(|states| states.as_ref().map(one_row));
         fn states((values, variance): &(Vec<f32>, Vec<f32>)) -> States<'_> {
             States { width: values.len(), values, variance }
         }
@@ -148,6 +153,7 @@ impl Traced {
             row: &[0],
             low: low.as_ref().map(states),
             high: high.as_ref().map(states),
+            embeddings: embeddings.as_ref().map(states),
             output: teacher.output.map(|_| &[0.0][..]),
             upper: teacher.upper,
         };
@@ -159,15 +165,15 @@ impl Traced {
         let learner = config.method.dearest().learner(&device, &model, &view, config.seed, &mut modules)?;
 
         let dropout = Dropout { rate: model.dropout() as f32, seed: config.seed, step: 0 };
-        let mut graph = Graph::tracing(&device, &pool);
+        let mut graph = Graph::tracing(&device, &pool, rows);
         let forward = student.forward(&mut graph, &example.user, &example.item, &dropout).map_err(failed)?;
         let forward_values = graph.trace().map_or(0, |trace| trace.values());
         let features = match needs.any() {
-            true => Aligned::new(view, &example.row)?.batch(&graph, &[0]).map_err(failed)?,
+            true => Aligned::new(view, &example.row, needs)?.batch(&graph, &[0]).map_err(failed)?,
             false => TeacherBatch::none(),
         };
         if let Some(trace) = graph.trace() {
-            features.low.iter().chain(&features.high).for_each(|states| trace.matrix(states));
+            features.low.iter().chain(&features.high).chain(&features.embeddings).for_each(|states| trace.matrix(states));
         }
         learner
             .terms(&mut Step {
@@ -184,7 +190,7 @@ impl Traced {
             })
             .map_err(failed)?;
         Ok(Traced {
-            row: graph.into_trace().unwrap_or_default().cost(),
+            row: graph.into_trace().map(Trace::cost).unwrap_or_default(),
             forward: forward_values,
             table_width: 1 + model.embedding().unwrap_or(0) as u64,
             layers: student.params.numbers(),
@@ -204,8 +210,8 @@ mod tests {
     use crate::device::DeviceKind;
     use crate::io::{Progress, TrainIo};
     use crate::methods::{
-        Bounded, Dist, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol, QuestionPath, Refilled, Replies, Rkd,
-        Sp, Srd, Talk, Tap, Upper, Vid, Weights,
+        Bounded, De, Dist, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol, QuestionPath, Refilled, Replies,
+        Rkd, Sp, Srd, Talk, Tap, Upper, Vid, Weights,
     };
     use crate::model::RatingModel;
     use crate::models::{Mf, ModelSpec, Ncf};
@@ -263,6 +269,7 @@ mod tests {
                 row: &self.rows.row,
                 low: Some(states(12)),
                 high: Some(states(8)),
+                embeddings: Some(states(6)),
                 output: Some(&self.features[..rows]),
                 upper: Some(&self.upper),
             }
@@ -330,6 +337,8 @@ mod tests {
             one_way(Tap::Low, false),
             one_way(Tap::High, true),
             Method::Bounded(Bounded::default()),
+            Method::De(De { experts: 3, ..De::default() }),
+            Method::De(De { experts: 1, expert_hidden: Some(7), ..De::default() }),
             Method::Dist(Dist::default()),
             Method::Sp(Sp::default()),
             Method::Rkd(Rkd::default()),
@@ -443,6 +452,10 @@ mod tests {
         let deep = Feature { projector_hidden: Some(5), ..Feature::default() };
         assert_eq!(row(Method::Feature(deep)), student + 3 * (6 * 5 + 5 * 8));
 
+        // Three experts 4 | 3 | 3 for either side, of whose inputs gradients are wanted, and the choice among them, which reads what is cached.
+        let de = De { experts: 3, ..De::default() };
+        assert_eq!(row(Method::De(de)), student + 2 * (3 * 3 * (4 * 3 + 3 * 3) + 2 * 3 * 3));
+
         // The teacher's encoder reads cached states, which want no gradient.
         let one_way = |hidden: u64, change: fn(&mut OneWay)| {
             let mut one_way = OneWay { message_dim: 4, ..OneWay::default() };
@@ -517,10 +530,10 @@ mod tests {
         let numbers = |a: u64, h: u64, b: u64| (a + 1) * h + (h + 1) * b;
         let modules = numbers(6, 6, 4) + numbers(4, 12, 12) + numbers(8, 8, 4) + numbers(4, 8, 8);
         let frozen = 12 * 8 + 8;
-        // Both layers of four modules, the teacher's layer, the student's; and what is cached of the teacher, which wants no gradient.
+        // Both layers of four modules, the teacher's layer, the student's; and its cached low state, which wants no gradient.
         let made = (6 + 4) + (12 + 12) + 8 + (8 + 4) + (8 + 8) + 6;
-        assert_eq!(cost.bytes - scratch.bytes, 4 * (modules * 8 + frozen + BATCH * (4 * made + 2 * (12 + 8))));
-        assert_eq!(cost.peak_bytes - scratch.peak_bytes, 4 * (modules * 5 + frozen * 2 + BATCH * (2 * made + 12 + 8)));
+        assert_eq!(cost.bytes - scratch.bytes, 4 * (modules * 8 + frozen + BATCH * (4 * made + 2 * 12)));
+        assert_eq!(cost.peak_bytes - scratch.peak_bytes, 4 * (modules * 5 + frozen * 2 + BATCH * (2 * made + 12)));
         // Dropout: masks on the second layer's input and the head's, and what they leave of them.
         let dropped = |method| {
             let model = ModelSpec::Ncf(Ncf { dropout: 0.4, embedding: 4, hidden: vec![8, 6], ..Ncf::default() });
@@ -530,6 +543,44 @@ mod tests {
         assert_eq!(dropped(Method::Scratch).flops - scratch.flops, BATCH * 2 * (8 + 6));
         // The student's layer inside of the reply has one of its own.
         assert_eq!(dropped(talk(1, |_| ())).bytes - cost.bytes, 4 * BATCH * 2 * 2 * (8 + 6 + 8));
+    }
+
+    /// Student's high state of 6, teacher's of 8, sixteen rows, beside scratch.
+    #[test]
+    fn relations_by_hand() {
+        let world = World::new();
+        let scratch = world.cost(&World::config(Method::Scratch));
+        // What is left of bytes is the cached state, without gradient.
+        let beside = |method| {
+            let cost = world.cost(&World::config(method));
+            assert_eq!(cost.matmul_flops, scratch.matmul_flops);
+            let [flops, bytes, peak] =
+                [(cost.flops, scratch.flops), (cost.bytes, scratch.bytes), (cost.peak_bytes, scratch.peak_bytes)]
+                    .map(|(a, b)| a - b);
+            [flops, bytes - 4 * BATCH * 2 * 8, peak - 4 * BATCH * 8]
+        };
+        let pairs = BATCH * BATCH;
+        assert_eq!(beside(Method::Sp(Sp::default())), [pairs * (4 * 6 + 2 * 8 + 16), 4 * pairs * 2 * 2, 4 * pairs * 2]);
+        assert_eq!(beside(Method::Rkd(Rkd::default())), [pairs * (6 * 6 + 3 * 8 + 18), 4 * pairs * 6 * 2, 4 * pairs * 6]);
+        let refilled = |others, pairs| {
+            let [flops, numbers] = [3 * 14 + 4 * 6 + pairs * (3 * 14 + 5 * 6 + 18), 2 * (14 + 6 + pairs)];
+            let expected = [BATCH * flops, 4 * BATCH * numbers * 2, 4 * BATCH * numbers];
+            assert_eq!(beside(Method::Refilled(Refilled { others, ..Refilled::default() })), expected);
+        };
+        refilled(3, 4);
+        // No row has more pairs than there are others.
+        refilled(99, BATCH - 1);
+    }
+
+    /// Twice the rows in a step are four times the pairs.
+    #[test]
+    fn relations_grow_with_the_square_of_the_batch() {
+        let world = World::new();
+        let cost = |method, batch| world.cost(&TrainConfig { batch, ..World::config(method) }).flops;
+        for method in [Method::Sp(Sp::default()), Method::Rkd(Rkd::default())] {
+            let related = |batch| cost(method.clone(), batch) - cost(Method::Scratch, batch);
+            assert_eq!(related(32), 4 * related(16));
+        }
     }
 
     #[test]

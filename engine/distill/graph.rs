@@ -24,9 +24,9 @@ impl<D: Ops> Graph<D> {
         Graph { device: device.clone(), pool: pool.clone(), tape: Some(OwnedTape::default()), trace: None }
     }
 
-    /// A graph that records the way back, and what it was asked to do.
-    pub(crate) fn tracing(device: &D, pool: &Pool) -> Self {
-        Graph { trace: Some(Trace::default()), ..Graph::training(device, pool) }
+    /// A graph that records the way back, and what it was asked to do, as a row of a batch of `rows`.
+    pub(crate) fn tracing(device: &D, pool: &Pool, rows: u64) -> Self {
+        Graph { trace: Some(Trace::new(rows)), ..Graph::training(device, pool) }
     }
 
     /// A graph that only computes.
@@ -79,6 +79,77 @@ impl<D: Ops> Graph<D> {
                 pool.collect(rows.len() * (to - from), rows.flat_map(|row| row[from..to].iter().copied()))
             };
             [wanted[0].then(|| columns(0, wide_a)), wanted[1].then(|| columns(wide_a, wide_a + wide_b))]
+        })
+    }
+
+    /// Columns `from` to `to` of `x`, without the last.
+    pub(crate) fn columns(&mut self, x: &Var<D>, from: usize, to: usize) -> Result<Var<D>, D::Err> {
+        let cols = x.cols();
+        let part = {
+            let x = x.host();
+            let rows = x.chunks_exact(cols);
+            self.pool.collect(rows.len() * (to - from), rows.flat_map(|row| row[from..to].iter().copied()))
+        };
+        let work = Work { forward: 0, backward: 0 };
+        self.host_op([x], part, to - from, work, move |pool, g, _| {
+            let mut gradient = pool.zeros(g.len() / (to - from) * cols);
+            for (row, g) in gradient.chunks_exact_mut(cols).zip(g.chunks_exact(to - from)) {
+                row[from..to].copy_from_slice(g);
+            }
+            [Some(gradient)]
+        })
+    }
+
+    /// Of each row the softmax of `(x + added) / temperature`, in double precision: sums to 1, and picks the largest as `temperature` goes to 0.
+    pub(crate) fn softmax(&mut self, x: &Var<D>, added: &[f32], temperature: f64) -> Result<Var<D>, D::Err> {
+        let cols = x.cols();
+        let shares = {
+            let x = x.host();
+            let rows = x.chunks_exact(cols).zip(added.chunks_exact(cols));
+            let shares = rows.flat_map(|(x, added)| {
+                let logits: Vec<f64> = x.iter().zip(added).map(|(x, a)| (f64::from(*x) + f64::from(*a)) / temperature).collect();
+                let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let parts: Vec<f64> = logits.iter().map(|logit| (logit - most).exp()).collect();
+                let sum: f64 = parts.iter().sum();
+                parts.into_iter().map(move |part| (part / sum) as f32)
+            });
+            self.pool.collect(x.len(), shares)
+        };
+        let made = self.pool.copy(&shares);
+        // Added, divided, taken off the most, raised to a power, summed, divided; back, the mean slope and what differs from it.
+        let work = Work { forward: 6 * cols as u64, backward: 4 * cols as u64 };
+        self.host_op([x], shares, cols, work, move |pool, g, _| {
+            let rows = made.chunks_exact(cols).zip(g.chunks_exact(cols));
+            let slopes = rows.flat_map(|(shares, g)| {
+                let mean: f64 = shares.iter().zip(g).map(|(s, g)| f64::from(*s) * f64::from(*g)).sum();
+                shares.iter().zip(g).map(move |(s, g)| (f64::from(*s) * (f64::from(*g) - mean) / temperature) as f32)
+            });
+            [Some(pool.collect(made.len(), slopes))]
+        })
+    }
+
+    /// Each row of `x` times its number in column `column` of `by`.
+    pub(crate) fn times_column(&mut self, x: &Var<D>, by: &Var<D>, column: usize) -> Result<Var<D>, D::Err> {
+        let (cols, factors) = (x.cols(), by.cols());
+        let product = {
+            let (x, by) = (x.host(), by.host());
+            let rows = x.chunks_exact(cols).zip(by.chunks_exact(factors));
+            self.pool.collect(x.len(), rows.flat_map(|(x, by)| x.iter().map(|x| x * by[column])))
+        };
+        let (source, scale) = (x.clone(), by.clone());
+        let work = Work { forward: cols as u64, backward: 3 * cols as u64 };
+        self.host_op([x, by], product, cols, work, move |pool, g, wanted| {
+            let (x, by) = (source.host(), scale.host());
+            let rows = || g.chunks_exact(cols).zip(by.chunks_exact(factors));
+            let to_x = wanted[0].then(|| pool.collect(x.len(), rows().flat_map(|(g, by)| g.iter().map(|g| g * by[column]))));
+            let to_by = wanted[1].then(|| {
+                let mut gradient = pool.zeros(by.len());
+                for ((row, g), x) in gradient.chunks_exact_mut(factors).zip(g.chunks_exact(cols)).zip(x.chunks_exact(cols)) {
+                    row[column] = g.iter().zip(x).map(|(g, x)| g * x).sum();
+                }
+                gradient
+            });
+            [to_x, to_by]
         })
     }
 
@@ -218,16 +289,19 @@ mod tests {
 
     type Build = fn(&mut Graph<Tested>, &Var<Tested>, &Var<Tested>) -> Var<Tested>;
 
-    /// Each operation on the host against finite differences of sum(seed * result); all are at most quadratic, so central
+    /// Each operation on the host against finite differences of sum(seed * result); all but softmax are at most quadratic, so central
     /// differences are exact but for rounding.
     #[test]
     fn host_operations_have_the_gradients_of_finite_differences() {
         let (device, pool) = (device(), Pool::default());
-        let operations: [(&str, Build); 4] = [
+        let operations: [(&str, Build); 7] = [
             ("join", |graph, a, b| graph.join(a, b).unwrap()),
             ("add", |graph, a, b| graph.add(a, b).unwrap()),
             ("product", |graph, a, _| graph.product_of_halves(a).unwrap()),
             ("row_sums", |graph, a, _| graph.row_sums(a).unwrap()),
+            ("columns", |graph, a, _| graph.columns(a, 1, 3).unwrap()),
+            ("softmax", |graph, a, _| graph.softmax(a, &[0.5, -0.25, 0.0, 1.0, 0.0, 2.0, -1.0, 0.5], 2.0).unwrap()),
+            ("times_column", |graph, a, b| graph.times_column(a, b, 2).unwrap()),
         ];
         let (a, b): (Vec<f32>, Vec<f32>) = (0..8).map(|i| (i as f32 * 0.5 - 1.0, 2.0 - i as f32)).unzip();
         for (name, operation) in operations {
@@ -254,8 +328,10 @@ mod tests {
                         sides[side][index] += step;
                         loss(&sides[0], &sides[1])
                     };
-                    let expected = (at(0.5) - at(-0.5)) / 1.0;
-                    assert!((found[index] - expected).abs() < 1e-3, "{name} side {side} [{index}]");
+                    // Softmax is no polynomial: a small step, and the rounding that goes with it.
+                    let (step, close) = if name == "softmax" { (1.0 / 64.0, 2e-3) } else { (0.5, 1e-3) };
+                    let expected = (at(step) - at(-step)) / (2.0 * step);
+                    assert!((found[index] - expected).abs() < close, "{name} side {side} [{index}]: {found:?} {expected}");
                 }
             }
         }

@@ -57,13 +57,13 @@ pub use distance::{CORR_ROWS, Distance};
 pub use error::{ModelError, SpecError, TrainError};
 pub use io::{Progress, TrainIo};
 pub use methods::{
-    Bounded, Dist, Distances, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol, QuestionPath, Refilled,
-    Replies, Rkd, Sp, Srd, Talk, Tap, TeacherNeeds, Upper, Vid, Weights,
+    Annealed, Bounded, De, Dist, Distances, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol, QuestionPath,
+    Refilled, Replies, Rkd, Sp, Srd, Talk, Tap, Upper, Vid, Weights,
 };
 pub use model::{Predictions, RatingModel, Taps};
 pub use models::{Mf, ModelSpec, Ncf, Wide};
 pub use monitor::{COLLAPSED, Monitor};
 pub use objective::Term;
 pub use optim::{Adam, Course, Decay, Optimizer, Schedule, Sgd};
-pub use teacher::{States, TeacherUpper, TeacherView, means, variances};
+pub use teacher::{States, TeacherNeeds, TeacherUpper, TeacherView, means, variances};
 pub use trainer::{Trained, train};

@@ -75,6 +75,10 @@ pub struct Taps {
     pub high_width: usize,
     /// (rows, `high_width`), row-major.
     pub high: Vec<f32>,
+    /// Numbers in the embeddings of a user and an item together; 0 for a model without.
+    pub embeddings_width: usize,
+    /// (rows, `embeddings_width`), row-major: the user's, then the item's.
+    pub embeddings: Vec<f32>,
     /// (rows): predictions, not clipped; rows with an unseen user or item fall back as in [`RatingModel::predict`].
     pub output: Vec<f32>,
 }
@@ -200,6 +204,8 @@ impl RatingModel {
         let mut taps = Taps {
             low_width: self.config.model.low_width().unwrap_or(0),
             high_width: self.config.model.high_width().unwrap_or(0),
+            embeddings_width: self.config.model.embedding().map_or(0, |width| 2 * width),
+            embeddings: self.student.embeddings_of(users, items),
             output: self.student.predict(&some(users), &some(items)).map_err(device)?.ratings,
             ..Taps::default()
         };

@@ -36,11 +36,13 @@ pub enum Term {
     Srd,
     /// The squared error of the prediction made from the state that a reply was understood as.
     Swapped,
+    /// The distances of what experts make of the student's embeddings from the teacher's.
+    De,
 }
 
 impl Term {
     /// All terms.
-    pub const ALL: [Term; 15] = [
+    pub const ALL: [Term; 16] = [
         Term::Task,
         Term::Label,
         Term::Feature,
@@ -56,6 +58,7 @@ impl Term {
         Term::Refilled,
         Term::Srd,
         Term::Swapped,
+        Term::De,
     ];
 
     /// The term's name in curves and errors.
@@ -76,6 +79,7 @@ impl Term {
             Term::Refilled => "refilled",
             Term::Srd => "srd",
             Term::Swapped => "swapped",
+            Term::De => "de",
         }
     }
 }

@@ -111,6 +111,12 @@ impl Rng {
         (2.0 * unit - 1.0) * bound
     }
 
+    /// From Gumbel's standard distribution: -ln(-ln u), u uniform between 0 and 1.
+    pub(crate) fn gumbel(&mut self) -> f32 {
+        let unit = ((self.next_u64() >> 40) as f64 + 0.5) / (1u64 << 24) as f64;
+        -(-unit.ln()).ln() as f32
+    }
+
     /// Uniform in `0..n`, without bias (Lemire 2019, multiply and reject).
     fn below(&mut self, n: u64) -> u64 {
         let threshold = n.wrapping_neg() % n;

@@ -1,6 +1,6 @@
 //! What a student sees of its teacher: cached functions of a row, their statistics, and the weights of the upper layers.
 //!
-//! The teacher's low state, high state and prediction depend on the row alone, so they are computed once and looked up by row id.
+//! The teacher's embeddings, low state, high state and prediction depend on the row alone, so they are computed once and looked up by row id.
 //! What depends on the student's messages cannot be cached: for that the layers above the low state are loaded, and only
 //! those; the embedding tables and the first layer stay on disk. The room knows no methods.
 
@@ -35,10 +35,66 @@ pub struct TeacherView<'a> {
     pub low: Option<States<'a>>,
     /// High states.
     pub high: Option<States<'a>>,
+    /// Embeddings: the user's, then the item's.
+    pub embeddings: Option<States<'a>>,
     /// Predictions, clipped to the rating scale or not as the cache has them.
     pub output: Option<&'a [f32]>,
     /// The layers between the low and the high state.
     pub upper: Option<&'a TeacherUpper>,
+}
+
+/// What a method needs of its teacher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TeacherNeeds {
+    /// Cached low states of the training rows.
+    pub low: bool,
+    /// Cached high states of the training rows.
+    pub high: bool,
+    /// Cached embeddings of the training rows' users and items.
+    pub embeddings: bool,
+    /// Cached predictions of the training rows.
+    pub output: bool,
+    /// The weights of the layers between the low and the high state.
+    pub upper_layers: bool,
+}
+
+impl TeacherNeeds {
+    /// Nothing.
+    pub(crate) const NONE: Self = TeacherNeeds { low: false, high: false, embeddings: false, output: false, upper_layers: false };
+
+    /// Whether there must be a teacher at all.
+    pub fn any(self) -> bool {
+        self.cached() || self.upper_layers
+    }
+
+    /// Whether anything has to be cached.
+    pub fn cached(self) -> bool {
+        self.low || self.high || self.embeddings || self.output
+    }
+
+    /// Refuses a teacher that lacks any of it.
+    pub(crate) fn check(self, teacher: &TeacherView<'_>) -> Result<(), TrainError> {
+        for (needed, there, what) in [
+            (self.low, teacher.low.is_some(), "low states"),
+            (self.high, teacher.high.is_some(), "high states"),
+            (self.embeddings, teacher.embeddings.is_some(), "embeddings"),
+            (self.output, teacher.output.is_some(), "predictions"),
+            (self.upper_layers, teacher.upper.is_some(), "upper layers"),
+        ] {
+            if needed && !there {
+                return Err(missing(what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A teacher that lacks what the method needs.
+pub(crate) fn missing(what: &'static str) -> TrainError {
+    TrainError::Teacher {
+        what: format!("the {what} that the method needs are not there"),
+        advice: "give training everything that `Method::needs` names",
+    }
 }
 
 /// The mean of each of `width` dimensions over rows of states, in double precision.
@@ -177,13 +233,14 @@ pub(crate) struct Aligned<'a> {
 pub(crate) struct TeacherBatch<D: Ops> {
     pub(crate) low: Option<Var<D>>,
     pub(crate) high: Option<Var<D>>,
+    pub(crate) embeddings: Option<Var<D>>,
     pub(crate) output: Option<Buffer>,
 }
 
 impl<D: Ops> TeacherBatch<D> {
     /// Nothing: for methods without a teacher.
     pub(crate) fn none() -> Self {
-        TeacherBatch { low: None, high: None, output: None }
+        TeacherBatch { low: None, high: None, embeddings: None, output: None }
     }
 }
 
@@ -199,19 +256,19 @@ fn places(rows: &[u32]) -> Box<dyn Fn(u32) -> Option<usize> + '_> {
 }
 
 impl<'a> Aligned<'a> {
-    /// Finds each training row among the cached ones.
-    pub(crate) fn new(view: TeacherView<'a>, rows: &[u32]) -> Result<Self, TrainError> {
+    /// Finds each training row among the cached ones. Of what is cached, only what is needed is looked up in each step.
+    pub(crate) fn new(view: TeacherView<'a>, rows: &[u32], needs: TeacherNeeds) -> Result<Self, TrainError> {
         let cached = view.row.len();
         let wrong = |what: String| TrainError::Teacher {
             what,
             advice: "cache the teacher's features again, over the rows that the student is trained on",
         };
-        for (name, states) in [("low", &view.low), ("high", &view.high)] {
+        for (name, states) in [("low states", &view.low), ("high states", &view.high), ("embeddings", &view.embeddings)] {
             if let Some(states) = states
                 && (states.values.len() != cached * states.width || states.variance.len() != states.width || states.width == 0)
             {
                 return Err(wrong(format!(
-                    "its {name} states are {} numbers and {} variances, which are not {cached} rows of {}",
+                    "its {name} are {} numbers and {} variances, which are not {cached} rows of {}",
                     states.values.len(),
                     states.variance.len(),
                     states.width
@@ -228,6 +285,13 @@ impl<'a> Aligned<'a> {
             .iter()
             .map(|&row| place(row).ok_or_else(|| wrong(format!("row {row} of the training rows is not among the cached ones"))))
             .collect::<Result<_, _>>()?;
+        let view = TeacherView {
+            low: view.low.filter(|_| needs.low),
+            high: view.high.filter(|_| needs.high),
+            embeddings: view.embeddings.filter(|_| needs.embeddings),
+            output: view.output.filter(|_| needs.output),
+            ..view
+        };
         Ok(Aligned { view, places })
     }
 
@@ -251,6 +315,7 @@ impl<'a> Aligned<'a> {
         Ok(TeacherBatch {
             low: states(&self.view.low)?,
             high: states(&self.view.high)?,
+            embeddings: states(&self.view.embeddings)?,
             output: self.view.output.map(|output| {
                 let values = examples.iter().map(|&example| output[self.places[example as usize]]);
                 graph.pool().collect(examples.len(), values)

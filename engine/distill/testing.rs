@@ -107,6 +107,7 @@ pub(crate) struct Teacher {
     pub(crate) taps: Taps,
     low_variance: Vec<f32>,
     high_variance: Vec<f32>,
+    embeddings_variance: Vec<f32>,
 }
 
 impl Teacher {
@@ -121,6 +122,7 @@ impl Teacher {
             upper: TeacherUpper::load(std::io::Cursor::new(model.to_safetensors().unwrap()), &model.config()).unwrap(),
             low_variance: variances(&taps.low, taps.low_width),
             high_variance: variances(&taps.high, taps.high_width),
+            embeddings_variance: variances(&taps.embeddings, taps.embeddings_width),
             row: cached.row,
             taps,
             model,
@@ -133,6 +135,11 @@ impl Teacher {
             row: &self.row,
             low: Some(States { width: taps.low_width, values: &taps.low, variance: &self.low_variance }),
             high: Some(States { width: taps.high_width, values: &taps.high, variance: &self.high_variance }),
+            embeddings: Some(States {
+                width: taps.embeddings_width,
+                values: &taps.embeddings,
+                variance: &self.embeddings_variance,
+            }),
             output: Some(&taps.output),
             upper: Some(&self.upper),
         }

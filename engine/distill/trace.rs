@@ -66,17 +66,28 @@ pub(crate) struct Work {
     pub(crate) backward: u64,
 }
 
+/// What it costs to hold a row against others of a batch of known size, forward and backward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Relation {
+    /// Floating-point operations.
+    pub(crate) flops: u64,
+    /// Numbers that are kept between the ways, one of double precision being two.
+    pub(crate) numbers: u64,
+}
+
 /// How much a row of a batch costs, forward and backward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RowCost {
     /// Floating-point operations of matrix products, a multiplication and an addition being two.
     pub(crate) matmul_flops: u64,
-    /// All others: bias terms and the sums of their gradients, activations, dropout, small operations.
+    /// All others: bias terms and the sums of their gradients, activations, dropout, small operations, relations.
     pub(crate) other_flops: u64,
     /// Numbers of all matrices, of dropout masks, and of what they leave of their inputs.
     pub(crate) values: u64,
     /// Numbers of their gradients.
     pub(crate) gradients: u64,
+    /// Numbers that relations keep.
+    pub(crate) related: u64,
 }
 
 /// The operations of one step, in the order they were called.
@@ -86,15 +97,24 @@ pub(crate) struct Trace<D: Ops> {
     operations: Vec<Operation>,
     /// Numbers a row of dropout masks, and of what they leave of their inputs.
     masked: u64,
-}
-
-impl<D: Ops> Default for Trace<D> {
-    fn default() -> Self {
-        Trace { states: Vec::new(), operations: Vec::new(), masked: 0 }
-    }
+    /// Rows of the batch that the traced row stands for.
+    rows: u64,
+    related: Relation,
 }
 
 impl<D: Ops> Trace<D> {
+    /// Of a step of so many rows.
+    pub(crate) fn new(rows: u64) -> Self {
+        Trace { states: Vec::new(), operations: Vec::new(), masked: 0, rows, related: Relation::default() }
+    }
+
+    /// Notes that each row is held against others: `relation` says of how many rows there are what that costs each.
+    pub(crate) fn related(&mut self, relation: impl FnOnce(u64) -> Relation) {
+        let Relation { flops, numbers } = relation(self.rows);
+        self.related.flops += flops;
+        self.related.numbers += numbers;
+    }
+
     /// Notes a matrix, whatever is done with it.
     pub(crate) fn matrix(&mut self, var: &Var<D>) {
         self.source(var);
@@ -141,7 +161,12 @@ impl<D: Ops> Trace<D> {
 
     /// Goes back over the operations, last one first, as gradients do.
     pub(crate) fn cost(mut self) -> RowCost {
-        let mut cost = RowCost { values: self.values() + self.masked, ..RowCost::default() };
+        let mut cost = RowCost {
+            values: self.values() + self.masked,
+            other_flops: self.related.flops,
+            related: self.related.numbers,
+            ..RowCost::default()
+        };
         for operation in std::mem::take(&mut self.operations).into_iter().rev() {
             match operation {
                 Operation::Seed(state) => self.states[state].reached = true,

@@ -128,7 +128,7 @@ impl<'a, D: Ops> Session<'a, D> {
     fn new(config: &'a TrainConfig, data: &'a TaskData<'a>, view: TeacherView<'a>, device: D) -> Result<Self, TrainError> {
         let needs = config.method.needs();
         needs.check(&view)?;
-        let teacher = if needs.any() { Some(Aligned::new(view, &data.train.row)?) } else { None };
+        let teacher = if needs.any() { Some(Aligned::new(view, &data.train.row, needs)?) } else { None };
         let model = config.method.trained_model(&config.model);
         let mut student =
             Student::fresh(&device, &model, config.seed, (data.users, data.items), data.train).map_err(failed::<D>)?;
@@ -366,8 +366,8 @@ mod tests {
     use super::*;
     use crate::data::Examples;
     use crate::methods::{
-        Bounded, Dist, Feature, IakdAdapter, Label, Method, OneWay, Protocol, Refilled, Replies, Rkd, Sp, Srd, Talk, Upper, Vid,
-        Weights,
+        Bounded, De, Dist, Feature, IakdAdapter, Label, Method, OneWay, Protocol, Refilled, Replies, Rkd, Sp, Srd, Talk, Upper,
+        Vid, Weights,
     };
     use crate::models::{ModelSpec, Ncf};
     use crate::optim::{Optimizer, Sgd};
@@ -403,6 +403,7 @@ mod tests {
             Method::Vid(Vid::default()),
             Method::Refilled(Refilled::default()),
             Method::Srd(Srd::default()),
+            Method::De(De::default()),
             Method::IakdAdapter(IakdAdapter::default()),
             Method::OneWay(OneWay::default()),
             Method::Talk(talk(2)),
@@ -650,10 +651,7 @@ mod tests {
             (fails(label(), Some(TeacherView { output: None, ..view })), "predictions"),
             (fails(label(), Some(TeacherView { row: cut, ..view })), "are not 4 rows of 12"),
             (
-                fails(
-                    label(),
-                    Some(TeacherView { row: cut, low: None, high: None, output: Some(&teacher.taps.output[..4]), upper: None }),
-                ),
+                fails(label(), Some(TeacherView { row: cut, output: Some(&teacher.taps.output[..4]), ..TeacherView::default() })),
                 "of the training rows is not among the cached ones",
             ),
             (fails(Method::Feature(Feature::default()), Some(TeacherView { high: None, ..view })), "high states"),
@@ -672,29 +670,31 @@ mod tests {
     fn methods_name_what_they_need_and_nothing_else() {
         let needs = |method: &Method| {
             let needs = method.needs();
-            [needs.low, needs.high, needs.output, needs.upper_layers]
+            [needs.low, needs.high, needs.output, needs.upper_layers, needs.embeddings]
         };
         let expected = [
-            [false, false, false, false],
-            [false, false, false, false],
-            [false, false, true, false],
-            [false, true, false, false],
+            [false, false, false, false, false],
+            [false, false, false, false, false],
+            [false, false, true, false, false],
+            [false, true, false, false, false],
             // bounded, dist
-            [false, false, true, false],
-            [false, false, true, false],
+            [false, false, true, false, false],
+            [false, false, true, false, false],
             // sp, rkd, vid, refilled, srd
-            [false, true, false, false],
-            [false, true, false, false],
-            [false, true, false, false],
-            [false, true, false, false],
-            [false, true, false, false],
+            [false, true, false, false, false],
+            [false, true, false, false, false],
+            [false, true, false, false, false],
+            [false, true, false, false, false],
+            [false, true, false, false, false],
+            // de
+            [false, false, false, false, true],
             // iakd_adapter, one_way
-            [true, false, false, true],
-            [false, true, false, false],
+            [true, false, false, true, false],
+            [false, true, false, false, false],
             // talks
-            [true, false, false, true],
-            [true, false, false, true],
-            [true, true, true, true],
+            [true, false, false, true, false],
+            [true, false, false, true, false],
+            [true, true, true, true, false],
         ];
         let teacher = Teacher::new();
         assert_eq!(methods().len(), expected.len());
@@ -708,6 +708,7 @@ mod tests {
                 high: whole.high.filter(|_| expected[1]),
                 output: whole.output.filter(|_| expected[2]),
                 upper: whole.upper.filter(|_| expected[3]),
+                embeddings: whole.embeddings.filter(|_| expected[4]),
             };
             let config = TrainConfig { method: method.clone(), epochs: 1, ..config() };
             assert!(train(&config, &Task::new().data(), Some(view), DEVICE, &mut ()).is_ok(), "{method:?}");

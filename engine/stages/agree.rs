@@ -72,11 +72,12 @@ fn states(seen: Stages<'_>, features: &CacheFeatures) -> Vec<Disagreement> {
     let lacks = |tap: &Tap| match tap {
         Tap::Low => model.low_width().is_none(),
         Tap::High => model.high_width().is_none(),
+        Tap::Embeddings => model.embedding().is_none(),
         Tap::Output => false,
     };
     let say = |tap: &Tap| Disagreement {
         field: "taps".to_owned(),
-        message: format!("the teacher `{}` has no {} state, since its model is `{}`", teacher.name(), tap.word(), model.name()),
+        message: format!("the teacher `{}` has no `{}`, since its model is `{}`", teacher.name(), tap.word(), model.name()),
         help: Some("leave it out, or name another teacher".to_owned()),
     };
     features.taps.iter().filter(|tap| lacks(tap)).map(say).collect()

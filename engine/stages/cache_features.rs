@@ -46,12 +46,15 @@ pub enum Tap {
     Low,
     /// The input of its last layer.
     High,
+    /// Its embeddings of the user and the item.
+    Embeddings,
     /// Its prediction.
     Output,
 }
 
 impl Choice for Tap {
-    const WORDS: &'static [(&'static str, Self)] = &[("low", Self::Low), ("high", Self::High), ("output", Self::Output)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("low", Self::Low), ("high", Self::High), ("embeddings", Self::Embeddings), ("output", Self::Output)];
 }
 
 /// A part of a split, as manifests name it.
@@ -117,6 +120,7 @@ impl Stage for CacheFeatures {
             let (width, values) = match tap {
                 Tap::Low => (taps.low_width, &taps.low),
                 Tap::High => (taps.high_width, &taps.high),
+                Tap::Embeddings => (taps.embeddings_width, &taps.embeddings),
                 Tap::Output => (1, &taps.output),
             };
             stats.0.push(Stat { tap: (*name).to_owned(), width, mean: means(values, width), variance: variances(values, width) });
@@ -160,6 +164,7 @@ pub struct Features {
     pub row: Vec<u32>,
     low: Option<Loaded>,
     high: Option<Loaded>,
+    embeddings: Option<Loaded>,
     output: Option<Loaded>,
 }
 
@@ -191,7 +196,7 @@ impl Features {
         };
         let row = batch.column_by_name("row").and_then(|column| column.as_any().downcast_ref::<UInt32Array>());
         let row = row.with_context(|| format!("{} has no column `row`", path.display()))?.values().to_vec();
-        Ok(Self { row, low: load("low")?, high: load("high")?, output: load("output")? })
+        Ok(Self { row, low: load("low")?, high: load("high")?, embeddings: load("embeddings")?, output: load("output")? })
     }
 
     /// Low states.
@@ -202,6 +207,11 @@ impl Features {
     /// High states.
     pub fn high(&self) -> Option<States<'_>> {
         self.high.as_ref().map(Loaded::states)
+    }
+
+    /// Embeddings of users and items, side by side.
+    pub fn embeddings(&self) -> Option<States<'_>> {
+        self.embeddings.as_ref().map(Loaded::states)
     }
 
     /// Predictions.

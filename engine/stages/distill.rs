@@ -33,8 +33,7 @@ pub fn read(f: &mut Fields<'_>) -> Distill {
     let method = settings::method(f);
     let needs = method.needs();
     teacher_input(f, "teacher", ArtifactKind::Model, needs.upper_layers, method.name());
-    let cached = needs.low || needs.high || needs.output;
-    teacher_input(f, "features", ArtifactKind::Features, cached, method.name());
+    teacher_input(f, "features", ArtifactKind::Features, needs.cached(), method.name());
     Distill { training: training::read(f, method), needs }
 }
 
@@ -53,8 +52,10 @@ fn teacher_input(f: &mut Fields<'_>, key: &str, kind: ArtifactKind, needed: bool
 impl Distill {
     /// What of the teacher has to be cached.
     pub(super) fn taps(&self) -> impl Iterator<Item = Tap> {
-        let TeacherNeeds { low, high, output, .. } = self.needs;
-        [(Tap::Low, low), (Tap::High, high), (Tap::Output, output)].into_iter().filter_map(|(tap, needed)| needed.then_some(tap))
+        let TeacherNeeds { low, high, embeddings, output, .. } = self.needs;
+        [(Tap::Low, low), (Tap::High, high), (Tap::Embeddings, embeddings), (Tap::Output, output)]
+            .into_iter()
+            .filter_map(|(tap, needed)| needed.then_some(tap))
     }
 }
 
@@ -102,6 +103,7 @@ impl Stage for Distill {
             row: &features.row,
             low: features.low(),
             high: features.high(),
+            embeddings: features.embeddings(),
             output: features.output(),
             upper: upper.as_ref(),
         });

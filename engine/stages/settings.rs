@@ -4,9 +4,9 @@
 use std::ops::Bound;
 
 use talkflow_distill::{
-    Adam, Bounded, Course, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Label, Method, Mf, ModelSpec,
-    Ncf, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap, TrainConfig,
-    Upper, Vid, Weights, Wide,
+    Adam, Annealed, Bounded, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Label, Method, Mf,
+    ModelSpec, Ncf, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap,
+    TrainConfig, Upper, Vid, Weights, Wide,
 };
 
 use crate::{
@@ -48,7 +48,7 @@ pub fn training(f: &mut Fields<'_>, method: Method) -> TrainConfig {
 }
 
 /// The words for methods, in the order of tables.
-pub const METHODS: [&str; 14] = [
+pub const METHODS: [&str; 15] = [
     "bias_only",
     "scratch",
     "label",
@@ -60,6 +60,7 @@ pub const METHODS: [&str; 14] = [
     "vid",
     "refilled",
     "srd",
+    "de",
     "iakd_adapter",
     "one_way",
     "talk",
@@ -124,6 +125,21 @@ pub fn method(f: &mut Fields<'_>) -> Method {
             Method::Srd(Srd {
                 weight: f.float("weight", Some(d.weight), above_zero()),
                 power: f.float("power", Some(d.power), above_zero()),
+                warm_up: warm_up(f, d.warm_up),
+            })
+        }
+        "de" => {
+            let d = De::default();
+            Method::De(De {
+                weight: f.float("weight", Some(d.weight), above_zero()),
+                experts: size(f, "experts", d.experts),
+                expert_hidden: optional_size(f, "expert_hidden"),
+                distance: f.choice("distance", Some(d.distance)),
+                temperature: f.section("temperature", |f| Annealed {
+                    start: f.float("start", Some(d.temperature.start), above_zero()),
+                    end: f.float("end", Some(d.temperature.end), above_zero()),
+                    epochs: f.float("epochs", Some(d.temperature.epochs), above_zero()),
+                }),
                 warm_up: warm_up(f, d.warm_up),
             })
         }

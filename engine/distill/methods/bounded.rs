@@ -32,7 +32,7 @@ impl Default for Bounded {
     }
 }
 
-pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: false, high: false, output: true, upper_layers: false };
+pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { output: true, ..TeacherNeeds::NONE };
 
 impl Bounded {
     pub(super) fn check(&self) -> Result<(), SpecError> {

@@ -26,7 +26,7 @@ impl Default for Dist {
     }
 }
 
-pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: false, high: false, output: true, upper_layers: false };
+pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { output: true, ..TeacherNeeds::NONE };
 
 impl Dist {
     pub(super) fn check(&self, batch: usize) -> Result<(), SpecError> {

@@ -42,7 +42,7 @@ impl Default for IakdAdapter {
     }
 }
 
-pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: true, high: false, output: false, upper_layers: true };
+pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: true, upper_layers: true, ..TeacherNeeds::NONE };
 
 impl IakdAdapter {
     /// The talk whose modules these are.

@@ -23,7 +23,7 @@ impl Default for Label {
     }
 }
 
-pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { low: false, high: false, output: true, upper_layers: false };
+pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { output: true, ..TeacherNeeds::NONE };
 
 impl Label {
     pub(super) fn check(&self) -> Result<(), SpecError> {

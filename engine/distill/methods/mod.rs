@@ -7,6 +7,7 @@
 mod bias_only;
 mod bounded;
 mod conversation;
+mod de;
 mod dist;
 mod feature;
 mod iakd;
@@ -25,6 +26,7 @@ mod vid;
 use serde::{Deserialize, Serialize};
 
 pub use bounded::Bounded;
+pub use de::{Annealed, De};
 pub use dist::Dist;
 pub use feature::Feature;
 pub use iakd::IakdAdapter;
@@ -46,7 +48,8 @@ use crate::objective::{Part, Term};
 use crate::ops::{Ops, Var};
 use crate::optim::{not_negative, positive};
 use crate::params::Params;
-use crate::teacher::{States, TeacherBatch, TeacherView};
+use crate::teacher::{States, TeacherBatch, TeacherNeeds, TeacherView, missing};
+use crate::trace::Relation;
 
 /// A way to train a student.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +66,8 @@ pub enum Method {
     Feature(Feature),
     /// The teacher as an upper bound (Chen et al. 2017).
     Bounded(Bounded),
+    /// The teacher's embeddings, by experts (Kang et al. 2020).
+    De(De),
     /// How the teacher's predictions are related over the batch (Huang et al. 2022).
     Dist(Dist),
     /// Which rows are alike (Tung and Mori 2019).
@@ -83,41 +88,6 @@ pub enum Method {
     Talk(Talk),
 }
 
-/// What a method needs of its teacher.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TeacherNeeds {
-    /// Cached low states of the training rows.
-    pub low: bool,
-    /// Cached high states of the training rows.
-    pub high: bool,
-    /// Cached predictions of the training rows.
-    pub output: bool,
-    /// The weights of the layers between the low and the high state.
-    pub upper_layers: bool,
-}
-
-impl TeacherNeeds {
-    /// Whether there must be a teacher at all.
-    pub fn any(self) -> bool {
-        self.low || self.high || self.output || self.upper_layers
-    }
-
-    /// Refuses a teacher that lacks any of it.
-    pub(crate) fn check(self, teacher: &TeacherView<'_>) -> Result<(), TrainError> {
-        for (needed, there, what) in [
-            (self.low, teacher.low.is_some(), "low states"),
-            (self.high, teacher.high.is_some(), "high states"),
-            (self.output, teacher.output.is_some(), "predictions"),
-            (self.upper_layers, teacher.upper.is_some(), "upper layers"),
-        ] {
-            if needed && !there {
-                return Err(missing(what));
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Method {
     /// The method's name, as in settings.
     pub fn name(&self) -> &'static str {
@@ -127,6 +97,7 @@ impl Method {
             Method::Label(_) => "label",
             Method::Feature(_) => "feature",
             Method::Bounded(_) => "bounded",
+            Method::De(_) => "de",
             Method::Dist(_) => "dist",
             Method::Sp(_) => "sp",
             Method::Rkd(_) => "rkd",
@@ -146,6 +117,7 @@ impl Method {
             Method::Label(_) => label::NEEDS,
             Method::Feature(_) | Method::Sp(_) | Method::Rkd(_) | Method::Vid(_) | Method::Refilled(_) | Method::Srd(_) => HIGH,
             Method::Bounded(_) => bounded::NEEDS,
+            Method::De(_) => de::NEEDS,
             Method::Dist(_) => dist::NEEDS,
             Method::IakdAdapter(_) => iakd::NEEDS,
             Method::OneWay(one_way) => one_way.needs(),
@@ -164,6 +136,7 @@ impl Method {
             Method::Label(label) => label.check(),
             Method::Feature(feature) => feature.check(student, teacher, batch),
             Method::Bounded(bounded) => bounded.check(),
+            Method::De(de) => de.check(student, teacher, batch),
             Method::Dist(dist) => dist.check(batch),
             Method::Sp(sp) => sp.check(student, teacher),
             Method::Rkd(rkd) => rkd.check(student, teacher),
@@ -184,6 +157,7 @@ impl Method {
             Method::Label(_) => terms.push(Term::Label),
             Method::Feature(_) => terms.push(Term::Feature),
             Method::Bounded(_) => terms.push(Term::Bounded),
+            Method::De(_) => terms.push(Term::De),
             Method::Dist(_) => terms.push(Term::Dist),
             Method::Sp(_) => terms.push(Term::Sp),
             Method::Rkd(_) => terms.push(Term::Rkd),
@@ -233,6 +207,7 @@ impl Method {
             Method::Label(label) => Box::new(label.clone()),
             Method::Feature(feature) => Box::new(feature.build(student, teacher, seed, modules)?),
             Method::Bounded(bounded) => Box::new(bounded.clone()),
+            Method::De(de) => Box::new(de.build(student, teacher, seed, modules)?),
             Method::Dist(dist) => Box::new(dist.clone()),
             Method::Sp(sp) => Box::new(sp.clone()),
             Method::Rkd(rkd) => Box::new(rkd.clone()),
@@ -328,17 +303,21 @@ impl<D: Ops> Step<'_, D> {
         self.add(term, weight, value);
     }
 
-    /// The same of the student's high state beside the teacher's: `loss` gets both, the width of each, and where the gradient goes.
-    /// Nothing where either has none.
-    fn beside_teacher(
+    /// The same of relations among rows, by the student's high state beside the teacher's: `loss` gets both, the width of each, and where
+    /// the gradient goes; `cost` tells from the number of rows and both widths what a row costs. Nothing where either has no state.
+    fn relations(
         &mut self,
         term: Term,
         weight: f64,
+        cost: impl FnOnce(u64, [u64; 2]) -> Relation,
         loss: impl FnOnce((&[f32], &[f32]), (usize, usize), &mut [f32]) -> f64,
     ) {
         let (forward, teacher) = (self.forward, self.teacher);
         let (Some(deep), Some(target)) = (&forward.deep, &teacher.high) else { return };
         let (widths, target) = ((deep.high.cols(), target.cols()), target.host());
+        if let Some(trace) = self.graph.trace() {
+            trace.related(|rows| cost(rows, [widths.0 as u64, widths.1 as u64]));
+        }
         self.loss(term, weight, &deep.high, |made, gradient| loss((made, &target), widths, gradient));
     }
 
@@ -382,7 +361,7 @@ fn check_states(method: &'static str, student: &ModelSpec) -> Result<(), SpecErr
 }
 
 /// What a method needs that learns from the teacher's high state alone.
-const HIGH: TeacherNeeds = TeacherNeeds { low: false, high: true, output: false, upper_layers: false };
+const HIGH: TeacherNeeds = TeacherNeeds { high: true, ..TeacherNeeds::NONE };
 
 /// What can be wrong with such a method, whatever else it has.
 fn check_high(
@@ -400,12 +379,4 @@ fn check_high(
 /// The width of the student's high state, and the teacher's high states.
 fn high_ends<'t, 'a>(student: &ModelSpec, teacher: &'t TeacherView<'a>) -> Result<(usize, &'t States<'a>), TrainError> {
     student.high_width().zip(teacher.high.as_ref()).ok_or_else(|| missing("high states"))
-}
-
-/// A teacher that lacks what the method needs.
-fn missing(what: &'static str) -> TrainError {
-    TrainError::Teacher {
-        what: format!("the {what} that the method needs are not there"),
-        advice: "give training everything that `Method::needs` names",
-    }
 }

@@ -34,9 +34,11 @@ struct Bench {
     upper: TeacherUpper,
     low: Vec<f32>,
     high: Vec<f32>,
+    embeddings: Vec<f32>,
     output: Vec<f32>,
     low_width: usize,
     high_width: usize,
+    embeddings_width: usize,
 }
 
 fn numbers(name: &str, len: usize, bound: f32) -> Vec<f32> {
@@ -66,6 +68,10 @@ fn model(spec: &ModelSpec, seed: u64, examples: &Examples) -> Student<Tested> {
 
 impl Bench {
     fn new(spec: ModelSpec, teacher_hidden: &[usize]) -> Self {
+        Self::with_teacher(spec, ncf(teacher_hidden))
+    }
+
+    fn with_teacher(spec: ModelSpec, teacher_spec: ModelSpec) -> Self {
         let indices: Vec<u32> = (0..ROWS as u32).collect();
         let examples = Examples {
             row: indices.iter().map(|row| 100 - row).collect(),
@@ -73,7 +79,6 @@ impl Bench {
             item: indices.iter().map(|row| (row * 4) % ROWS as u32).collect(),
             rating: indices.iter().map(|row| 1.0 + (row % 5) as f32).collect(),
         };
-        let teacher_spec = ncf(teacher_hidden);
         let mut teacher = model(&teacher_spec, 9, &examples);
         let tensors = teacher.export();
         let teacher = RatingModel::new(teacher_spec, Scale { min: 1.0, max: 5.0 }, tensors).unwrap();
@@ -84,9 +89,11 @@ impl Bench {
             upper: TeacherUpper::load(std::io::Cursor::new(teacher.to_safetensors().unwrap()), &teacher.config()).unwrap(),
             low: taps.low,
             high: taps.high,
+            embeddings: taps.embeddings,
             output: taps.output,
             low_width: taps.low_width,
             high_width: taps.high_width,
+            embeddings_width: taps.embeddings_width,
             examples,
         }
     }
@@ -105,10 +112,13 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
     let mut student = bench.student.clone();
     let mut modules = Params::new(device);
     let (low_variance, high_variance) = (variances(&bench.low, bench.low_width), variances(&bench.high, bench.high_width));
+    let embeddings_variance = variances(&bench.embeddings, bench.embeddings_width);
+    let embeddings = States { width: bench.embeddings_width, values: &bench.embeddings, variance: &embeddings_variance };
     let view = TeacherView {
         row: &bench.examples.row,
         low: Some(States { width: bench.low_width, values: &bench.low, variance: &low_variance }),
         high: Some(States { width: bench.high_width, values: &bench.high, variance: &high_variance }),
+        embeddings: Some(embeddings),
         output: Some(&bench.output),
         upper: Some(&bench.upper),
     };
@@ -128,7 +138,7 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
     let (users, items) = (&bench.examples.user, &bench.examples.item);
     let forward = student.forward(&mut graph, users, items, &Dropout::NONE).unwrap();
     let order: Vec<u32> = (0..ROWS as u32).collect();
-    let teacher = Aligned::new(view, &bench.examples.row).unwrap().batch(&graph, &order).unwrap();
+    let teacher = Aligned::new(view, &bench.examples.row, method.needs()).unwrap().batch(&graph, &order).unwrap();
     let mut step = Step {
         graph: &mut graph,
         student: &student,
@@ -458,6 +468,42 @@ fn srd64(s: &States64, t: &States64, power: f64) -> f64 {
     ((0..s.cols).map(column).sum::<f64>() / s.values.len() as f64).ln()
 }
 
+/// Columns `from` to `to`, without the last.
+fn columns64(x: &States64, from: usize, to: usize) -> States64 {
+    States64 { cols: to - from, values: rows64(x).into_iter().flat_map(|row| row[from..to].to_vec()).collect() }
+}
+
+fn de64(bench: &Bench, de: &De, weights: &Weights64) -> f64 {
+    let (cols, own) = &weights["embeddings"];
+    let own = States64 { cols: *cols, values: own.clone() };
+    let theirs = States64::of(bench.embeddings_width, &bench.embeddings);
+    // `run` stands at the end of the first epoch.
+    let Annealed { start, end, epochs } = de.temperature;
+    let temperature = if epochs <= 1.0 { end } else { start * (end / start).powf(1.0 / epochs) };
+    let side = |name: &str, second: usize| -> f64 {
+        let (half_own, half_theirs) = (own.cols / 2, theirs.cols / 2);
+        let own = columns64(&own, second * half_own, (second + 1) * half_own);
+        let theirs = columns64(&theirs, second * half_theirs, (second + 1) * half_theirs);
+        let logits = dense64(&theirs, weights, &format!("de.{name}.selection"), false);
+        let noise = de::noise(name, 0, 0, logits.values.len());
+        let made: Vec<States64> =
+            (0..de.experts).map(|m| module64(&own, weights, &format!("de.{name}.expert.{m}"), false)).collect();
+        let mut values = Vec::new();
+        for row in 0..ROWS {
+            let choice =
+                |m: usize| ((logits.values[row * de.experts + m] + f64::from(noise[row * de.experts + m])) / temperature).exp();
+            let all: f64 = (0..de.experts).map(choice).sum();
+            for j in 0..half_theirs {
+                values.push((0..de.experts).map(|m| choice(m) / all * made[m].values[row * half_theirs + j]).sum());
+            }
+        }
+        let single: Vec<f32> = theirs.values.iter().map(|&v| v as f32).collect();
+        let variance = variances(&single, half_theirs);
+        distance64(de.distance, &States64 { cols: half_theirs, values }, &theirs, Some(&variance))
+    };
+    side("user", 0) + side("item", 1)
+}
+
 /// The loss by its formula.
 fn loss64(bench: &Bench, method: &Method, live: &Weights64, fixed: &Weights64) -> Vec<(Term, f64, f64)> {
     let (low, high, output) = student64(bench, live);
@@ -470,6 +516,10 @@ fn loss64(bench: &Bench, method: &Method, live: &Weights64, fixed: &Weights64) -
     let talk = match method {
         Method::Bounded(bounded) => {
             parts.push((Term::Bounded, bounded.weight, bounded64(&output, ratings, outputs, bounded.margin)));
+            return parts;
+        }
+        Method::De(de) => {
+            parts.push((Term::De, de.weight, de64(bench, de, live)));
             return parts;
         }
         Method::Dist(dist) => {
@@ -675,6 +725,25 @@ fn methods_of_relations_and_likelihoods() {
     let mf = Bench::new(ModelSpec::Mf(Mf { embedding: EMBEDDING, embedding_sd: 1.0, ..Mf::default() }), &[6, 3]);
     hold(&mf, &Method::Sp(Sp::default()));
     hold(&mf, &Method::Vid(Vid::default()));
+}
+
+/// Experts between embeddings of different widths, for students of each kind, with hard and soft choices.
+#[test]
+fn experts() {
+    let wide = ModelSpec::Ncf(Ncf { embedding: 3, hidden: vec![6, 3], embedding_sd: 1.0, ..Ncf::default() });
+    let annealed = |start, end, epochs| Annealed { start, end, epochs };
+    for spec in [ncf(&[5, 4]), ncf(&[5]), ModelSpec::Mf(Mf { embedding: EMBEDDING, embedding_sd: 1.0, ..Mf::default() })] {
+        let bench = Bench::with_teacher(spec, wide.clone());
+        for experts in [1, 2, 5] {
+            for temperature in [annealed(1.0, 1.0, 10.0), annealed(2.0, 0.5, 2.0), annealed(1.0, 0.3, 1.0)] {
+                hold(&bench, &Method::De(De { experts, temperature, ..De::default() }));
+            }
+        }
+        for distance in Distance::ALL {
+            let temperature = annealed(1.0, 0.5, 4.0);
+            hold(&bench, &Method::De(De { distance, expert_hidden: Some(4), temperature, weight: 0.7, ..De::default() }));
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::models::ModelSpec;
 use crate::objective::Term;
 use crate::ops::Ops;
 use crate::optim::{at_least_one, positive};
+use crate::trace::Relation;
 
 /// Settings of `refilled`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,11 +53,20 @@ impl<D: Ops> Learner<D> for Refilled {
         step.task();
         let weight = self.weight * step.ramp(self.warm_up);
         let tuples = tuples(step.ratings, self.others);
-        step.beside_teacher(Term::Refilled, weight, |states, widths, gradient| {
+        let cost = |rows, widths| cost(rows, widths, self.others as u64);
+        step.relations(Term::Refilled, weight, cost, |states, widths, gradient| {
             relation(states, widths, &tuples, self.temperature, weight, gradient)
         });
         Ok(())
     }
+}
+
+/// Of each row: three operations a number to bring both models' states to length 1, and four on the way back. Of each pair in its tuple: squared
+/// differences of both, three a number, and five for slopes; eighteen more for exponentials, logarithms and sums; and a slope that is kept, beside
+/// directions of both models and what moves the student's.
+fn cost(rows: u64, [s, t]: [u64; 2], others: u64) -> Relation {
+    let pairs = (others + 1).min(rows - 1);
+    Relation { flops: 3 * (s + t) + 4 * s + pairs * (3 * (s + t) + 5 * s + 18), numbers: 2 * (s + t + s + pairs) }
 }
 
 /// An anchor, then its partner, then the others.

@@ -16,6 +16,7 @@ use crate::error::SpecError;
 use crate::models::ModelSpec;
 use crate::objective::Term;
 use crate::ops::Ops;
+use crate::trace::Relation;
 
 /// Settings of `rkd`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,9 +43,15 @@ impl<D: Ops> Learner<D> for Rkd {
     fn terms(&self, step: &mut Step<'_, D>) -> Result<(), D::Err> {
         step.task();
         let weight = self.weight * step.ramp(self.warm_up);
-        step.beside_teacher(Term::Rkd, weight, |states, widths, gradient| relation(states, widths, weight, gradient));
+        step.relations(Term::Rkd, weight, cost, |states, widths, gradient| relation(states, widths, weight, gradient));
         Ok(())
     }
+}
+
+/// Of each pair: squared differences of both models' states, and the student's differences on the way back, three operations a number; eighteen
+/// more for roots, means, Huber's loss and slopes; and two distances and a slope that are kept.
+fn cost(rows: u64, [s, t]: [u64; 2]) -> Relation {
+    Relation { flops: rows * (3 * s + 3 * t + 3 * s + 18), numbers: 6 * rows }
 }
 
 /// The distances of each row from each other, row by row, and their mean over pairs.

@@ -16,6 +16,7 @@ use crate::error::SpecError;
 use crate::models::ModelSpec;
 use crate::objective::Term;
 use crate::ops::Ops;
+use crate::trace::Relation;
 
 /// Settings of `sp`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,9 +43,15 @@ impl<D: Ops> Learner<D> for Sp {
     fn terms(&self, step: &mut Step<'_, D>) -> Result<(), D::Err> {
         step.task();
         let weight = self.weight * step.ramp(self.warm_up);
-        step.beside_teacher(Term::Sp, weight, |states, widths, gradient| similarity(states, widths, weight, gradient));
+        step.relations(Term::Sp, weight, cost, |states, widths, gradient| similarity(states, widths, weight, gradient));
         Ok(())
     }
+}
+
+/// Of each pair: the products of both models' states, and of the student's again on the way back; sixteen operations more for lengths,
+/// differences and slopes; and one slope that is kept.
+fn cost(rows: u64, [s, t]: [u64; 2]) -> Relation {
+    Relation { flops: rows * (2 * s + 2 * t + 2 * s + 16), numbers: 2 * rows }
 }
 
 /// Row `i` of the matrix of products, divided by its length, and that length. A row of nothing stays one, and has no slope.

@@ -210,7 +210,13 @@ pub enum Upper {
 impl Talk {
     pub(super) fn needs(&self) -> TeacherNeeds {
         let talks = self.converses();
-        TeacherNeeds { low: talks, high: self.weights.student_state > 0.0, output: self.weights.label > 0.0, upper_layers: talks }
+        TeacherNeeds {
+            low: talks,
+            high: self.weights.student_state > 0.0,
+            output: self.weights.label > 0.0,
+            upper_layers: talks,
+            ..TeacherNeeds::NONE
+        }
     }
 
     /// Whether there is any conversation to be had.

@@ -413,6 +413,12 @@ impl<D: Ops> Student<D> {
         Ok(raw)
     }
 
+    /// The embeddings of users and items inside of the tables, side by side: (pairs, 2 e); nothing for a model without. All decay must be settled.
+    pub(crate) fn embeddings_of(&self, users: &[u32], items: &[u32]) -> Vec<f32> {
+        let tables = self.embeddings.as_ref();
+        tables.map_or_else(Vec::new, |(user, item)| joined(&self.pool, (user, item), (users, items)).to_vec())
+    }
+
     /// The deep path in evaluation mode on pairs of a user and an item inside of the tables. All decay must be settled.
     pub(crate) fn states(&self, pairs: impl ExactSizeIterator<Item = (u32, u32)>) -> Result<Option<Deep<D>>, D::Err> {
         let Some((user_table, item_table)) = &self.embeddings else {

@@ -12,8 +12,8 @@ mod standin;
 use std::io::Cursor;
 
 use talkflow_distill::{
-    Bounded, DeviceKind, Distance, Distances, Examples, Feature, IakdAdapter, InteractInto, Label, Method, Mf, ModelSpec, Ncf,
-    OneWay, Protocol, QuestionPath, Refilled, Replies, Rkd, Scale, Sp, States, Talk, TaskData, TeacherUpper, TeacherView,
+    Bounded, De, DeviceKind, Distance, Distances, Examples, Feature, IakdAdapter, InteractInto, Label, Method, Mf, ModelSpec,
+    Ncf, OneWay, Protocol, QuestionPath, Refilled, Replies, Rkd, Scale, Sp, States, Talk, TaskData, TeacherUpper, TeacherView,
     TrainConfig, Trained, Upper, Vid, Weights, train, variances,
 };
 
@@ -56,10 +56,12 @@ impl World {
         let [rows, _] = &self.rows;
         let taps = teacher.taps(&rows.user, &rows.item).unwrap();
         let (low, high) = (variances(&taps.low, taps.low_width), variances(&taps.high, taps.high_width));
+        let embeddings = variances(&taps.embeddings, taps.embeddings_width);
         let view = TeacherView {
             row: &rows.row,
             low: Some(States { width: taps.low_width, values: &taps.low, variance: &low }),
             high: Some(States { width: taps.high_width, values: &taps.high, variance: &high }),
+            embeddings: Some(States { width: taps.embeddings_width, values: &taps.embeddings, variance: &embeddings }),
             output: Some(&taps.output),
             upper: Some(&upper),
         };
@@ -104,6 +106,7 @@ fn methods() -> Vec<Method> {
         Method::Label(Label::default()),
         Method::Feature(Feature::default()),
         Method::Bounded(Bounded::default()),
+        Method::De(De::default()),
         Method::Sp(Sp::default()),
         Method::Rkd(Rkd::default()),
         Method::Vid(Vid::default()),
