@@ -33,6 +33,7 @@ mod predict;
 mod run;
 mod schema;
 mod show;
+mod still;
 mod store;
 mod sweep;
 mod watch;

@@ -23,7 +23,7 @@ mod text;
 pub use describe::{Field, Form, describe};
 pub use directory::{Directory, Labels};
 pub use environment::{EnvValue, EnvVar};
-pub use files::{File, Looked, PlacedFile};
+pub use files::{File, PlacedFile};
 pub use places::Place;
 pub use reader::{Fields, Outside, Reading, read};
 pub use settings::{Leaf, Origin, Setting, Settings};

@@ -29,7 +29,7 @@ use crate::{
 mod about;
 mod lineage;
 
-pub use about::{About, Formats, Git, Host, Manifest, Revision, Totals, Wanted};
+pub use about::{About, Formats, Git, Host, Manifest, RESOLVED, Revision, Totals, Wanted};
 pub use lineage::Lineage;
 
 /// The file of a sweep in its run's folder.
@@ -131,7 +131,7 @@ impl Run {
 
     /// Parameters and settings as they were in effect: the document that `show --resolved` prints.
     pub fn resolved(&self) -> Option<Value> {
-        serde_json::from_slice(&fs::read(self.folder.join(about::RESOLVED)).ok()?).ok()
+        serde_json::from_slice(&fs::read(self.folder.join(RESOLVED)).ok()?).ok()
     }
 
     /// The parameters after resolution, by name.
@@ -288,7 +288,7 @@ pub fn find(runs: &[Run], name: &str) -> Result<Run, String> {
 /// # Errors
 /// Where the disk refuses.
 pub fn write_resolved(folder: &Path, resolved: &impl Serialize) -> std::io::Result<()> {
-    fs::write(folder.join(about::RESOLVED), serde_json::to_vec(resolved)?)
+    fs::write(folder.join(RESOLVED), serde_json::to_vec(resolved)?)
 }
 
 #[cfg(test)]

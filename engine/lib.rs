@@ -19,6 +19,7 @@ pub mod visible;
 pub mod source;
 pub mod selector;
 pub mod artifact;
+pub mod looks;
 pub mod key;
 pub mod store;
 pub mod event;

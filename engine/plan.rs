@@ -21,11 +21,12 @@ use indexmap::IndexMap;
 use crate::artifact::ArtifactKind;
 use crate::check::{self, Gate};
 use crate::fields::{Fields, File, Labels, Port, Settings};
+use crate::looks::Looks;
 use crate::manifest::{Env, Node, ReadFile, Texts, load as load_manifest, read_file};
 use crate::source::{Diagnostics, Sources, Span};
 use crate::space;
 
-use build::Built;
+use build::{Built, World};
 
 pub use agree::{Disagreement, Seen};
 pub use beside::{BESIDE, Beside, MOST_IN_POOL, bytes, duration, read as beside};
@@ -59,10 +60,10 @@ pub trait Kinds {
 /// # Errors
 /// All mistakes there are, in one report.
 pub fn load<K: Kinds>(path: &Path, sets: &[String], env: Env<'_>, kinds: &K) -> Result<Plan<K::Spec>, Diagnostics> {
-    load_from(Texts { read: &read_file, kept: None }, path, sets, env, kinds).map(|(plan, _)| plan)
+    load_from(Texts { read: &read_file, kept: None }, path, sets, env, &Looks::default(), kinds).map(|(plan, _)| plan)
 }
 
-/// As [`load`], with the trees of long manifests kept in a folder, if it exists.
+/// As [`load`], with the trees of long manifests kept in a folder, if it exists, and all that is seen noted in `looks`.
 ///
 /// # Errors
 /// As [`load`].
@@ -72,8 +73,15 @@ pub fn load_kept<K: Kinds>(
     env: Env<'_>,
     kinds: &K,
     kept: &Path,
+    looks: &Looks,
 ) -> Result<Plan<K::Spec>, Diagnostics> {
-    load_from(Texts { read: &read_file, kept: Some(kept) }, path, sets, env, kinds).map(|(plan, _)| plan)
+    let read = |path: &Path, most: u64| read_file(path, most).inspect(|text| looks.text(path, text));
+    let env = |name: &str| {
+        let value = env(name);
+        looks.variable(name, value.as_deref());
+        value
+    };
+    load_from(Texts { read: &read, kept: Some(kept) }, path, sets, &env, looks, kinds).map(|(plan, _)| plan)
 }
 
 /// As [`load`], with the texts from wherever `read` gets them.
@@ -87,7 +95,7 @@ pub fn load_with<K: Kinds>(
     env: Env<'_>,
     kinds: &K,
 ) -> Result<Plan<K::Spec>, Diagnostics> {
-    load_from(Texts { read, kept: None }, path, sets, env, kinds).map(|(plan, _)| plan)
+    load_from(Texts { read, kept: None }, path, sets, env, &Looks::default(), kinds).map(|(plan, _)| plan)
 }
 
 /// As [`load_kept`], with the regression gates that the manifest declares.
@@ -101,7 +109,7 @@ pub fn load_gated<K: Kinds>(
     kinds: &K,
     kept: &Path,
 ) -> Result<(Plan<K::Spec>, Vec<Gate>), Diagnostics> {
-    load_from(Texts { read: &read_file, kept: Some(kept) }, path, sets, env, kinds)
+    load_from(Texts { read: &read_file, kept: Some(kept) }, path, sets, env, &Looks::default(), kinds)
 }
 
 fn load_from<K: Kinds>(
@@ -109,6 +117,7 @@ fn load_from<K: Kinds>(
     path: &Path,
     sets: &[String],
     env: Env<'_>,
+    looks: &Looks,
     kinds: &K,
 ) -> Result<(Plan<K::Spec>, Vec<Gate>), Diagnostics> {
     let mut sources = Sources::default();
@@ -119,11 +128,11 @@ fn load_from<K: Kinds>(
     manifest.check_params(&mut mistakes);
     space::check(&manifest, &sources, env, &mut mistakes);
     let (section, params, own) = (manifest.check.clone(), Arc::clone(&manifest.params), manifest.source);
-    let built = build::build(manifest, &sources, env, kinds, &mut mistakes);
+    let built = build::build(manifest, World { sources: &sources, env, looks }, kinds, &mut mistakes);
     let instances = built.as_ref().map(Built::instances);
     let known: Option<Vec<check::Known<'_>>> = instances
         .map(|instances| instances.iter().map(|one| check::Known { name: &one.name, yields: kinds.output(&one.kind) }).collect());
-    let around = check::Around { sources: &sources, params, own, env, known: known.as_deref() };
+    let around = check::Around { sources: &sources, params, own, env, looks, known: known.as_deref() };
     let gates = section.map_or_else(Vec::new, |section| check::declared(&section, &around, &mut mistakes));
     if let (Some(built), true) = (&built, mistakes.is_empty()) {
         agree::check(built.instances(), kinds, &mut mistakes);

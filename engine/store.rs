@@ -13,7 +13,8 @@
 //! latest/MANIFEST.jsonl  the last key of each stage instance and how long its result took, appended, each line sealed
 //! leases/KEY             locked by whoever makes KEY just now, and gone afterwards
 //! out/MANIFEST/STAGE/    links to the files of last results, under readable names
-//! parsed/                what was read, to be read again quicker: trees of long manifests, copies of the records of last results
+//! parsed/                what was read, to be read again quicker: trees of long manifests, copies of the records of last results, and
+//!                        what a run saw that had nothing to do
 //! partial/KEY/           checkpoints of an unfinished training, each with a hash of its own
 //! pins/NAME.json         results that stay, and why
 //! runs/ID/               a run: run.json, resolved.json, events.jsonl, a log for each stage that said something; what a sweep goes over and found
@@ -59,6 +60,7 @@ mod survey;
 mod transfer;
 mod unsynced;
 mod remove;
+mod rest;
 mod usage;
 mod users;
 mod verify;
@@ -74,6 +76,7 @@ pub use pins::{Pin, Pinned};
 pub use proof::NotWhole;
 pub use put::{Placed, Put};
 pub use remove::remove_tree;
+pub use rest::{Kept, Marks, Rest};
 pub use survey::{Held, Survey};
 pub use transfer::{Lost, Transferred};
 pub use unsynced::Recovered;

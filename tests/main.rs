@@ -17,6 +17,7 @@ mod processes;
 mod rooms;
 mod run;
 mod space;
+mod still;
 mod store;
 mod sweep;
 mod terminal;

@@ -116,3 +116,61 @@ fn every_manifest_opens_with_its_command() {
         assert!(!text.contains("TIME"), "{} gives no measured time", file.display());
     }
 }
+
+/// What a manifest that stands still is told by is what planning noted. So it may look at the world nowhere but through `Looks`.
+#[test]
+fn planning_looks_outside_only_where_it_is_noted() {
+    const LOOKS: [&str; 17] = [
+        "fs::",
+        "File::",
+        "env::",
+        "rustix::",
+        "WalkDir",
+        "OpenOptions",
+        "read_dir",
+        "canonicalize()",
+        ".metadata()",
+        ".exists()",
+        ".is_file()",
+        ".is_dir()",
+        "Command::new",
+        "SystemTime",
+        "Instant",
+        "available_parallelism",
+        "current_dir",
+    ];
+    // The texts themselves, whose reader notes them; a shortcut by the digest of a text; a walk whose folders are noted; and gates,
+    // which are looked at after planning.
+    let may = ["manifest/load.rs", "manifest/kept.rs", "fields/glob.rs", "check/baseline.rs"];
+    let engine = root().join("engine");
+    let looked = |text: &str| LOOKS.iter().copied().filter(|look| text.contains(look)).collect::<Vec<_>>();
+    for room in ["manifest", "space", "fields", "check", "plan"] {
+        let mut own = files(&engine.join(room), "rs");
+        own.push(engine.join(format!("{room}.rs")));
+        for file in own.iter().filter(|file| !may.iter().any(|may| file.ends_with(may)) && !file.ends_with("tests.rs")) {
+            let text = fs::read_to_string(file).unwrap();
+            let code: String =
+                text.split("#[cfg(test)]").next().unwrap().lines().filter(|line| !line.trim().starts_with("//")).collect();
+            assert!(
+                looked(&code).is_empty() || file.to_string_lossy().contains("/tests/"),
+                "{} uses {:?}",
+                file.display(),
+                looked(&code)
+            );
+        }
+    }
+    // Of stage kinds, what reads settings; the rest runs.
+    let mut readers = 0;
+    for file in files(&engine.join("stages"), "rs") {
+        let text = fs::read_to_string(&file).unwrap();
+        for function in text.split("\n    fn ").flat_map(|part| part.split("\nfn ")).flat_map(|part| part.split("\npub fn ")) {
+            let signature = function.split(" {\n").next().unwrap();
+            if signature.contains("Fields<") && signature.len() < 500 {
+                readers += 1;
+                let body = function.split("\n}\n").next().unwrap().split("\n    }\n").next().unwrap();
+                assert!(looked(body).is_empty(), "{}: {signature} uses {:?}", file.display(), looked(body));
+            }
+        }
+    }
+    assert!(readers > 10, "{readers}");
+}

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::Better;
 use crate::{
     artifact::ArtifactKind,
-    fields::{self, Directory, Fields, Form, Looked, Outside, describe},
+    fields::{self, Directory, Fields, Form, Outside, describe},
+    looks::Looks,
     manifest::{Entry, Env, Interpolation, Map, Scope, Value, is_name},
     selector::{Name, Pattern, Selector},
     source::{Diagnostic, SourceId, Sources, Span},
@@ -123,6 +124,8 @@ pub struct Around<'a> {
     pub own: SourceId,
     /// The environment.
     pub env: Env<'a>,
+    /// The files that were looked for.
+    pub looks: &'a Looks,
     /// The manifest's stage instances; nothing where they are not known.
     pub known: Option<&'a [Known<'a>]>,
 }
@@ -138,9 +141,14 @@ pub fn declared(section: &Entry, around: &Around<'_>, mistakes: &mut Vec<Diagnos
     let mut values = Interpolation::new(around.sources, Arc::clone(&around.params), around.env);
     let node = values.expand(&section.node, Scope::default());
     let directory = Directory::default();
-    let looked = Looked::default();
-    let outside =
-        Outside { sources: around.sources, directory: &directory, looked: &looked, stage: "check", axes: &[], env: around.env };
+    let outside = Outside {
+        sources: around.sources,
+        directory: &directory,
+        looks: around.looks,
+        stage: "check",
+        axes: &[],
+        env: around.env,
+    };
     let mut gates = Vec::new();
     match &node.value {
         Value::Map(map) => {

@@ -76,7 +76,7 @@ pub fn check(args: &CheckArgs, common: &Common) -> Answer {
     let selection = Selection { device: args.device, ..Selection::default() };
     let options = load::options(&plan, &selection, common, &args.limits, false)?;
     let job = Job { plan: &plan, gates: check::gates(declared), path: &path, baseline, update: args.update };
-    let of_run = run::Job { plan: &plan, options: &options, manifest: &args.manifest, points: None, kept: None };
+    let of_run = run::Job { plan: &plan, options: &options, manifest: &args.manifest, points: None, kept: None, seen: None };
     run::perform(of_run, common, &cancel, |done| job.finish(done.outcome, done.store, &done.about.run, common))
 }
 

@@ -103,6 +103,11 @@ fn listed(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).take_while(device).map(str::to_owned).collect()
 }
 
+/// What limits depend on beside the manifest and the call, as one text.
+pub fn machine() -> String {
+    format!("{} {} {:?}", available_cores(), available_memory(), visible_gpus())
+}
+
 /// The machine's memory in bytes; without limit where the system does not say.
 fn available_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

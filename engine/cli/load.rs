@@ -6,6 +6,7 @@ use super::{Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs,
 use crate::{
     check::Gate,
     exec,
+    looks::Looks,
     plan::{self, Chosen, Plan, Union, Wish},
     source::Diagnostics,
     stage::Device,
@@ -16,6 +17,11 @@ use crate::{
 /// A manifest's plan with its texts.
 pub fn load(args: &ManifestArgs, common: &Common) -> Result<Plan<StageSpec>, Failure> {
     plan(args, common).map_err(|mistakes| wrong(&mistakes, common))
+}
+
+/// The same, with all that planning sees noted.
+pub fn load_seen(args: &ManifestArgs, common: &Common, looks: &Looks) -> Result<Plan<StageSpec>, Failure> {
+    seen(args, common, looks).map_err(|mistakes| wrong(&mistakes, common))
 }
 
 /// A manifest's plan with the regression gates that it declares.
@@ -34,8 +40,13 @@ pub fn sweep(args: &ManifestArgs, common: &Common) -> Result<Union<StageSpec>, F
 
 /// The same as `load`, with the mistakes as they are.
 pub fn plan(args: &ManifestArgs, common: &Common) -> Result<Plan<StageSpec>, Diagnostics> {
+    seen(args, common, &Looks::default())
+}
+
+/// The same, with all that is seen noted.
+fn seen(args: &ManifestArgs, common: &Common, looks: &Looks) -> Result<Plan<StageSpec>, Diagnostics> {
     let environment = |name: &str| std::env::var_os(name);
-    plan::load_kept(&args.manifest, &args.sets, &environment, &StageKinds, &common.store.join(PARSED))
+    plan::load_kept(&args.manifest, &args.sets, &environment, &StageKinds, &common.store.join(PARSED), looks)
 }
 
 /// Mistakes as an answer: rendered on standard error, or a document.

@@ -16,17 +16,22 @@ use serde_json::{Map, Value};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{
-    Answer, Common, Failure, Format, ManifestArgs, Selection, limits::LimitArgs, load, print_for_people, print_json, say, watch,
+    Answer, Common, Failure, Format, ManifestArgs, Selection,
+    limits::LimitArgs,
+    load, print_for_people, print_json, say,
+    still::{self, Call},
+    watch,
 };
 use crate::{
     artifact::{Artifact, ArtifactKind, Digest},
     event::{Event, Listener},
     exec::{self, Fate, Outcome},
     history::{self, About, Host, Revision, Totals, Wanted},
+    looks::Looks,
     plan::{Instance, Plan},
     report::{document::RunDocument, journal::Journal, live::Expected, points::Points, table, terminal::Terminal},
     scores::{self, Entry, Scores},
-    stage::Cancel,
+    stage::{Cancel, Device},
     stages::{StageSpec, command::guard, dataset::STAND_IN, made_by},
     store::{Latest, Record, Store, StoreError},
 };
@@ -56,9 +61,15 @@ pub fn run(args: &RunArgs, common: &Common) -> Answer {
 
 /// Runs it one time.
 pub(super) fn once(args: &RunArgs, common: &Common, cancel: &Cancel) -> Answer {
-    let plan = load::load(&args.manifest, common)?;
+    let call = Call::this(&args.manifest.manifest);
+    if let Some(answer) = call.as_ref().and_then(|call| still::run(call, args, common)) {
+        return answer;
+    }
+    let looks = Looks::default();
+    let plan = load::load_seen(&args.manifest, common, &looks)?;
     let options = load::options(&plan, &args.selection, common, &args.limits, args.keep_going)?;
-    let job = Job { plan: &plan, options: &options, manifest: &args.manifest, points: None, kept: None };
+    let seen = call.map(|call| (call, looks));
+    let job = Job { plan: &plan, options: &options, manifest: &args.manifest, points: None, kept: None, seen };
     perform(job, common, cancel, |done| {
         again(done.outcome);
         answer(done.outcome, &plan, done.store, &done.about.run, common)
@@ -74,6 +85,8 @@ pub(super) struct Job<'a> {
     pub points: Option<Points>,
     /// A file that lies in the run's folder from the beginning: its name and what is in it.
     pub kept: Option<(&'static str, Vec<u8>)>,
+    /// Where a later call may find that nothing has changed since: this one, and what it saw.
+    pub seen: Option<(Call, Looks)>,
 }
 
 /// A run that came to its end.
@@ -87,14 +100,16 @@ pub(super) struct Done<'a> {
 
 /// Brings what is wanted up to date, shows it as it goes, and keeps what is kept of a run. `tell` says at the end what came of it.
 pub(super) fn perform(job: Job<'_>, common: &Common, cancel: &Cancel, tell: impl FnOnce(Done<'_>) -> Answer) -> Answer {
-    let Job { plan, options, manifest, points, kept } = job;
+    let Job { plan, options, manifest, points, kept, seen } = job;
     let mut store = common.open_store()?;
     let binary = std::env::current_exe().map_err(|e| Failure::Failed(format!("cannot find talkflow's own binary: {e}")))?;
     guard::by(binary, super::GUARD);
     let begin = since_1970();
     let (id, folder) = store.new_run(begin)?;
-    let revision = Revision::ask(plan.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
-    let mut about = about(&id, manifest, plan, options, begin);
+    let revision = Revision::of_manifest(&plan.path);
+    let at = (options.limits.cores, options.device);
+    let mut about = about(&id, &plan.name, manifest, Wanted::of(&options.wanted), at, begin);
+    let marks = store.marks(&plan.name);
     let keep = || kept.map_or(Ok(()), |(name, bytes)| std::fs::write(folder.join(name), bytes));
     let begun = about.write(&folder).and_then(|()| keep()).and_then(|()| Journal::begin(&folder));
     let mut journal = begun.map_err(StoreError::io("write in", &folder))?;
@@ -102,18 +117,18 @@ pub(super) fn perform(job: Job<'_>, common: &Common, cancel: &Cancel, tell: impl
     let places = plan.instances.iter().map(|instance| plan.sources.place(instance.at)).collect();
     let mut terminal = Terminal::new(places, expected(plan, &latest, options), points, Some(journal.path().to_owned()));
     let at = exec::RunAt { id: &id, folder: &folder };
-    let mut reports = Reports { journal: &mut journal, terminal: &mut terminal };
+    let mut reports = Reports { journal: &mut journal, terminal: &mut terminal, events: 0 };
     // Of many stages it is long, and nothing waits for it.
     let (ran, resolved) = std::thread::scope(|scope| {
         let resolved = scope.spawn(|| history::write_resolved(&folder, &plan.resolution()));
         (exec::run(plan, &store, options, &at, cancel, &mut latest, &mut reports), resolved.join())
     });
     reports.pause();
+    let events = reports.events;
     let points = terminal.points();
     // Before anything is said about results: now they survive whatever happens to the machine.
     let ran = ran.and_then(|outcome| store.sync().map(|()| outcome));
     let ended = since_1970();
-    let journal_failure = journal.failure().map(|error| format!("{} is not complete: {error}", journal.path().display()));
     about.git = revision.answer();
     let answer = match ran {
         Ok(outcome) => {
@@ -125,6 +140,10 @@ pub(super) fn perform(job: Job<'_>, common: &Common, cancel: &Cancel, tell: impl
                 skipped: count(Fate::Skipped),
             });
             show_latest(&outcome, plan, &store);
+            if let Some((call, looks)) = seen {
+                let known = still::Known { plan, options, store: &store, folder: &folder, marks, events };
+                still::note(&call, looks, &known, &outcome);
+            }
             let done = Done { outcome: &outcome, store: &store, about: &about, folder: &folder, points };
             tell(done).and_then(|()| verdict(outcome, common))
         }
@@ -133,15 +152,20 @@ pub(super) fn perform(job: Job<'_>, common: &Common, cancel: &Cancel, tell: impl
     about.ended = Some(ended.as_secs_f64());
     about.exit = Some(answer.as_ref().map_or_else(Failure::code, |()| 0));
     let resolved = resolved.unwrap_or_else(|_| Err(std::io::Error::other("what was in effect could not be told")));
-    let about_failure =
-        (about.write(&folder).and(resolved).err()).map(|error| format!("{} is not complete: {error}", folder.display()));
-    for failure in [journal_failure, about_failure].into_iter().flatten() {
-        say(&format!("warning: {failure}\n"));
-    }
+    warn(&journal, about.write(&folder).and(resolved).err(), &folder);
     answer
 }
 
-fn since_1970() -> Duration {
+/// Says what of a run could not be kept.
+pub(super) fn warn(journal: &Journal, about: Option<std::io::Error>, folder: &Path) {
+    let journal = journal.failure().map(|error| format!("{} is not complete: {error}", journal.path().display()));
+    let about = about.map(|error| format!("{} is not complete: {error}", folder.display()));
+    for failure in [journal, about].into_iter().flatten() {
+        say(&format!("warning: {failure}\n"));
+    }
+}
+
+pub(super) fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
@@ -149,10 +173,13 @@ fn since_1970() -> Duration {
 struct Reports<'a> {
     journal: &'a mut Journal,
     terminal: &'a mut Terminal,
+    /// How many there were.
+    events: usize,
 }
 
 impl Listener for Reports<'_> {
     fn on(&mut self, event: &Event) {
+        self.events += 1;
         self.journal.on(event);
         self.terminal.on(event);
     }
@@ -177,18 +204,25 @@ fn expected(plan: &Plan<StageSpec>, latest: &Latest, options: &exec::Options) ->
 }
 
 /// What there is to say of a run that begins.
-fn about(id: &str, manifest: &ManifestArgs, plan: &Plan<StageSpec>, options: &exec::Options, begin: Duration) -> About {
+pub(super) fn about(
+    id: &str,
+    name: &str,
+    manifest: &ManifestArgs,
+    wanted: Wanted,
+    (cores, device): (usize, Device),
+    begin: Duration,
+) -> About {
     About {
         run: id.to_owned(),
-        manifest: history::Manifest { name: plan.name.clone(), path: manifest.manifest.clone() },
+        manifest: history::Manifest { name: name.to_owned(), path: manifest.manifest.clone() },
         talkflow: env!("CARGO_PKG_VERSION").to_owned(),
         formats: history::Formats::default(),
         command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         sets: manifest.sets.clone(),
-        wanted: Wanted::of(&options.wanted),
+        wanted,
         host: Host::this(),
-        device: options.device.word().to_owned(),
-        cores: options.limits.cores,
+        device: device.word().to_owned(),
+        cores,
         git: None,
         started: begin.as_secs_f64(),
         ended: None,

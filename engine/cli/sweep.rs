@@ -103,6 +103,7 @@ pub fn sweep(args: &SweepArgs, common: &Common) -> Answer {
         manifest: &manifest,
         points: Some(Points::new(named, union.plan.instances.len())),
         kept: Some((SWEEP, kept)),
+        seen: None,
     };
     run::perform(job, common, &cancel, |done| {
         let Some(points) = &done.points else { return Ok(()) };

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use indexmap::{IndexMap, IndexSet};
 
 use super::directory::Directory;
-use super::files::Looked;
 use super::reader::{Absent, Fields, Outside};
 use super::settings::Leaf;
 use super::shape::Shape;
+use crate::looks::Looks;
 use crate::manifest::{Node, Value};
 use crate::source::Sources;
 
@@ -177,7 +177,7 @@ pub fn describe(read: impl Fn(&mut Fields<'_>)) -> Form {
     let at = sources.whole(id);
     let directory = Directory::default();
     let outside =
-        Outside { sources: &sources, directory: &directory, stage: "", axes: &[], env: &|_| None, looked: &Looked::default() };
+        Outside { sources: &sources, directory: &directory, stage: "", axes: &[], env: &|_| None, looks: &Looks::default() };
     let mut names: IndexSet<String> = IndexSet::new();
     let mut seen: HashSet<(Option<Taken>, Taken)> = HashSet::new();
     let mut scripts = vec![Vec::new()];

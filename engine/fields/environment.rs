@@ -138,6 +138,8 @@ impl Fields<'_> {
             (Value::Text(text), Some(name)) => {
                 let value = text.to_string();
                 self.record.secrets.push((name, found.node.span));
+                // Not even its digest: what is short could be guessed from it.
+                self.outside.looks.untold();
                 // That it is secret is in the key; what it is is not.
                 self.keep("secret", Leaf::Bool(true), found.origin());
                 return Some(value);

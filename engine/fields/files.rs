@@ -1,8 +1,6 @@
 //! Files that a setting names.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
-use std::fs::FileType;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::glob::{self, Match, Pattern};
@@ -10,6 +8,7 @@ use super::places::Place;
 use super::reader::{Absent, Fields, Found};
 use super::settings::Leaf;
 use super::shape::Shape;
+use crate::looks::Leads;
 use crate::manifest::{Node, Value};
 use crate::source::Span;
 
@@ -31,21 +30,6 @@ pub struct PlacedFile {
     pub place: String,
     /// Where it is.
     pub path: PathBuf,
-}
-
-/// What paths were found to lead to while one plan is made: a thousand stages may name the same.
-#[derive(Debug, Default)]
-pub struct Looked(RefCell<HashMap<PathBuf, Option<FileType>>>);
-
-impl Looked {
-    fn at(&self, path: &Path) -> Option<FileType> {
-        if let Some(known) = self.0.borrow().get(path) {
-            return *known;
-        }
-        let found = path.metadata().ok().map(|meta| meta.file_type());
-        self.0.borrow_mut().insert(path.to_owned(), found);
-        found
-    }
 }
 
 impl Fields<'_> {
@@ -152,18 +136,17 @@ impl Fields<'_> {
         let Some(text) = self.text_of(found) else { return };
         let base = self.folder_of(found);
         let literal = base.as_deref().map_or_else(|| PathBuf::from(&text), |base| base.join(&text));
-        let there = self.outside.looked.at(&literal);
-        let pattern = match there.is_some_and(|there| there.is_dir()) {
-            _ if there.is_some_and(|there| there.is_file()) => None,
-            true => Some(format!("{}/**", text.trim_end_matches('/'))),
-            false if glob::is_pattern(&text) => Some(text.clone()),
-            false => return self.say(found.mistake(format!("there is no file {}", literal.display()))),
+        let pattern = match self.outside.looks.at(&literal) {
+            Leads::File => None,
+            Leads::Folder => Some(format!("{}/**", text.trim_end_matches('/'))),
+            _ if glob::is_pattern(&text) => Some(text.clone()),
+            _ => return self.say(found.mistake(format!("there is no file {}", literal.display()))),
         };
         let matches = match &pattern {
             None => vec![Match { text: place.map_or(text, |place| place.path.clone()), path: literal }],
             Some(pattern) => {
                 let pattern = Pattern::new(pattern);
-                let mut matches = match pattern.files(base.as_deref()) {
+                let mut matches = match pattern.files(base.as_deref(), self.outside.looks) {
                     Ok(matches) => matches,
                     Err(message) => return self.say(found.mistake(message)),
                 };

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use globset::GlobBuilder;
 use walkdir::WalkDir;
 
+use crate::looks::Looks;
+
 /// More files than this are taken for a mistake in the pattern.
 const MOST_FILES: usize = 100_000;
 
@@ -46,7 +48,7 @@ impl<'a> Pattern<'a> {
     }
 
     /// The files that match, relative paths taken from `base`; by their paths in order. At least one.
-    pub(crate) fn files(&self, base: Option<&Path>) -> Result<Vec<Match>, String> {
+    pub(crate) fn files(&self, base: Option<&Path>, looks: &Looks) -> Result<Vec<Match>, String> {
         let build = || GlobBuilder::new(self.text).literal_separator(true).build();
         let glob = build().map_err(|error| format!("`{}` is no pattern: {}", self.text, error.kind()))?.compile_matcher();
         let root = match base {
@@ -60,6 +62,7 @@ impl<'a> Pattern<'a> {
         let shown =
             |entry: &walkdir::DirEntry| hidden || entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
         let mut files = Vec::new();
+        looks.into(&root);
         for (seen, entry) in walk.into_iter().filter_entry(shown).enumerate() {
             if seen >= MOST_SEEN {
                 return Err(format!(
@@ -72,6 +75,13 @@ impl<'a> Pattern<'a> {
                 Err(error) if error.depth() == 0 => break,
                 Err(error) => return Err(format!("cannot look for `{}`: {error}", self.text)),
             };
+            // Where a link leads may change without a change of the folder that it lies in.
+            if entry.path_is_symlink() {
+                looks.untold();
+            }
+            if entry.file_type().is_dir() && entry.depth() < deepest {
+                looks.into(entry.path());
+            }
             let inner = entry.path().strip_prefix(&root).unwrap_or(entry.path());
             if entry.file_type().is_dir() || !glob.is_match(Path::new(self.folder).join(inner)) {
                 continue;
@@ -124,7 +134,7 @@ mod tests {
             std::fs::write(path, name).unwrap();
         }
         let find = |pattern: &str| {
-            let files = Pattern::new(pattern).files(Some(folder.path()));
+            let files = Pattern::new(pattern).files(Some(folder.path()), &Looks::default());
             files.map(|files| files.into_iter().map(|file| file.text).collect::<Vec<_>>())
         };
         assert_eq!(find("d/*.csv").unwrap(), ["d/a.csv", "d/b.csv"]);

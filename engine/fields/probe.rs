@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::directory::{Directory, Labels};
-use super::files::Looked;
 use super::reader::{Fields, Outside, Reading, read};
 use crate::artifact::ArtifactKind;
+use crate::looks::Looks;
 use crate::manifest::parse;
 use crate::source::{Diagnostics, Sources};
 
@@ -28,7 +28,7 @@ pub(crate) fn probe<R>(
         return Err(Diagnostics::new(sources, mistakes));
     };
     let outside =
-        Outside { sources: &sources, directory: &directory, stage: "it", axes: &[], env: &|_| None, looked: &Looked::default() };
+        Outside { sources: &sources, directory: &directory, stage: "it", axes: &[], env: &|_| None, looks: &Looks::default() };
     let mut reading = read(outside, "kind", at, &node, with);
     mistakes.append(&mut reading.mistakes);
     if mistakes.is_empty() {

@@ -5,10 +5,11 @@ use std::{ops::RangeBounds, sync::Arc};
 use super::describe::Sketch;
 use super::directory::Directory;
 use super::environment::EnvUse;
-use super::files::{File, Looked};
+use super::files::File;
 use super::settings::{Leaf, Origin, Settings};
 use super::shape::Shape;
 use super::stages::Wanted;
+use crate::looks::Looks;
 use crate::manifest::{Entry, Env, Map, Node, Value, Variable, Via};
 use crate::source::{Diagnostic, Sources, Span, did_you_mean, one_of};
 
@@ -29,7 +30,7 @@ pub struct Outside<'a> {
     /// The environment.
     pub env: Env<'a>,
     /// The files that were looked for.
-    pub looked: &'a Looked,
+    pub looks: &'a Looks,
 }
 
 impl std::fmt::Debug for Outside<'_> {

@@ -194,6 +194,11 @@ pub struct Revision(Option<JoinHandle<Option<Git>>>);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Revision {
+    /// Asks it of the folder of a manifest.
+    pub fn of_manifest(path: &Path) -> Self {
+        Self::ask(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    }
+
     /// Asks git, where the folder lies in a repository.
     pub fn ask(folder: &Path) -> Self {
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());

@@ -10,7 +10,8 @@ use super::beside::{self, BESIDE, Beside, MOST_IN_POOL};
 use super::matrix::{self, MOST_INSTANCES, Matrix, Values};
 use super::order::order;
 use super::{Input, Instance, Kinds, Plan};
-use crate::fields::{self, Directory, Fields, Labels, Looked, Outside, Port, Reading, WantedFrom};
+use crate::fields::{self, Directory, Fields, Labels, Outside, Port, Reading, WantedFrom};
+use crate::looks::Looks;
 use crate::manifest::{Entry, Env, Interpolation, Manifest, Map, Node, Scope, Value, is_name};
 use crate::source::{Diagnostic, Sources, Span, one_of};
 
@@ -90,14 +91,22 @@ struct Draft<S> {
     reading: Reading<S>,
 }
 
+/// What a plan is made among: texts that were read, and all there is to look at outside of them.
+#[derive(Clone, Copy)]
+pub(super) struct World<'a> {
+    pub sources: &'a Sources,
+    pub env: Env<'a>,
+    pub looks: &'a Looks,
+}
+
 /// Builds the plan; mistakes are added to `mistakes`, and after any of them what is built is not to be used.
 pub(super) fn build<K: Kinds>(
     manifest: Manifest,
-    sources: &Sources,
-    env: Env<'_>,
+    world: World<'_>,
     kinds: &K,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Built<K::Spec>> {
+    let World { sources, env, .. } = world;
     let mut values = Interpolation::new(sources, Arc::clone(&manifest.params), env);
     let params = values.params();
     let name = text(manifest.name.as_ref(), "name", &mut values);
@@ -108,24 +117,16 @@ pub(super) fn build<K: Kinds>(
         if mistakes.len() + values.mistakes.len() > MOST_MISTAKES {
             break;
         }
-        stages.push(stage(name, entry, kinds, sources, &mut values, mistakes));
+        stages.push(stage(name, entry, kinds, world, &mut values, mistakes));
     }
     let directory = directory(&stages, kinds, mistakes);
     let mut drafts = Vec::new();
-    let looked = Looked::default();
     if let Some(directory) = &directory {
         for stage in &stages {
             if mistakes.len() + values.mistakes.len() > MOST_MISTAKES {
                 break;
             }
-            read_stage(
-                stage,
-                kinds,
-                Around { sources, directory, env, pools: &pools, looked: &looked },
-                &mut values,
-                &mut drafts,
-                mistakes,
-            );
+            read_stage(stage, kinds, Around { world, directory, pools: &pools }, &mut values, &mut drafts, mistakes);
         }
     }
     secrets_in_clear(&drafts, &values.env_uses, mistakes);
@@ -163,11 +164,9 @@ fn secrets_in_clear<S>(drafts: &[Draft<S>], uses: &BTreeSet<(String, Span)>, mis
 /// What every stage's settings are read among.
 #[derive(Clone, Copy)]
 struct Around<'a> {
-    sources: &'a Sources,
+    world: World<'a>,
     directory: &'a Directory,
     pools: &'a IndexMap<String, u64>,
-    env: Env<'a>,
-    looked: &'a Looked,
 }
 
 /// A text at the top of the manifest.
@@ -213,7 +212,7 @@ fn stage<'m, K: Kinds>(
     name: &'m str,
     entry: &'m Entry,
     kinds: &K,
-    sources: &Sources,
+    world: World<'_>,
     values: &mut Interpolation<'_>,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Stage<'m> {
@@ -235,12 +234,12 @@ fn stage<'m, K: Kinds>(
             return lost;
         }
     };
-    let kind = kind(name, at, body, kinds, sources, mistakes);
+    let kind = kind(name, at, body, kinds, world.sources, mistakes);
     let (matrix, whole) = match body.get("matrix") {
         None => (None, true),
         Some(entry) => {
             let node = values.expand(&entry.node, Scope::default());
-            let (matrix, whole) = matrix::read(&node, entry.key, sources, mistakes);
+            let (matrix, whole) = matrix::read(&node, entry.key, world, mistakes);
             (Some(matrix), whole)
         }
     };
@@ -338,12 +337,12 @@ fn read_stage<K: Kinds>(
     };
     let axes = stage.matrix.as_ref().map_or(&[][..], |matrix| &matrix.axes);
     let outside = Outside {
-        sources: around.sources,
+        sources: around.world.sources,
         directory: around.directory,
         stage: stage.name,
         axes,
-        env: around.env,
-        looked: around.looked,
+        env: around.world.env,
+        looks: around.world.looks,
     };
     let numbers = around.directory.instances(stage.name);
     for (at, row) in rows.into_iter().enumerate() {

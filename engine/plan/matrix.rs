@@ -4,9 +4,10 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use super::build::World;
 use crate::fields::{Labels, glob::Pattern};
 use crate::manifest::{AxisValue, Map, Node, Value, is_name};
-use crate::source::{Diagnostic, Sources, Span, one_of};
+use crate::source::{Diagnostic, Span, one_of};
 
 /// The most instances of one stage, and of a whole manifest.
 pub(super) const MOST_INSTANCES: usize = 100_000;
@@ -36,8 +37,8 @@ impl Matrix {
 
 /// Reads a matrix whose `${...}` are resolved. After a mistake there is still a matrix where its axes are known: one row, whose values
 /// are broken, so that the rest of the stage can be checked; then the flag is false.
-pub(super) fn read(node: &Node, at: Span, sources: &Sources, mistakes: &mut Vec<Diagnostic>) -> (Matrix, bool) {
-    let mut reader = Reader { sources, mistakes: Vec::new() };
+pub(super) fn read(node: &Node, at: Span, world: World<'_>, mistakes: &mut Vec<Diagnostic>) -> (Matrix, bool) {
+    let mut reader = Reader { world, mistakes: Vec::new() };
     let (axes, rows) = reader.matrix(node, at);
     let rows = rows.filter(|_| reader.mistakes.is_empty());
     mistakes.append(&mut reader.mistakes);
@@ -61,7 +62,7 @@ fn is_value_name(name: &str) -> bool {
 }
 
 struct Reader<'a> {
-    sources: &'a Sources,
+    world: World<'a>,
     mistakes: Vec<Diagnostic>,
 }
 
@@ -182,8 +183,8 @@ impl Reader<'_> {
             return None;
         };
         let pattern = Pattern::new(text);
-        let base = self.sources.path(node.span.source).and_then(Path::parent);
-        let files = match pattern.files(base) {
+        let base = self.world.sources.path(node.span.source).and_then(Path::parent);
+        let files = match pattern.files(base, self.world.looks) {
             Ok(files) => files,
             Err(message) => {
                 self.say(node.span, message, None);

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use super::build::{self, Built};
+use super::build::{self, Built, World};
 use super::matrix::MOST_INSTANCES;
 use super::{Instance, Kinds, Plan, agree};
 use crate::fields::Labels;
+use crate::looks::Looks;
 use crate::manifest::{Entry, Env, Manifest, Reach, Texts, load as load_manifest};
 use crate::source::{Diagnostic, Diagnostics, Sources, Span};
 use crate::space::{self, Space};
@@ -46,6 +47,7 @@ pub(super) fn load<K: Kinds>(
     env: Env<'_>,
     kinds: &K,
 ) -> Result<Union<K::Spec>, Diagnostics> {
+    let looks = Looks::default();
     let mut sources = Sources::default();
     let mut mistakes = Vec::new();
     let Some(mut manifest) = load_manifest(path, &[], texts, &mut sources, &mut mistakes) else {
@@ -53,11 +55,12 @@ pub(super) fn load<K: Kinds>(
     };
     let space = space::read(&mut manifest, sets, &mut sources, env, &mut mistakes);
     manifest.check_params(&mut mistakes);
+    let world = World { sources: &sources, env, looks: &looks };
     let united = match space {
-        Some(space) => unite(&manifest, space, &sources, env, kinds, &mut mistakes),
+        Some(space) => unite(&manifest, space, world, kinds, &mut mistakes),
         // There are no points to look at, but perhaps more mistakes.
         None => {
-            let _ = build::build(manifest, &sources, env, kinds, &mut mistakes);
+            let _ = build::build(manifest, world, kinds, &mut mistakes);
             None
         }
     };
@@ -75,8 +78,7 @@ type United<S> = (Built<S>, Space, Vec<Vec<usize>>, String);
 fn unite<K: Kinds>(
     manifest: &Manifest,
     space: Space,
-    sources: &Sources,
-    env: Env<'_>,
+    world: World<'_>,
     kinds: &K,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<United<K::Spec>> {
@@ -86,7 +88,7 @@ fn unite<K: Kinds>(
     let mut needs: Vec<Vec<usize>> = Vec::new();
     for point in 0..space.points.len() {
         let before = mistakes.len();
-        let built = plan_point(manifest, &space, point, sources, env, kinds, mistakes);
+        let built = plan_point(manifest, &space, point, world, kinds, mistakes);
         if point > 0 {
             // What is wrong in the first point is mostly wrong in all.
             let name = space.name(point);
@@ -104,7 +106,8 @@ fn unite<K: Kinds>(
         if first.is_none() && built.instances().len().saturating_mul(space.points.len()) > MOST_PLANNED {
             let message = format!("the points of this sweep have more than {MOST_PLANNED} stage instances, counted one by one");
             mistakes.push(
-                Diagnostic::new(place_of(manifest, &space, sources), message).help("fewer points, or fewer instances in each"),
+                Diagnostic::new(place_of(manifest, &space, world.sources), message)
+                    .help("fewer points, or fewer instances in each"),
             );
             return None;
         }
@@ -124,7 +127,8 @@ fn unite<K: Kinds>(
         if instances.len() > MOST_INSTANCES {
             let message = format!("the points of this sweep have more than {MOST_INSTANCES} stage instances together");
             mistakes.push(
-                Diagnostic::new(place_of(manifest, &space, sources), message).help("fewer points, or fewer instances in each"),
+                Diagnostic::new(place_of(manifest, &space, world.sources), message)
+                    .help("fewer points, or fewer instances in each"),
             );
             return None;
         }
@@ -150,14 +154,13 @@ fn plan_point<K: Kinds>(
     manifest: &Manifest,
     space: &Space,
     point: usize,
-    sources: &Sources,
-    env: Env<'_>,
+    world: World<'_>,
     kinds: &K,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Built<K::Spec>> {
     let params = space.params_at(point, &manifest.params).map_err(|mistake| mistakes.push(*mistake)).ok()?;
     let mut own = Vec::new();
-    let built = build::build(Manifest { params, ..manifest.clone() }, sources, env, kinds, &mut own);
+    let built = build::build(Manifest { params, ..manifest.clone() }, world, kinds, &mut own);
     if let (Some(built), true) = (&built, own.is_empty()) {
         agree::check(built.instances(), kinds, &mut own);
     }

@@ -39,10 +39,44 @@ impl Journal {
         &self.path
     }
 
+    /// Appends events as [`members`] wrote them, all as of now.
+    pub fn append(&mut self, events: &[u8]) {
+        let mut now = Vec::new();
+        // Into memory, which takes it.
+        let _ = begin_line(&mut now, self.clock);
+        for event in events.split_inclusive(|byte| *byte == b'\n') {
+            self.lines.extend_from_slice(&now);
+            self.lines.extend_from_slice(event);
+        }
+        self.pause();
+    }
+
     /// The first failure to write, if there was one.
     pub fn failure(&self) -> Option<&io::Error> {
         self.failed.as_ref()
     }
+}
+
+/// Events as a journal's lines have them after the time.
+///
+/// # Errors
+/// Where one cannot be written as JSON.
+pub fn members<'a>(events: impl Iterator<Item = &'a Event>) -> io::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    events.into_iter().try_for_each(|event| write_members(&mut lines, event))?;
+    Ok(lines)
+}
+
+fn begin_line(lines: &mut Vec<u8>, clock: Instant) -> io::Result<()> {
+    write!(lines, "{{\"at\":{:?},", clock.elapsed().as_secs_f64())
+}
+
+fn write_members(lines: &mut Vec<u8>, event: &Event) -> io::Result<()> {
+    let brace = lines.len();
+    serde_json::to_writer(&mut *lines, event)?;
+    lines.remove(brace);
+    lines.push(b'\n');
+    Ok(())
 }
 
 /// Many events at once, as of a run in which nothing has to be done, are written together; but not more than this.
@@ -53,18 +87,10 @@ impl Listener for Journal {
     fn on(&mut self, event: &Event) {
         let begin = self.lines.len();
         // As `Timed` is read back: the time, then the members of the event.
-        let written = write!(self.lines, "{{\"at\":{:?},", self.clock.elapsed().as_secs_f64()).and_then(|()| {
-            let brace = self.lines.len();
-            serde_json::to_writer(&mut self.lines, event)?;
-            self.lines.remove(brace);
-            Ok(())
-        });
-        match written {
-            Ok(()) => self.lines.push(b'\n'),
-            Err(error) => {
-                self.lines.truncate(begin);
-                self.failed.get_or_insert(error);
-            }
+        let written = begin_line(&mut self.lines, self.clock).and_then(|()| write_members(&mut self.lines, event));
+        if let Err(error) = written {
+            self.lines.truncate(begin);
+            self.failed.get_or_insert(error);
         }
         if self.lines.len() >= TOGETHER {
             self.pause();

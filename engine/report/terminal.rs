@@ -105,24 +105,10 @@ impl Listener for Terminal {
     /// Shows one event.
     fn on(&mut self, event: &Event) {
         let ended = self.take_note(event);
+        lines(event).iter().for_each(|line| self.line(line));
         match event {
-            Event::RunStarted { manifest, stages, cores, .. } => {
-                self.line(&format!("{manifest}: {}, {}", count(*stages, "stage"), count(*cores, "core")));
-            }
-            Event::Cached { stage, metrics, notes, back, .. } => {
-                let back = back.as_ref().map_or(String::new(), |back| format!("  (an earlier result: {})", back.brief()));
-                self.line(&format!("{:>9}  {stage}{}{back}", "cached", main_metric(metrics)));
-                notes.iter().for_each(|note| self.line(&format!("{:>9}  {note}", "")));
-            }
-            Event::Started { .. } | Event::Progressed { .. } => {}
-            Event::Waiting { stage, .. } => {
-                if self.view.is_none() {
-                    self.line(&format!("{:>9}  {stage}: another process is making this; its result will be used", "waiting"));
-                }
-            }
-            Event::Noted { stage, note, .. } => self.line(&format!("{:>9}  {stage}: {note}", "note")),
-            Event::Finished { stage, seconds, metrics, reason, .. } => {
-                self.line(&format!("{seconds:>7.1} s  {stage}{}  ({})", main_metric(metrics), reason.brief()));
+            Event::Waiting { stage, .. } if self.view.is_none() => {
+                self.line(&format!("{:>9}  {stage}: another process is making this; its result will be used", "waiting"));
             }
             Event::Failed { index, stage, causes, retry } => {
                 self.line(&format!("{:>9}  {stage}{}", "FAILED", if *retry { " (trying again)" } else { "" }));
@@ -139,12 +125,7 @@ impl Listener for Terminal {
                     self.line(&format!("{:>9}  log: {}", "", journal.display()));
                 }
             }
-            Event::Skipped { stage, because, .. } => self.line(&format!("{:>9}  {stage}: {because}", "skipped")),
-            Event::RunFinished { ran, cached, failed, skipped, seconds } => {
-                let mut parts = vec![format!("{ran} ran"), format!("{cached} cached")];
-                parts.extend((*failed > 0).then(|| format!("{failed} failed")));
-                parts.extend((*skipped > 0).then(|| format!("{skipped} skipped")));
-                self.line(&format!("{} in {seconds:.1} s", parts.join(", ")));
+            Event::RunFinished { .. } => {
                 if let Some(points) = self.points() {
                     self.line(&format!("points: {}", points.tally()));
                 }
@@ -152,6 +133,7 @@ impl Listener for Terminal {
                 // The view ends, and what it knows stays.
                 self.unseen = self.view.take().map(View::end).or(self.unseen.take());
             }
+            _ => {}
         }
         ended.iter().for_each(|line| self.line(line));
     }
@@ -159,6 +141,32 @@ impl Listener for Terminal {
     fn pause(&mut self) {
         // A reader that is gone is no reason to stop a run.
         let _ = std::io::stderr().write_all(std::mem::take(&mut self.lines).as_bytes());
+    }
+}
+
+/// What there is to print of an event whoever watches.
+pub fn lines(event: &Event) -> Vec<String> {
+    match event {
+        Event::RunStarted { manifest, stages, cores, .. } => {
+            vec![format!("{manifest}: {}, {}", count(*stages, "stage"), count(*cores, "core"))]
+        }
+        Event::Cached { stage, metrics, notes, back, .. } => {
+            let back = back.as_ref().map_or(String::new(), |back| format!("  (an earlier result: {})", back.brief()));
+            let first = format!("{:>9}  {stage}{}{back}", "cached", main_metric(metrics));
+            std::iter::once(first).chain(notes.iter().map(|note| format!("{:>9}  {note}", ""))).collect()
+        }
+        Event::Noted { stage, note, .. } => vec![format!("{:>9}  {stage}: {note}", "note")],
+        Event::Finished { stage, seconds, metrics, reason, .. } => {
+            vec![format!("{seconds:>7.1} s  {stage}{}  ({})", main_metric(metrics), reason.brief())]
+        }
+        Event::Skipped { stage, because, .. } => vec![format!("{:>9}  {stage}: {because}", "skipped")],
+        Event::RunFinished { ran, cached, failed, skipped, seconds } => {
+            let mut parts = vec![format!("{ran} ran"), format!("{cached} cached")];
+            parts.extend((*failed > 0).then(|| format!("{failed} failed")));
+            parts.extend((*skipped > 0).then(|| format!("{skipped} skipped")));
+            vec![format!("{} in {seconds:.1} s", parts.join(", "))]
+        }
+        Event::Started { .. } | Event::Waiting { .. } | Event::Progressed { .. } | Event::Failed { .. } => Vec::new(),
     }
 }
 

@@ -14,13 +14,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    PARSED, Record, Store, StoreError,
-    latest::escape,
-    lookup::used_lately,
-    outside::{Stat, stat_of},
+use super::{PARSED, Record, Store, StoreError, latest::escape, lookup::used_lately};
+use crate::{
+    artifact::Digest,
+    key::ActionKey,
+    looks::{Stat, stat_of},
 };
-use crate::{artifact::Digest, key::ActionKey};
 
 const DIGEST: usize = 32;
 /// Key, stat and length.
@@ -65,6 +64,11 @@ impl Copies {
             places.insert(ActionKey(Digest::from(blake3::Hash::from_bytes(*key))), (stat, begin..at));
         }
         Some(Self { bytes, places })
+    }
+
+    /// The stat that a record's file had when the record was proven.
+    pub(super) fn stat(&self, key: &ActionKey) -> Option<Stat> {
+        self.places.get(key).map(|(stat, _)| *stat)
     }
 
     /// The record of a key whose file is at `path`, where its copy is good and its use need not be noted in the file's time.

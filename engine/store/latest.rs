@@ -123,7 +123,7 @@ impl Store {
         fs::remove_file(&path).map_err(StoreError::io("remove", &path))
     }
 
-    fn latest_path(&self, manifest: &str) -> PathBuf {
+    pub(super) fn latest_path(&self, manifest: &str) -> PathBuf {
         self.root.join("latest").join(format!("{}.jsonl", escape(manifest)))
     }
 }

@@ -19,10 +19,13 @@ use rayon::prelude::*;
 use super::{
     Record, Store, StoreError,
     copies::{Copied, Copies},
-    outside::{Stat, stat_of},
     seal::object,
 };
-use crate::{artifact::FileEntry, key::ActionKey};
+use crate::{
+    artifact::FileEntry,
+    key::ActionKey,
+    looks::{Stat, stat_of},
+};
 
 /// What a key leads to.
 #[derive(Debug)]

@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Mutex,
     time::{SystemTime, UNIX_EPOCH},
@@ -18,9 +17,10 @@ use super::{
     Store, StoreError,
     seal::{seal, unseal},
 };
-use crate::artifact::Digest;
-
-const SETTLED_SECONDS: i64 = 2;
+use crate::{
+    artifact::Digest,
+    looks::{Stat, is_settled, stat},
+};
 
 /// The remembered digests.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl OutsideFiles {
         }
         let digest = Digest::of_file(&path)?;
         // Written to while it was read, or just before reading began: true of the bytes read, not to be remembered.
-        let settled = began.saturating_sub(before[3].max(before[5])) >= SETTLED_SECONDS && stat(&path)? == before;
+        let settled = is_settled(&before, began) && stat(&path)? == before;
         let mut known = self.lock();
         known.changed = true;
         match settled {
@@ -132,6 +132,12 @@ impl OutsideFiles {
             false => known.entries.remove(&path),
         };
         Ok(digest)
+    }
+
+    /// The stat of a file whose digest is remembered; nothing where the file may have changed without it.
+    pub fn settled(&self, file: &Path) -> Option<Stat> {
+        let path = self.folder.join(file);
+        self.lock().entries.get(&path).map(|entry| entry.stat)
     }
 
     /// Remembers a wrong digest, so that a test sees whether it is believed.
@@ -146,19 +152,6 @@ impl OutsideFiles {
         // Each change to the map is one call: it is whole even where another thread panicked.
         self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-/// Device, inode, size, modification and change time.
-pub(super) type Stat = [i64; 7];
-
-fn stat(path: &Path) -> io::Result<Stat> {
-    fs::metadata(path).map(|meta| stat_of(&meta))
-}
-
-/// What tells a file as it is from the same one changed.
-pub(super) fn stat_of(meta: &fs::Metadata) -> Stat {
-    let fixed = |value: u64| i64::from_ne_bytes(value.to_ne_bytes());
-    [fixed(meta.dev()), fixed(meta.ino()), fixed(meta.size()), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()]
 }
 
 fn now() -> i64 {

@@ -28,7 +28,7 @@ impl Store {
     /// # Errors
     /// Where the disk refuses.
     pub fn show_latest(&self, manifest: &str, results: &BTreeMap<&str, Option<&Artifact>>) -> Result<PathBuf, StoreError> {
-        let folder = self.root.join("out").join(escape(manifest));
+        let [folder, _] = self.view_of(manifest);
         fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
         let _alone = self.view_lock()?;
         let before = shown(&folder)?;
@@ -56,6 +56,13 @@ impl Store {
             self.write_shown(&folder, &now)?;
         }
         Ok(folder)
+    }
+
+    /// Where a manifest's view is, and the file that says what is in it.
+    pub(super) fn view_of(&self, manifest: &str) -> [PathBuf; 2] {
+        let folder = self.root.join("out").join(escape(manifest));
+        let state = folder.join(STATE);
+        [folder, state]
     }
 
     /// Removes from all views what is no longer in the store, and the whole view of a manifest that is forgotten.
