@@ -30,8 +30,10 @@ mod logs;
 mod metrics;
 mod plan;
 mod predict;
+mod report;
 mod run;
 mod schema;
+mod serve;
 mod show;
 mod still;
 mod store;
@@ -154,6 +156,10 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Print the metrics of runs as one tidy table, or write it as csv, JSON or Parquet.
     Metrics(metrics::MetricsArgs),
+    /// Write a run or a sweep as one page, for a browser.
+    Report(report::ReportArgs),
+    /// Show the last run as a page that is live while it goes on, for browsers on this machine.
+    Serve(serve::ServeArgs),
     /// Compare two runs: parameters, keys, metrics, circumstances.
     Diff(diff::DiffArgs),
     /// Look into the artifact store.
@@ -302,6 +308,8 @@ fn dispatch(cli: Cli) -> Answer {
         Command::Show(args) => show::show(&args, common),
         Command::Logs(args) => logs::logs(&args, common),
         Command::Metrics(args) => metrics::metrics(&args, common),
+        Command::Report(args) => report::report(&args, common),
+        Command::Serve(args) => serve::serve(&args, common),
         Command::Diff(args) => diff::diff(&args, common),
         Command::Store(command) => store::store(&command, common),
         Command::Data(command) => data::data(&command, common),

@@ -4,6 +4,7 @@
 //! and edges are, and nothing of what they do.
 
 mod layered;
+mod picture;
 mod svg;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,8 @@ use indexmap::IndexMap;
 
 use crate::fields::Choice;
 use crate::plan::Plan;
+
+pub use picture::{Picture, Placed, Sizes};
 
 /// How a graph is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,12 @@ impl Graph {
             edges.extend(named.flat_map(|input| &input.from).map(|from| (place[*from], place[to])));
         }
         Self { nodes, edges }
+    }
+
+    /// The graph of nodes, each a name and what is said about it, with edges by place.
+    #[must_use]
+    pub fn of(nodes: impl IntoIterator<Item = (String, String)>, edges: BTreeSet<(usize, usize)>) -> Self {
+        Self { nodes: nodes.into_iter().map(|(name, about)| Node { name, about }).collect(), edges }
     }
 
     /// The graph as text in a format, ending with a line break.

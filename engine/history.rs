@@ -123,6 +123,45 @@ impl Run {
         file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
     }
 
+    /// How it ended, in a word.
+    pub fn outcome(&self, about: Option<&About>) -> &'static str {
+        match about.and_then(|about| about.exit) {
+            Some(0) => "done",
+            Some(130 | 143) => "stopped",
+            Some(3) => "store unusable",
+            Some(4) => "regression",
+            Some(_) => "failed",
+            None if self.goes_on() => "running",
+            None => "killed",
+        }
+    }
+
+    /// Whether it is one of a manifest of this name, or a sweep of it.
+    pub fn is_of(&self, manifest: &str) -> bool {
+        let of = self.about().map(|about| about.manifest.name);
+        of.is_some_and(|of| of.strip_suffix(".sweep").unwrap_or(&of) == manifest)
+    }
+
+    /// What its folder looks like from outside: something has changed where this has.
+    pub fn stamp(&self) -> String {
+        let one = |file: &str| {
+            let meta = fs::metadata(self.folder.join(file)).ok()?;
+            Some((meta.len(), meta.modified().ok()?))
+        };
+        let files = ["events.jsonl", about::FILE, about::RESOLVED, SWEEP, RESULTS];
+        format!("{:?} {}", files.map(one), self.goes_on())
+    }
+
+    /// Where its events are.
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("events.jsonl")
+    }
+
+    /// What it goes over, if it is a sweep.
+    pub fn sweep(&self) -> Option<Value> {
+        serde_json::from_slice(&fs::read(self.folder.join(SWEEP)).ok()?).ok()
+    }
+
     /// What happened, in order. A line that a killed process left torn, or that this version does not know, is left out.
     pub fn events(&self) -> Vec<Timed> {
         let text = fs::read(self.folder.join("events.jsonl")).unwrap_or_default();

@@ -36,4 +36,5 @@ pub mod stages;
 pub mod schema;
 pub mod exec;
 pub mod report;
+pub mod serve;
 pub mod cli;

@@ -4,6 +4,7 @@ pub mod check;
 pub mod document;
 pub mod journal;
 pub mod live;
+pub mod page;
 pub mod points;
 pub mod results;
 mod screen;

@@ -20,6 +20,8 @@ pub mod settings;
 pub mod split;
 mod training;
 
+pub use training::COLLAPSED;
+
 pub use settings::METHODS;
 
 /// A stage's kind with its settings.

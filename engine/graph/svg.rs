@@ -1,26 +1,17 @@
-//! A laid out graph as SVG: boxes, and curves between them. Whole numbers only, so that the bytes are the same everywhere.
+//! A placed graph as SVG. Whole numbers only, so that the bytes are the same everywhere.
 
 use std::fmt::Write;
 
-use super::Graph;
-use super::layered::{Input, Layout, layout};
+use super::{
+    Graph,
+    picture::{Picture, Sizes},
+};
 
-/// Sizes in pixels.
-const LETTER: f64 = 8.0;
-const PADDING: f64 = 16.0;
-const BOX: f64 = 44.0;
-const GAP: f64 = 32.0;
-const ROW: f64 = 92.0;
-const MARGIN: f64 = 16.0;
+const SIZES: Sizes = Sizes { letter: 8.0, padding: 16.0, narrowest: 0.0, height: 44.0, gap: 32.0, row: 92.0, margin: 16.0 };
 
 /// Draws the graph.
 pub(super) fn draw(graph: &Graph) -> String {
-    let letters = |text: &str| text.chars().count() as f64;
-    let width = |node: &super::Node| letters(&node.name).max(letters(&node.about)) * LETTER + 2.0 * PADDING;
-    let widths: Vec<f64> = graph.nodes.iter().map(width).collect();
-    let edges: Vec<(usize, usize)> = graph.edges.iter().copied().collect();
-    let layout = layout(&Input { widths: &widths, edges: &edges, gap: GAP });
-    let (right, bottom) = (layout.width + 2.0 * MARGIN, (layout.height as f64 * ROW - (ROW - BOX)).max(0.0) + 2.0 * MARGIN);
+    let Picture { width: right, height: bottom, boxes, edges } = graph.picture(&SIZES);
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -36,42 +27,18 @@ pub(super) fn draw(graph: &Graph) -> String {
         ),
         right, bottom
     );
-    for ((from, to), bends) in edges.iter().zip(&layout.bends) {
-        let _ = writeln!(text, r#"<path d="{}" marker-end="url(#end)"/>"#, curve(&layout, *from, *to, bends));
+    for edge in edges {
+        let _ = writeln!(text, r#"<path d="{edge}" marker-end="url(#end)"/>"#);
     }
-    for (at, node) in graph.nodes.iter().enumerate() {
-        let (x, y) = (layout.middles[at] + MARGIN, top(layout.rows[at]));
-        let left = x - widths[at] / 2.0;
-        let _ = writeln!(text, r#"<rect x="{left:.0}" y="{y:.0}" width="{:.0}" height="{BOX:.0}" rx="6"/>"#, widths[at]);
+    let height = SIZES.height;
+    for (place, node) in boxes.iter().zip(&graph.nodes) {
+        let (x, y) = (place.middle, place.top);
+        let left = x - place.width / 2.0;
+        let _ = writeln!(text, r#"<rect x="{left:.0}" y="{y:.0}" width="{:.0}" height="{height:.0}" rx="6"/>"#, place.width);
         let _ = writeln!(text, r#"<text x="{x:.0}" y="{:.0}">{}</text>"#, y + 19.0, escape(&node.name));
         let _ = writeln!(text, r#"<text class="about" x="{x:.0}" y="{:.0}">{}</text>"#, y + 35.0, escape(&node.about));
     }
     text + "</svg>\n"
-}
-
-/// The top of a row's boxes.
-fn top(row: usize) -> f64 {
-    row as f64 * ROW + MARGIN
-}
-
-/// From the bottom of one box through the bends to the top of the other.
-fn curve(layout: &Layout, from: usize, to: usize, bends: &[f64]) -> String {
-    let (mut x, mut y) = (layout.middles[from] + MARGIN, top(layout.rows[from]) + BOX);
-    let mut path = format!("M{x:.0} {y:.0}");
-    let ends = bends.iter().copied().chain([layout.middles[to]]);
-    for (row, end) in (layout.rows[from] + 1..).zip(ends) {
-        // An edge too many to bend goes straight to its end.
-        let row = if bends.is_empty() { layout.rows[to] } else { row };
-        let (next_x, next_y) = (end + MARGIN, top(row));
-        let half = (next_y - y) / 2.0;
-        let _ = write!(path, "C{x:.0} {:.0} {next_x:.0} {:.0} {next_x:.0} {next_y:.0}", y + half, next_y - half);
-        (x, y) = (next_x, next_y);
-        if row < layout.rows[to] {
-            y += BOX;
-            let _ = write!(path, "V{y:.0}");
-        }
-    }
-    path
 }
 
 fn escape(text: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Instance, Plan};
 use crate::fields::Origin;
@@ -10,7 +10,7 @@ use crate::manifest::{Node, Value};
 use crate::source::Sources;
 
 /// Everything that is in effect, as `show --resolved` prints it and each run keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolution {
     /// The parameters.
     pub params: Vec<Line>,
@@ -19,7 +19,7 @@ pub struct Resolution {
 }
 
 /// The effective values of one instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolved {
     /// The instance's name.
     pub name: String,
@@ -27,10 +27,13 @@ pub struct Resolved {
     pub kind: String,
     /// Its values: settings, then files, then inputs.
     pub lines: Vec<Line>,
+    /// The instances that it names as inputs, by their place in `stages`.
+    #[serde(default)]
+    pub takes: Vec<usize>,
 }
 
 /// One effective value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Its path: `method.talk.rounds`.
     pub path: String,
@@ -109,6 +112,7 @@ impl<S> Plan<S> {
             name: instance.name.clone(),
             kind: instance.kind.clone(),
             lines: settings.chain(files).chain(inputs).collect(),
+            takes: instance.inputs.iter().filter(|input| !input.through).flat_map(|input| input.from.iter().copied()).collect(),
         }
     }
 }

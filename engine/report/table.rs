@@ -93,7 +93,7 @@ fn value(cell: &Cell, metric: Metric, blocks: usize) -> String {
 }
 
 /// What decides whether the numbers mean anything.
-fn checks<'a>(scores: &'a Scores, rows: &[&str]) -> String {
+pub(super) fn checks<'a>(scores: &'a Scores, rows: &[&str]) -> String {
     let mut text = String::new();
     // With one row, the mean over rows is that row again.
     let checks = || scores.checks.iter().filter(|check| check.row.is_some() || rows.len() > 1);
@@ -116,7 +116,7 @@ fn checks<'a>(scores: &'a Scores, rows: &[&str]) -> String {
     text
 }
 
-fn in_order<'a>(values: impl Iterator<Item = &'a str>, axis: &str, order: &'a Order) -> Vec<&'a str> {
+pub(super) fn in_order<'a>(values: impl Iterator<Item = &'a str>, axis: &str, order: &'a Order) -> Vec<&'a str> {
     let there: BTreeSet<&str> = values.collect();
     let wanted = order.iter().find(|(name, _)| name == axis).map_or(&[][..], |(_, values)| values);
     let known = wanted.iter().map(String::as_str).filter(|value| there.contains(value));

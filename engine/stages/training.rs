@@ -11,6 +11,9 @@ use crate::{
     stage::{Device, Gpu, StageCx, Talk},
 };
 
+/// How the note begins of a model whose deep path collapsed.
+pub const COLLAPSED: &str = "the deep path collapsed to a constant";
+
 /// What is the same for every training stage.
 #[derive(Clone, Debug)]
 pub struct Training {
@@ -72,7 +75,7 @@ impl Training {
         cx.metric("deep_share", trained.monitor.deep_share);
         cx.metric("decoded_state_ratio", trained.monitor.decoded_state_ratio);
         if trained.monitor.collapsed == Some(true) {
-            cx.note("the deep path collapsed to a constant: this model predicts by its bias terms alone");
+            cx.note(format!("{COLLAPSED}: this model predicts by its bias terms alone"));
         }
     }
 }

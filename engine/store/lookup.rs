@@ -114,7 +114,10 @@ impl Store {
     }
 
     /// As `lookup`, for a moment: nothing keeps it from being collected.
-    pub(super) fn look(&self, key: &ActionKey) -> Result<Lookup, StoreError> {
+    ///
+    /// # Errors
+    /// Where the disk cannot be read.
+    pub fn look(&self, key: &ActionKey) -> Result<Lookup, StoreError> {
         let path = self.record_path(key);
         let text = match read_as_used(&path) {
             Ok((text, _)) => text,

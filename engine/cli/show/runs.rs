@@ -32,7 +32,7 @@ impl Shown {
             run: run.id.clone(),
             time: about.map(|about| about.started),
             manifest: about.map(|about| about.manifest.name.clone()),
-            outcome: outcome(run, about),
+            outcome: run.outcome(about),
             exit: about.and_then(|about| about.exit),
             ran: total(|totals| totals.ran),
             cached: total(|totals| totals.cached),
@@ -40,19 +40,6 @@ impl Shown {
             skipped: total(|totals| totals.skipped),
             seconds: about.and_then(|about| Some(about.ended? - about.started)),
         }
-    }
-}
-
-/// How a run ended, in a word.
-fn outcome(run: &Run, about: Option<&About>) -> &'static str {
-    match about.and_then(|about| about.exit) {
-        Some(0) => "done",
-        Some(130 | 143) => "stopped",
-        Some(3) => "store unusable",
-        Some(4) => "regression",
-        Some(_) => "failed",
-        None if run.goes_on() => "running",
-        None => "killed",
     }
 }
 
