@@ -1,5 +1,5 @@
-//! The page of a run over HTTP, live while the run goes on: `routes` says what there is to ask for, `events` passes a run's journal on as
-//! it grows. Nothing can be changed through it, and nobody but this machine can ask unless an address says so.
+//! The page of a run over HTTP, live while the run goes on: `http` reads requests, `routes` says what there is to ask for, `events` passes a
+//! run's journal on as it grows. Nothing can be changed through it, and nobody but this machine can ask unless an address says so.
 //!
 //! A page shows what stages printed and which parameters they had, so it is not for everybody:
 //!
@@ -10,11 +10,11 @@
 //! - what it sends may only run the scripts of this page, and only talk to where it came from.
 
 mod events;
+mod http;
 mod routes;
 
 use std::{
-    io::Cursor,
-    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -22,8 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
-use tiny_http::{Header, Method, Request, Response, Server};
 
 use crate::{
     artifact::Digest,
@@ -35,10 +35,11 @@ use crate::{
     stage::Cancel,
     store::{Store, StoreError},
 };
+use http::{Answer, Request};
 use routes::Route;
 
 /// How often the wait for requests looks for a signal.
-const SLICE: Duration = Duration::from_millis(100);
+const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// How long open connections have at the end.
 const GRACE: Duration = Duration::from_secs(2);
 /// More clients than this at once are told to come again.
@@ -75,9 +76,6 @@ struct Document {
     seen: u64,
 }
 
-/// An answer that is there as a whole.
-type Answer = Response<Cursor<Vec<u8>>>;
-
 /// A socket to listen on.
 ///
 /// # Errors
@@ -102,22 +100,17 @@ impl Site {
     ///
     /// # Errors
     /// Where requests cannot be waited for.
-    pub fn serve(self: &Arc<Self>, listener: TcpListener, cancel: &Cancel) -> std::io::Result<()> {
-        let server = Server::from_listener(listener, None).map_err(std::io::Error::other)?;
+    pub fn serve(self: &Arc<Self>, listener: &TcpListener, cancel: &Cancel) -> std::io::Result<()> {
+        // Who has gone between the wait and this is no reason to wait for the next one.
+        listener.set_nonblocking(true)?;
         while cancel.signal().is_none() {
-            let Some(request) = server.recv_timeout(SLICE)? else { continue };
-            let (site, cancel) = (Arc::clone(self), cancel.clone());
-            if site.clients.fetch_add(1, Ordering::Relaxed) >= MOST_CLIENTS {
-                site.clients.fetch_sub(1, Ordering::Relaxed);
-                let busy = with(plain(503, "too many clients: come again in a few seconds\n"), "Retry-After", "5");
-                // That somebody has gone is no failure, here and below.
-                let _ = request.respond(busy);
-                continue;
+            match poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&SLICE)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
             }
-            std::thread::spawn(move || {
-                site.answer(request, &cancel);
-                site.clients.fetch_sub(1, Ordering::Relaxed);
-            });
+            let Ok((stream, _)) = listener.accept() else { continue };
+            self.take(stream, cancel);
         }
         let end = Instant::now() + GRACE;
         while self.clients.load(Ordering::Relaxed) > 0 && Instant::now() < end {
@@ -126,35 +119,61 @@ impl Site {
         Ok(())
     }
 
-    fn answer(&self, request: Request, cancel: &Cancel) {
-        if let Some(refused) = self.refuse(&request) {
-            let _ = request.respond(refused);
-            return;
+    /// Answers one client on a thread of its own. That a client has gone is no failure.
+    fn take(self: &Arc<Self>, mut stream: TcpStream, cancel: &Cancel) {
+        let (site, cancel) = (Arc::clone(self), cancel.clone());
+        let busy = site.clients.fetch_add(1, Ordering::Relaxed) >= MOST_CLIENTS;
+        let work = move || {
+            let _ = match (stream.set_nonblocking(false).and_then(|()| Request::read(&mut stream)), busy) {
+                (Err(error), _) => Err(error),
+                (Ok(_), true) => {
+                    let busy = plain(503, "too many clients: come again in a few seconds\n");
+                    busy.with("Retry-After", "5".to_owned()).send(&mut stream, true)
+                }
+                (Ok(Err(refused)), false) => refused.send(&mut stream, true),
+                (Ok(Ok(request)), false) => site.answer(&request, &mut stream, &cancel),
+            };
+            site.clients.fetch_sub(1, Ordering::Relaxed);
+        };
+        // Where no thread is to be had, the client is cut off.
+        if std::thread::Builder::new().spawn(work).is_err() {
+            self.clients.fetch_sub(1, Ordering::Relaxed);
         }
-        let route = Route::of(request.url());
-        if let Route::Events(name, from) = &route {
-            match self.known(name) {
-                Ok(Some(run)) if *request.method() == Method::Get => events::send(self, &run, *from, request, cancel),
-                Ok(Some(_)) => _ = request.respond(answer(200, "text/event-stream", Vec::new())),
-                Ok(None) => _ = request.respond(unknown()),
-                Err(error) => _ = request.respond(failed(&error)),
-            }
-            return;
+    }
+
+    fn answer(&self, request: &Request, stream: &mut TcpStream, cancel: &Cancel) -> std::io::Result<()> {
+        let whole = request.method != "HEAD";
+        if let Some(refused) = self.refuse(request) {
+            return refused.send(stream, whole);
         }
-        let tag = request.headers().iter().find(|header| header.field.equiv("If-None-Match"));
-        let tag = tag.map(|header| header.value.as_str().to_owned());
-        let found = self.find(&route, tag.as_deref()).unwrap_or_else(|error| failed(&error));
-        let _ = request.respond(found);
+        let found = match Route::of(&request.target) {
+            Route::Events(name, from) => match self.known(name) {
+                Ok(Some(run)) => {
+                    // Who was cut off says where it was.
+                    let last = request.header("Last-Event-ID").and_then(|last| last.parse().ok());
+                    let head = answer(200, "text/event-stream", Vec::new());
+                    return if whole {
+                        events::send(self, &run, last.unwrap_or(from), &head, stream, cancel)
+                    } else {
+                        head.send(stream, false)
+                    };
+                }
+                Ok(None) => unknown(),
+                Err(error) => failed(&error),
+            },
+            route => self.find(&route, request.header("If-None-Match")).unwrap_or_else(|error| failed(&error)),
+        };
+        found.send(stream, whole)
     }
 
     /// Whoever may not ask is told so.
     fn refuse(&self, request: &Request) -> Option<Answer> {
-        if !matches!(request.method(), Method::Get | Method::Head) {
-            return Some(with(plain(405, "only GET and HEAD: nothing can be changed here\n"), "Allow", "GET, HEAD"));
+        if !["GET", "HEAD"].contains(&request.method.as_str()) {
+            return Some(plain(405, "only GET and HEAD: nothing can be changed here\n").with("Allow", "GET, HEAD".to_owned()));
         }
-        let mut hosts = request.headers().iter().filter(|header| header.field.equiv("Host"));
+        let mut hosts = request.headers("Host");
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return Some(plain(400, "a request says one Host\n")) };
-        let known = routes::is_own_name(host.value.as_str(), &self.host);
+        let known = routes::is_own_name(host, &self.host);
         (!known).then(|| plain(421, "this server is not known by that name: use its address, or serve with --host NAME\n"))
     }
 
@@ -174,7 +193,7 @@ impl Site {
                     let document = self.document(&run)?;
                     let same = tag == Some(document.tag.as_str());
                     let body = if same { Vec::new() } else { document.json.clone() };
-                    with(answer(if same { 304 } else { 200 }, "application/json", body), "ETag", &document.tag)
+                    answer(if same { 304 } else { 200 }, "application/json", body).with("ETag", document.tag.clone())
                 }
                 None => unknown(),
             },
@@ -244,26 +263,12 @@ impl Site {
 
 /// Says with every answer what it is, that nobody keeps it, and what a page may do.
 fn answer(status: u16, kind: &str, body: Vec<u8>) -> Answer {
-    let answer = Response::from_data(body).with_status_code(status);
-    headers(kind).into_iter().fold(answer, |answer, (name, value)| with(answer, name, &value))
-}
-
-/// An answer with one more header. They are all our own; one that is none would be left out.
-fn with(mut answer: Answer, name: &str, value: &str) -> Answer {
-    Header::from_bytes(name, value).into_iter().for_each(|header| answer.add_header(header));
-    answer
-}
-
-/// The headers of every answer.
-fn headers(kind: &str) -> Vec<(&'static str, String)> {
-    vec![
-        ("Content-Type", format!("{kind}; charset=utf-8")),
-        ("Cache-Control", "no-store".to_owned()),
-        ("Content-Security-Policy", format!("{}; frame-ancestors 'none'", policy(true))),
-        ("Cross-Origin-Resource-Policy", "same-origin".to_owned()),
-        ("Referrer-Policy", "no-referrer".to_owned()),
-        ("X-Content-Type-Options", "nosniff".to_owned()),
-    ]
+    Answer::new(status, kind, body)
+        .with("Cache-Control", "no-store".to_owned())
+        .with("Content-Security-Policy", format!("{}; frame-ancestors 'none'", policy(true)))
+        .with("Cross-Origin-Resource-Policy", "same-origin".to_owned())
+        .with("Referrer-Policy", "no-referrer".to_owned())
+        .with("X-Content-Type-Options", "nosniff".to_owned())
 }
 
 fn page_of(html: &str) -> Answer {

@@ -117,7 +117,7 @@ fn a_sweep_is_a_page_with_its_points_and_numbers() {
     // A plain run of the same manifest is another thing to show, and the last is shown.
     space.run(&["run", "m.yaml"]).ok();
     assert_eq!(document(&space)["sweep"], Value::Null);
-    space.run(&["report", "m.yaml", "--run", "last~1", "-o", "p.html"]).ok().says("4 stages");
+    space.run(&["report", "m.yaml", "--run", "last~1", "-o", "p.html"]).ok().says("5 stages");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn where_there_is_no_page_it_is_said_why_and_what_to_do() {
         .says("no run of m.yaml is kept in .talkflow: `talkflow run m.yaml` makes one");
     space.run(&["report", "m.yaml", "--run", "last", "-o", "p.html"]).code(2).says("is none of m.yaml");
     space.run(&["report", "other.yaml"]).code(2).says("Say `-o report.html`");
-    space.run(&["report", "-o", "p.html"]).code(2).says("<MANIFEST");
+    space.run(&["report", "-o", "p.html"]).code(2).says("which run? Name a manifest");
     space.run(&["report", "--run", "lost", "-o", "p.html"]).code(2).says("knows no run `lost`");
     space.run(&["report", "other.yaml", "-o", "none/p.html"]).code(1).says("cannot write none/p.html");
     space.write("bad.yaml", "talkflow: 1\nstages: [\n");

@@ -81,7 +81,7 @@ fn only_the_rooms_that_may_name_a_library_do() {
         ("statrs", "engine/statistics"),
         ("indicatif", "engine/report"),
         ("clap", "engine/cli"),
-        ("tiny_http", "engine/serve"),
+        ("httparse", "engine/serve"),
     ];
     for (library, room) in may {
         for folder in ["engine", "datasets"] {

@@ -21,7 +21,6 @@ use crate::{
 #[derive(Clone, Debug, Args)]
 pub struct Which {
     /// The manifest: its last run or sweep is shown.
-    #[arg(required_unless_present = "run")]
     manifest: Option<PathBuf>,
     /// Change a parameter, where the manifest cannot be read without.
     #[arg(long = "set", value_name = "PARAM=YAML", requires = "manifest")]
@@ -45,6 +44,9 @@ pub struct ReportArgs {
 pub fn report(args: &ReportArgs, common: &Common) -> Answer {
     if args.output.is_none() && common.format == Format::Human {
         return Err(Failure::Wrong("where is the page to be written? Say `-o report.html`".to_owned()));
+    }
+    if args.which.manifest.is_none() && args.which.run.is_none() {
+        return Err(Failure::Wrong("which run? Name a manifest, whose last one is shown, or say `--run last`".to_owned()));
     }
     let store = common.existing_store()?;
     let run = args.which.find(&store, common)?;
@@ -78,7 +80,7 @@ impl Which {
         let found = all.into_iter().rev().find(|run| name.as_ref().is_some_and(|name| run.is_of(name)));
         found.ok_or_else(|| {
             let path = self.manifest.clone().unwrap_or_default();
-            let (store, path) = (store.root().display(), path.display());
+            let (store, path) = (common.store.display(), path.display());
             Failure::Wrong(format!("no run of {path} is kept in {store}: `talkflow run {path}` makes one"))
         })
     }

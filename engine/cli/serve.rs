@@ -52,5 +52,5 @@ pub fn serve(args: &ServeArgs, common: &Common) -> Answer {
     // Before anything is answered: who waits for this line may ask at once.
     answer(common, &json!({ "ok": true, "url": url }), || format!("{url}\n"))?;
     say("Ctrl-C ends\n");
-    site.serve(listener, &cancel).map_err(|error| Failure::Failed(format!("cannot serve: {error}")))
+    site.serve(&listener, &cancel).map_err(|error| Failure::Failed(format!("cannot serve: {error}")))
 }

@@ -16,6 +16,7 @@
 
 mod batches;
 mod checkpoint;
+mod cka;
 mod config;
 mod cost;
 mod curves;
@@ -48,6 +49,7 @@ mod testing;
 mod trace;
 mod trainer;
 
+pub use cka::linear_cka;
 pub use config::TrainConfig;
 pub use cost::{Cost, StepCost, step_cost};
 pub use curves::Curves;

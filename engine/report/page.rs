@@ -110,6 +110,7 @@ impl Page {
         let results = results(run)?;
         let seen = stages::Known::of(store, run, &about, &resolution, &events, &mut remarks)?;
         let axes = Axes::of(&resolution);
+        let evaluations = tables::read(store, &seen, &mut remarks)?;
         let sweep = sweep::Sweep::of(run, &events, results.as_ref());
         Ok(Self {
             title: about.manifest.name.strip_suffix(".sweep").unwrap_or(&about.manifest.name).to_owned(),
@@ -117,7 +118,10 @@ impl Page {
             graph: dag::of_stages(&seen),
             all: dag::of_instances(&seen),
             curves: curves::of(store, &seen, &mut remarks)?,
-            tables: tables::of(store, &seen, &mut remarks)?,
+            tables: match &results {
+                Some(results) => tables::of_sweep(results, &seen),
+                None => tables::of(&evaluations, &seen),
+            },
             cost: cost::of(&seen, &axes),
             data: origin::data(&seen),
             run: Ran::of(run, about, &seen, &events),

@@ -6,12 +6,11 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
-use tiny_http::Request;
-
-use super::{Site, headers};
+use super::{Site, http::Answer};
 use crate::{history::Run, stage::Cancel};
 
 /// How often the journal is looked at.
@@ -21,14 +20,14 @@ const REST: Duration = Duration::from_secs(3);
 /// So much of a journal is read at a time.
 const PIECE: u64 = 1 << 20;
 
-/// Sends events until the client goes, or a signal comes.
-pub fn send(site: &Site, run: &Run, from: u64, request: Request, cancel: &Cancel) {
-    // Who was cut off says where it was.
-    let last = request.headers().iter().find(|header| header.field.equiv("Last-Event-ID"));
-    let from = last.and_then(|header| header.value.as_str().parse().ok()).unwrap_or(from);
-    let mut stream = Stream { run, from, ended: false, newer: None, client: request.into_writer() };
-    // That the client has gone is the usual end.
-    let _ = stream.follow(site, cancel);
+/// Sends events from a place on, until the client goes, or a signal comes.
+///
+/// # Errors
+/// Where the client has gone, which is the usual end.
+pub fn send(site: &Site, run: &Run, from: u64, head: &Answer, client: &mut TcpStream, cancel: &Cancel) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    client.write_all(format!("{}\r\nretry: 1000\n\n", head.head()).as_bytes())?;
+    Stream { run, from, ended: false, newer: None, client }.follow(site, cancel)
 }
 
 struct Stream<'a> {
@@ -37,15 +36,11 @@ struct Stream<'a> {
     from: u64,
     ended: bool,
     newer: Option<String>,
-    client: Box<dyn Write + Send>,
+    client: &'a mut TcpStream,
 }
 
 impl Stream<'_> {
     fn follow(&mut self, site: &Site, cancel: &Cancel) -> io::Result<()> {
-        let mut head = "HTTP/1.1 200 OK\r\nConnection: close\r\n".to_owned();
-        headers("text/event-stream").iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
-        self.client.write_all(format!("{head}\r\nretry: 1000\n\n").as_bytes())?;
-        self.client.flush()?;
         let mut looked: Option<Instant> = None;
         while cancel.signal().is_none() {
             // Asked before the journal is read: what was written until then is sent before its end is told.
@@ -54,7 +49,6 @@ impl Stream<'_> {
             if over && !more && !self.ended {
                 self.ended = true;
                 self.client.write_all(b"event: end\ndata: \n\n")?;
-                self.client.flush()?;
             }
             if looked.is_none_or(|looked| looked.elapsed() > REST) {
                 looked = Some(Instant::now());
@@ -87,7 +81,6 @@ impl Stream<'_> {
             }
         }
         self.client.write_all(&out)?;
-        self.client.flush()?;
         Ok(piece.len() as u64 == PIECE)
     }
 
@@ -101,6 +94,6 @@ impl Stream<'_> {
             }
             None => self.client.write_all(b": nothing new\n\n")?,
         }
-        self.client.flush()
+        Ok(())
     }
 }

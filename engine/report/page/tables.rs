@@ -7,8 +7,12 @@ use serde::Serialize;
 
 use super::{PageError, stages::Known};
 use crate::{
-    report::{results::has_scores, table},
+    report::{
+        results::{Line, Results, has_scores},
+        table,
+    },
     scores::{self, Metric, Scores, Spread, TEACHER},
+    selector::Selector,
     store::{Store, StoreError},
 };
 
@@ -20,7 +24,7 @@ const MOST: usize = 12;
 pub struct Table {
     /// Its instance's name.
     pub title: String,
-    /// Which part of the split was scored.
+    /// Which part of the split was scored; nothing where it is over several evaluations.
     pub part: String,
     /// Which data it is about.
     pub data: String,
@@ -34,6 +38,8 @@ pub struct Table {
     pub column_axis: String,
     /// The rows.
     pub rows: Vec<String>,
+    /// How much there is to learn from on each.
+    pub sizes: Vec<Size>,
     /// The columns, the teacher last.
     pub columns: Vec<String>,
     /// The metrics by their words, the first the one that matters most.
@@ -57,12 +63,33 @@ pub struct Cell {
     pub collapsed: usize,
 }
 
-/// Reads them.
-pub fn of(store: &Store, known: &Known, remarks: &mut Vec<String>) -> Result<Vec<Table>, PageError> {
+/// An evaluation as it was read.
+pub struct Evaluation {
+    /// Its instance's name.
+    pub name: String,
+    /// What it found.
+    pub scores: Scores,
+}
+
+/// How much there is to learn from on a row.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Size {
+    /// Ratings that models of this row trained on, mean over them.
+    pub train_rows: Option<f64>,
+    /// Its group.
+    pub group: Option<String>,
+}
+
+/// From so many training ratings on, a genre of MovieLens 100K counts as dense.
+const DENSE: f64 = 10_000.0;
+/// And below so many as sparse.
+const SPARSE: f64 = 2_000.0;
+
+/// Reads evaluations.
+pub fn read(store: &Store, known: &Known, remarks: &mut Vec<String>) -> Result<Vec<Evaluation>, PageError> {
     let is_evaluation = |place: &usize| known.records[*place].as_ref().is_some_and(has_scores);
     let evaluations: Vec<usize> = (0..known.instances.len()).filter(is_evaluation).collect();
-    let order: table::Order = known.order().into_iter().map(|(axis, values)| (axis, values.into_iter().collect())).collect();
-    let mut tables = Vec::new();
+    let mut read = Vec::new();
     for place in evaluations.iter().take(MOST) {
         let record = known.records[*place].as_ref();
         let Some(entry) = record.and_then(|record| record.files.0.get(scores::FILE)) else { continue };
@@ -73,18 +100,103 @@ pub fn of(store: &Store, known: &Known, remarks: &mut Vec<String>) -> Result<Vec
             Err(error) => return Err(error.into()),
         };
         match scores {
-            Ok(scores) => tables.push(Table::of(name, &scores, &order)),
+            Ok(scores) => read.push(Evaluation { name: name.clone(), scores }),
             Err(why) => remarks.push(format!("The scores of {name} cannot be shown: {why}")),
         }
     }
     if let left @ 1.. = evaluations.len().saturating_sub(MOST) {
         remarks.push(format!("{left} more evaluations are not shown one by one."));
     }
-    Ok(tables)
+    Ok(read)
+}
+
+/// They as tables.
+pub fn of(evaluations: &[Evaluation], known: &Known) -> Vec<Table> {
+    let order: table::Order = known.order().into_iter().map(|(axis, values)| (axis, values.into_iter().collect())).collect();
+    evaluations.iter().map(|evaluation| Table::of(&evaluation.name, &evaluation.scores, &order, known)).collect()
+}
+
+/// Of a sweep that ended: a table for each of its settings, over seeds and blocks, unless there are too many.
+pub fn of_sweep(results: &Results, known: &Known) -> Vec<Table> {
+    let Some((row_axis, column_axis)) = results.provenance.axes.clone() else { return Vec::new() };
+    let order: table::Order = known.order().into_iter().map(|(axis, values)| (axis, values.into_iter().collect())).collect();
+    // Gap recovery is made of means, and no number of a model.
+    let words = Metric::ALL.iter().filter(|(_, metric)| *metric != Metric::GapRecovery).map(|(word, _)| *word);
+    let selectors: Vec<Selector> = words.clone().filter_map(|word| Selector::parse(word).ok()).collect();
+    let summary = results.summary(&selectors);
+    let place = |axis: &str| summary.heads.iter().rposition(|head| head == axis);
+    let (Some(at_row), Some(at_column)) = (place(&row_axis), place(&column_axis)) else { return Vec::new() };
+    let mut settings: IndexMap<String, Vec<&Line>> = IndexMap::new();
+    for line in summary.lines.iter().filter(|line| !line.cells[at_column].is_empty()) {
+        let others = summary
+            .heads
+            .iter()
+            .zip(&line.cells)
+            .enumerate()
+            .filter(|(at, (_, cell))| *at != at_row && *at != at_column && !cell.is_empty());
+        let setting: Vec<String> = others.map(|(_, (head, cell))| format!("{head}={cell}")).collect();
+        settings.entry(setting.join(", ")).or_default().push(line);
+    }
+    if settings.len() > MOST {
+        return Vec::new();
+    }
+    let table = |(setting, lines): (String, Vec<&Line>)| {
+        let values = |at: usize, axis: &str| -> Vec<String> {
+            table::in_order(lines.iter().map(|line| line.cells[at].as_str()), axis, &order)
+                .into_iter()
+                .map(str::to_owned)
+                .collect()
+        };
+        let (rows, mut columns) = (values(at_row, &row_axis), values(at_column, &column_axis));
+        columns.sort_by_key(|column| column == TEACHER);
+        let metrics: Vec<&str> = words.clone().filter(|word| lines.iter().any(|line| line.metric == *word)).collect();
+        let mut cells: IndexMap<(usize, usize), Vec<Option<Spread>>> = IndexMap::new();
+        for line in &lines {
+            let place = |of: &[String], at: usize| of.iter().position(|known| *known == line.cells[at]).unwrap_or_default();
+            let at = cells.entry((place(&rows, at_row), place(&columns, at_column))).or_insert_with(|| vec![None; metrics.len()]);
+            if let Some(metric) = metrics.iter().position(|word| *word == line.metric) {
+                at[metric] = Some(Spread { mean: line.mean, sd: line.sd, n: line.n });
+            }
+        }
+        Table {
+            title: if setting.is_empty() { results.provenance.manifest.clone() } else { setting },
+            part: String::new(),
+            data: results.provenance.notes.join(". "),
+            notes: Vec::new(),
+            blocks: lines.iter().map(|line| line.n).max().unwrap_or(0),
+            sizes: rows.iter().map(|row| size(known, &row_axis, row)).collect(),
+            row_axis: row_axis.clone(),
+            column_axis: column_axis.clone(),
+            rows,
+            columns,
+            metrics: metrics.into_iter().map(str::to_owned).collect(),
+            cells: cells
+                .into_iter()
+                .map(|((row, column), values)| Cell { row: Some(row), column, values, collapsed: 0 })
+                .collect(),
+            checks: String::new(),
+        }
+    };
+    settings.into_iter().map(table).collect()
+}
+
+/// How much there is to learn from on a row: by what the models with that value on the axis learnt from.
+pub fn size(known: &Known, axis: &str, row: &str) -> Size {
+    let models =
+        (0..known.instances.len()).filter(|place| known.instances[*place].labels.get(axis).is_some_and(|own| own == row));
+    let rows: Vec<f64> = models.filter_map(|place| known.metric(place, "train_rows")).collect();
+    let mean = rows.iter().sum::<f64>() / rows.len() as f64;
+    let group = match mean {
+        _ if rows.is_empty() => None,
+        DENSE.. => Some("dense"),
+        ..SPARSE => Some("sparse"),
+        _ => Some("between"),
+    };
+    Size { train_rows: (!rows.is_empty()).then_some(mean), group: group.map(str::to_owned) }
 }
 
 impl Table {
-    fn of(title: &str, scores: &Scores, order: &table::Order) -> Self {
+    fn of(title: &str, scores: &Scores, order: &table::Order, known: &Known) -> Self {
         let values = |of: fn(&scores::Entry) -> &str, axis: &str| -> Vec<String> {
             table::in_order(scores.entries.iter().map(of), axis, order).into_iter().map(str::to_owned).collect()
         };
@@ -128,6 +240,7 @@ impl Table {
             cells: scores.cells.iter().filter_map(cell).collect(),
             metrics: scores.metrics.iter().map(|metric| word(metric).to_owned()).collect(),
             checks: table::checks(scores, &names),
+            sizes: rows.iter().map(|row| size(known, &scores.row_axis, row)).collect(),
             rows,
             columns,
         }

@@ -22,9 +22,21 @@ function drawTable(of, at) {
       const marks = [n !== undefined && n < of.blocks ? ` (${n})` : "", found?.collapsed ? ` !${found.collapsed}` : ""].join("");
       return { ...shown, text: shown.text + marks };
     });
-    const foot = of.rows.length > 1 && of.cells.some((one) => one.row === null) ? [["mean", ...line(null)]] : [];
+    const mean = of.rows.length > 1 && of.cells.some((one) => one.row === null) ? [["mean", ...line(null)]] : [];
     const over = of.blocks > 1 ? `, mean ± sd over ${of.blocks} blocks` : "";
-    place.replaceChildren(table({ id: `table-${at}`, caption: `${of.title}: ${word} on the ${of.part} rows${over}`, heads: [of.row_axis, ...of.columns], rows: of.rows.map((row, place) => [row, ...line(place)]), foot }));
+    const caption = `${of.title}: ${word}${of.part ? ` on the ${of.part} rows` : ""}${over}`;
+    const rows = of.rows.map((row, place) => ({ group: of.sizes[place].group, cells: [row, cell(of.sizes[place].train_rows, of.sizes[place].train_rows === null ? NONE : Math.round(of.sizes[place].train_rows).toLocaleString("en")), ...line(place)] }));
+    const sized = of.sizes.some((size) => size.train_rows !== null);
+    const without = (cells) => (sized ? cells : cells.filter((_, at) => at !== 1));
+    const heads = without([of.row_axis, { label: "train", title: "ratings that models of this row learn from, mean" }, ...of.columns]);
+    const foot = mean.map(([name, ...cells]) => without([name, { value: null, text: "" }, ...cells]));
+    // Dense and sparse rows are different questions.
+    const groups = d3.groups(rows, (row) => row.group);
+    place.replaceChildren(...groups.map(([group, own], part) => table({
+      id: `table-${at}-${part}`, caption: groups.length > 1 ? `${caption}: ${group}` : caption, heads, rows: own.map((row) => without(row.cells)),
+      // The mean is over all rows, and stands once.
+      foot: part === groups.length - 1 ? foot : [],
+    })));
   };
   const select = choice(`metric-${at}`, "Metric", of.metrics.map(metricName), draw);
   draw(chosen.get(`metric-${at}`));
