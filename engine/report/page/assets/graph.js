@@ -42,7 +42,6 @@ function boxOf(of, at, [left, top, width], tall) {
   box.update = () => {
     const now = standing(behind(of, at));
     box.setAttribute("class", `box ${now.state}`);
-    box.setAttribute("aria-label", `${name}, ${kind}: ${now.words}${now.time ? `, ${now.time}` : ""}. Open details.`);
     status.textContent = [now.words, now.time].filter(Boolean).join(" · ");
     const all = now.counts.reduce((sum, [, count]) => sum + count, 0);
     let from = left + 14;

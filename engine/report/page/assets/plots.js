@@ -37,6 +37,8 @@ function plot({ title, label, draw, note }) {
       const svg = Plot.plot({ width: drawing.width, ...draw(drawing.width), style: STYLE });
       svg.setAttribute("role", "img");
       svg.setAttribute("aria-label", label);
+      // What is in a picture is presentational: names of its groups would be names of nothing.
+      svg.querySelectorAll("[aria-label], [aria-description], [aria-hidden]").forEach((part) => ["aria-label", "aria-description", "aria-hidden"].forEach((name) => part.removeAttribute(name)));
       area.replaceChildren(svg);
     },
   };
