@@ -149,13 +149,16 @@ pub enum ArtifactKind {
     Features,
     /// An evaluation of models.
     Scores,
+    /// Settings that a search chose.
+    Settings,
     /// Files of the user's own making.
     Files,
 }
 
 impl ArtifactKind {
     /// The one list of kinds.
-    pub const ALL: [Self; 6] = [Self::Ratings, Self::Split, Self::Model, Self::Features, Self::Scores, Self::Files];
+    pub const ALL: [Self; 7] =
+        [Self::Ratings, Self::Split, Self::Model, Self::Features, Self::Scores, Self::Settings, Self::Files];
 
     /// What people call it, with its article.
     pub fn noun(self) -> &'static str {
@@ -165,6 +168,7 @@ impl ArtifactKind {
             Self::Model => "a model",
             Self::Features => "cached features",
             Self::Scores => "scores",
+            Self::Settings => "settings",
             Self::Files => "files",
         }
     }

@@ -24,6 +24,7 @@ pub mod key;
 pub mod store;
 pub mod event;
 pub mod history;
+pub mod compare;
 pub mod scores;
 pub mod stage;
 pub mod manifest;

@@ -312,9 +312,13 @@ impl Writer<'_> {
                 any.extend(self.changed.then(|| json!({ "type": "null" })));
                 vec![json!({ "type": "object", "additionalProperties": self.any(any, false) })]
             }
+            Shape::Texts => {
+                let text = json!({ "type": "string", "minLength": 1 });
+                vec![text.clone(), json!({ "type": "array", "items": text })]
+            }
             Shape::Section => vec![self.form(scope, &format!("{path}."), &under(""))],
             Shape::Named(item) => {
-                let item = self.any(self.shape(scope, path, item, field), true);
+                let item = self.any(self.shape(scope, path, item, field), !takes_text(item));
                 vec![json!({ "type": "object", "propertyNames": { "pattern": NAME }, "additionalProperties": item })]
             }
             Shape::Variant(words) => {
@@ -388,7 +392,7 @@ impl Writer<'_> {
 /// Whether any text will do, so also one with a parameter in it.
 fn takes_text(shape: &Shape) -> bool {
     match shape {
-        Shape::Text | Shape::File | Shape::Scalar | Shape::Variable => true,
+        Shape::Text | Shape::Texts | Shape::File | Shape::Scalar | Shape::Variable => true,
         Shape::Stage(_) | Shape::Stages(_) | Shape::AnyStages => true,
         Shape::Int { .. } | Shape::Float { .. } | Shape::Bool | Shape::Word(_) | Shape::List { .. } => false,
         Shape::Map(_) | Shape::Named(_) | Shape::Section | Shape::Variant(_) => false,
@@ -426,6 +430,7 @@ fn type_of(shape: &Shape) -> String {
         },
         Shape::Bool => "switch".to_owned(),
         Shape::Text => "text".to_owned(),
+        Shape::Texts => "text or list of texts".to_owned(),
         Shape::Word(all) => words(all),
         Shape::List { item, .. } => match &**item {
             Shape::Int { least: 1, most: Some(SIZE) } => "list of sizes".to_owned(),
@@ -441,6 +446,7 @@ fn type_of(shape: &Shape) -> String {
         Shape::Variable => "text, number, switch or secret".to_owned(),
         Shape::AnyStages => "stage, or list of stages".to_owned(),
         Shape::Map(value) => format!("mapping to {}", type_of(value)),
+        Shape::Named(item) if **item == Shape::Texts => "mapping to texts".to_owned(),
         Shape::Section | Shape::Named(_) => "mapping".to_owned(),
         Shape::Variant(_) => "choice".to_owned(),
     }

@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::Digest;
+use talkflow_statistics::Direction;
+
+use crate::{
+    artifact::Digest,
+    compare::{Compared, Declared, OverUsers},
+};
 
 /// The file of a scores artifact.
 pub const FILE: &str = "scores.json";
@@ -36,6 +41,12 @@ pub struct Scores {
     pub cells: Vec<Cell>,
     /// Whether the student from scratch is worth comparing with.
     pub checks: Vec<Check>,
+    /// Which comparisons were declared.
+    pub declared: Declared,
+    /// What was found of each, over blocks.
+    pub compared: Vec<Compared>,
+    /// Of an evaluation of one block, what was found over users.
+    pub over_users: Vec<OverUsers>,
 }
 
 /// The closed set of metrics of ratings.
@@ -56,6 +67,34 @@ impl Metric {
     /// The one list of metrics.
     pub const ALL: [(&'static str, Self); 4] =
         [("rmse", Self::Rmse), ("mae", Self::Mae), ("user_rmse", Self::UserRmse), ("gap_recovery", Self::GapRecovery)];
+
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, metric)| *metric == self).map_or("", |(word, _)| word)
+    }
+
+    /// Which way it is good.
+    #[must_use]
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Rmse | Self::Mae | Self::UserRmse => Direction::LowerIsBetter,
+            Self::GapRecovery => Direction::HigherIsBetter,
+        }
+    }
+}
+
+impl Entry {
+    /// A metric of this model by itself; gap recovery is none of one.
+    #[must_use]
+    pub fn metric(&self, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::Rmse => Some(self.rmse),
+            Metric::Mae => Some(self.mae),
+            Metric::UserRmse => Some(self.user_rmse),
+            Metric::GapRecovery => None,
+        }
+    }
 }
 
 /// One model on one set of rows.
@@ -79,6 +118,10 @@ pub struct Entry {
     pub rows: usize,
     /// Users among them.
     pub users: usize,
+    /// Rows of the same genres that the split gives to training.
+    pub train_rows: usize,
+    /// Digest of the ratings and of the rows scored: blocks of one split have the same.
+    pub on: Digest,
     /// Root mean squared error, in rating units.
     pub rmse: f64,
     /// Mean absolute error, in rating units.
@@ -169,6 +212,22 @@ pub mod testing {
 
     use super::*;
 
+    /// Comparisons of RMSE with scratch, as they are where nothing is said.
+    pub fn declared() -> Declared {
+        Declared {
+            metric: "rmse".into(),
+            direction: Direction::LowerIsBetter,
+            reference: Some("scratch".into()),
+            methods: Vec::new(),
+            pairs: Vec::new(),
+            groups: Vec::new(),
+            rows: true,
+            margin: 0.005,
+            alpha: 0.05,
+            confidence: 0.95,
+        }
+    }
+
     /// An entry at a row, column and block, of 10 ratings, by a model of its own. The column is named after its method.
     pub fn entry([row, column, block]: [&str; 3], rmse: f64) -> Entry {
         Entry {
@@ -181,6 +240,8 @@ pub mod testing {
             genres: vec![row.into()],
             rows: 10,
             users: 5,
+            train_rows: 80,
+            on: Digest::of(format!("{row} {block}").as_bytes()),
             rmse,
             mae: rmse / 2.0,
             user_rmse: rmse,

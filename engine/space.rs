@@ -14,7 +14,7 @@ use crate::manifest::{Map, Node, Value, put};
 use crate::source::{Diagnostic, Span};
 
 pub use only::Only;
-pub use read::{check, read};
+pub use read::{check, drawn, read};
 
 /// What may stand in `sweep:`. The first four say how values come together; a sweep has one of them at most.
 pub const FIELDS: [&str; 5] = ["grid", "zip", "list", "random", "seeds"];

@@ -16,6 +16,7 @@ pub mod distill;
 pub mod evaluate;
 pub mod files;
 pub mod pretrain;
+pub mod search;
 pub mod settings;
 pub mod split;
 mod training;
@@ -39,12 +40,14 @@ pub enum StageSpec {
     Distill(distill::Distill),
     /// Scores of models.
     Evaluate(evaluate::Evaluate),
+    /// Settings that were best on validation rows.
+    Search(search::Search),
     /// Files that a program made.
     Command(command::Command),
 }
 
 /// The words for the kinds, in the order of a pipeline.
-pub const WORDS: [&str; 7] = ["dataset", "split", "pretrain", "cache_features", "distill", "evaluate", "command"];
+pub const WORDS: [&str; 8] = ["dataset", "split", "pretrain", "cache_features", "distill", "search", "evaluate", "command"];
 
 impl StageSpec {
     fn stage(&self) -> &dyn Stage {
@@ -55,6 +58,7 @@ impl StageSpec {
             Self::CacheFeatures(stage) => stage,
             Self::Distill(stage) => stage,
             Self::Evaluate(stage) => stage,
+            Self::Search(stage) => stage,
             Self::Command(stage) => stage,
         }
     }
@@ -91,6 +95,7 @@ impl Kinds for StageKinds {
             "split" => ArtifactKind::Split,
             "pretrain" | "distill" => ArtifactKind::Model,
             "cache_features" => ArtifactKind::Features,
+            "search" => ArtifactKind::Settings,
             "command" => ArtifactKind::Files,
             _ => ArtifactKind::Scores,
         }
@@ -103,6 +108,7 @@ impl Kinds for StageKinds {
             "pretrain" => StageSpec::Pretrain(pretrain::read(fields)),
             "cache_features" => StageSpec::CacheFeatures(cache_features::read(fields)),
             "distill" => StageSpec::Distill(distill::read(fields)),
+            "search" => StageSpec::Search(search::read(fields)),
             "command" => StageSpec::Command(command::read(fields)),
             _ => StageSpec::Evaluate(evaluate::read(fields)),
         }

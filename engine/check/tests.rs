@@ -34,6 +34,9 @@ fn scores(entries: Vec<Entry>) -> Scores {
         entries,
         cells: Vec::new(),
         checks: Vec::new(),
+        declared: crate::scores::testing::declared(),
+        compared: Vec::new(),
+        over_users: Vec::new(),
     }
 }
 

@@ -99,7 +99,13 @@ fn difference(store: &Store, before: &Run, after: &Run) -> Result<Difference, Fa
         };
         differing.push(Stage { stage: name.clone(), before, after, changes, reason });
         let empty = serde_json::Map::new();
-        let of = |seen: Option<&Seen>| seen.map_or(empty.clone(), |seen| seen.metrics.clone());
+        // What has parts, such as the ranking of a search, is for `show`.
+        let plain = |value: &Value| !(value.is_array() || value.is_object());
+        let of = |seen: Option<&Seen>| {
+            let mut metrics = seen.map_or(empty.clone(), |seen| seen.metrics.clone());
+            metrics.retain(|_, value| plain(value));
+            metrics
+        };
         let (a, b) = (of(a), of(b));
         let all = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
         metrics.extend(all.filter(|metric| a.get(*metric) != b.get(*metric)).map(|metric| {

@@ -118,7 +118,9 @@ fn rows(args: &MetricsArgs, common: &Common) -> Result<Vec<Row>, Failure> {
         let own: IndexMap<String, String> =
             differing.iter().filter_map(|name| Some(((*name).clone(), params.get(*name)?.clone()))).collect();
         for seen in run.stages().into_iter().filter(|seen| wanted(&stages, &seen.stage)) {
-            for (metric, value) in seen.metrics.iter().filter(|(metric, _)| wanted(&metrics, metric)) {
+            // What has parts, such as the ranking of a search, is for `show`.
+            let plain = seen.metrics.iter().filter(|(_, value)| !(value.is_array() || value.is_object()));
+            for (metric, value) in plain.filter(|(metric, _)| wanted(&metrics, metric)) {
                 rows.push(Row {
                     run: run.id.clone(),
                     time: about.as_ref().map(|about| about.started),
@@ -133,9 +135,8 @@ fn rows(args: &MetricsArgs, common: &Common) -> Result<Vec<Row>, Failure> {
                     metric: metric.clone(),
                     value: value.as_f64().or_else(|| value.as_bool().map(f64::from)),
                     text: match value {
-                        Value::Number(_) | Value::Bool(_) | Value::Null => None,
                         Value::String(text) => Some(text.clone()),
-                        other => Some(other.to_string()),
+                        _ => None,
                     },
                 });
             }

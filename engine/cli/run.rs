@@ -1,7 +1,7 @@
 //! `talkflow run`: brings a manifest's stages up to date, shows the tables, answers with an exit code.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::Path,
     sync::{
         Arc,
@@ -29,7 +29,7 @@ use crate::{
     history::{self, About, Host, Revision, Totals, Wanted},
     looks::Looks,
     plan::{Instance, Plan},
-    report::{document::RunDocument, journal::Journal, live::Expected, points::Points, table, terminal::Terminal},
+    report::{document::RunDocument, journal::Journal, live::Expected, points::Points, search, table, terminal::Terminal},
     scores::{self, Entry, Scores},
     stage::{Cancel, Device},
     stages::{StageSpec, command::guard, dataset::STAND_IN, made_by},
@@ -277,19 +277,40 @@ fn answer(outcome: &Outcome, plan: &Plan<StageSpec>, store: &Store, id: &str, co
         }
     }
     for step in &outcome.steps {
+        // Those of other places of the same search say the same.
+        if let (Format::Human, Some(record)) = (common.format, step.record.as_ref())
+            && record.metrics.get("place").is_none_or(|place| *place == 1)
+            && let Some(text) = search::render(&step.name, &record.metrics, spent(outcome, plan, &step.name))
+            && made_by(&record.kind) == Some(ArtifactKind::Settings)
+        {
+            print_for_people(&format!("\n{text}"))?;
+        }
         // A program's file may have any name.
         let scored = step.record.as_ref().filter(|record| made_by(&record.kind) == Some(ArtifactKind::Scores));
         let Some(entry) = scored.and_then(|record| record.files.0.get(scores::FILE)) else { continue };
         let scores = table::read(&store.proven(scores::FILE, entry)?).map_err(Failure::Failed)?;
         match common.format {
             Format::Json => drop(metrics.insert(step.name.clone(), document(&scores, outcome, plan, &step.name)?)),
-            Format::Human => print_for_people(&format!("\n{}", table::render(&step.name, &scores, &order)))?,
+            Format::Human => {
+                let sheets = table::comparisons(&scores, &order);
+                let sheets: String = sheets.iter().map(|sheet| format!("\n{}", sheet.brief().text())).collect();
+                print_for_people(&format!("\n{}{sheets}", table::render(&step.name, &scores, &order)))?;
+            }
         }
     }
     match common.format {
         Format::Json => print_json(&RunDocument::of(outcome, &plan.name, id, metrics)),
         Format::Human => Ok(()),
     }
+}
+
+/// How long what a stage takes as inputs took, when it was made.
+fn spent(outcome: &Outcome, plan: &Plan<StageSpec>, name: &str) -> Option<f64> {
+    let instance = plan.instances.iter().find(|instance| instance.name == name)?;
+    let inputs = instance.inputs.iter().filter(|input| !input.through).flat_map(|input| &input.from);
+    let names: HashSet<&str> = inputs.map(|place| plan.instances[*place].name.as_str()).collect();
+    let records = outcome.steps.iter().filter(|step| names.contains(step.name.as_str())).filter_map(|step| step.record.as_ref());
+    Some(records.map(|record| record.provenance.seconds).sum())
 }
 
 /// The values of each axis, in the manifest's order.

@@ -1,17 +1,24 @@
 //! `talkflow show`: past runs, one run, a stage's result, or the effective values of a manifest.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use serde_json::{Map, Value};
 
 use super::{
     Answer, Common, Failure, Format, ManifestArgs, answer, load,
+    metrics::write_whole,
     store::{bytes, count, scaled},
+    sweep,
 };
 use crate::{
-    history::{self, Run},
-    key::ActionKey,
+    artifact::ArtifactKind,
+    history::{self, Lineage, Run},
+    key::{ActionKey, Label},
     plan::{Line, Resolution},
+    report::{comparisons::Sheet, results::parquet_of, search, table},
     selector::{Name, Selector},
+    stages::made_by,
     store::{Lookup, Record, Store, StoreError},
     time,
 };
@@ -27,6 +34,9 @@ pub struct ShowArgs {
     /// Every effective value of a manifest with where it came from.
     #[arg(long, requires = "what")]
     resolved: bool,
+    /// Of an evaluation, write its comparisons into this folder: comparisons.parquet, .csv, .md, .tex.
+    #[arg(short, long, value_name = "DIR", requires = "what", conflicts_with = "resolved")]
+    output: Option<PathBuf>,
     /// With --resolved, change a parameter.
     #[arg(long = "set", value_name = "PARAM=YAML", requires = "resolved")]
     sets: Vec<String>,
@@ -55,16 +65,26 @@ pub fn show(args: &ShowArgs, common: &Common) -> Answer {
             // A stage may be called as it likes; only what looks like a run is looked for among runs.
             let is_run = what.starts_with("last") || what.starts_with(|c: char| c.is_ascii_digit());
             match history::find(&all, what) {
-                Ok(run) if is_run => runs::one(&run, common),
+                Ok(run) if is_run && args.output.is_none() => runs::one(&run, common),
                 Err(error) if is_run && latest_of(&store, what).is_err() => Err(Failure::Wrong(error)),
-                _ => stage(&store, &all, what, common),
+                _ => stage(&store, &all, what, args.output.as_deref(), common),
             }
         }
     }
 }
 
-fn stage(store: &Store, all: &[Run], name: &str, common: &Common) -> Answer {
+fn stage(store: &Store, all: &[Run], name: &str, output: Option<&Path>, common: &Common) -> Answer {
     let record = latest_of(store, name)?;
+    // What an older talkflow wrote may say less.
+    let (scores, unread) = match sweep::read_scores(&record, store) {
+        Ok(scores) => (scores, None),
+        Err(Failure::Failed(why)) => (None, Some(why)),
+        Err(error) => return Err(error),
+    };
+    let sheets = scores.as_ref().map(|scores| table::comparisons(scores, &table::Order::new())).unwrap_or_default();
+    if let Some(folder) = output {
+        write(&record, &sheets, folder)?;
+    }
     let past = runs::through(all, &record.instance);
     // That a log is lost keeps nobody from the rest.
     let (log, lost) = match store.proven_log(&record) {
@@ -97,16 +117,65 @@ fn stage(store: &Store, all: &[Run], name: &str, common: &Common) -> Answer {
         }
         log.iter().for_each(|path| text += &format!("  log: {}\n", path.display()));
         let step = step(&record.metrics);
-        let plain = record.metrics.iter().filter(|(name, _)| step.is_none() || !STEP.contains(&name.as_str()));
+        let search = searched(&record, store);
+        let told = |name: &str| match search.is_some() {
+            true => ["place", "candidates", "trainings", "epochs", "most_epochs", "chosen", "space", "ranking"].contains(&name),
+            false => step.is_some() && STEP.contains(&name),
+        };
+        let plain = record.metrics.iter().filter(|(name, _)| !told(name));
         plain.for_each(|(name, value)| text += &format!("  {name}: {value}\n"));
         text += &step.unwrap_or_default();
-        text + &runs::table(&past)
+        text += &runs::table(&past);
+        unread.iter().for_each(|why| text += &format!("\nno table: {why}\n"));
+        if let Some(scores) = &scores {
+            text += &format!("\n{}", table::render(&record.instance, scores, &table::Order::new()));
+        }
+        search.iter().for_each(|search| text += &format!("\n{search}"));
+        sheets.iter().for_each(|sheet| text += &format!("\n{}", sheet.text()));
+        text
     })?;
     match lost {
         Some(lost) if common.format == Format::Human => Err(Failure::Store(lost)),
         Some(_) => Err(Failure::Damaged),
         None => Ok(()),
     }
+}
+
+/// A search in words, with how long its trials took where the store still has them.
+fn searched(record: &Record, store: &Store) -> Option<String> {
+    if made_by(&record.kind) != Some(ArtifactKind::Settings) {
+        return None;
+    }
+    let lineage = Lineage::of(store).ok();
+    let inputs = record.fingerprint.lines().iter().filter(|(label, _)| matches!(label, Label::Input(_)));
+    let seconds = inputs.map(|(_, digest)| Some(lineage.as_ref()?.made(digest)?.provenance.seconds)).sum::<Option<f64>>();
+    search::render(&record.instance, &record.metrics, seconds)
+}
+
+/// Writes the comparisons of an evaluation in all their forms.
+fn write(record: &Record, sheets: &[Sheet], folder: &Path) -> Answer {
+    if sheets.is_empty() {
+        return Err(Failure::Wrong(format!("`{}` compares nothing that could be written", record.instance)));
+    }
+    let failed = |path: &Path, error: std::io::Error| Failure::Failed(format!("cannot write {}: {error}", path.display()));
+    std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    let text = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+    let origin =
+        serde_json::json!({ "instance": record.instance, "key": record.key, "talkflow": record.provenance.talkflow }).to_string();
+    let name = if sheets.iter().any(Sheet::is_over_users) { "comparisons_over_users" } else { "comparisons" };
+    for sheet in sheets {
+        let files = [
+            ("parquet", parquet_of(&sheet.columns, origin.clone()).map_err(|error| text(&error))?),
+            ("csv", sheet.csv().map_err(|error| text(&error))?),
+            ("md", format!("<!-- provenance: {} -->\n\n{}", origin.replace("--", "-\\u002d"), sheet.markdown()).into_bytes()),
+            ("tex", format!("% provenance: {origin}\n{}", sheet.latex()).into_bytes()),
+        ];
+        for (ending, bytes) in files {
+            let path = folder.join(format!("{name}.{ending}"));
+            write_whole(&path, &bytes).map_err(|error| failed(&path, error))?;
+        }
+    }
+    Ok(())
 }
 
 /// The metrics of a model that say what a step of its training costs.

@@ -50,7 +50,7 @@ pub struct SweepArgs {
     /// Run nothing: show which points are there, and how much of the others is.
     #[arg(long)]
     dry_run: bool,
-    /// Write the table into this folder: results.parquet, .csv, .md, .tex, and provenance.json.
+    /// Write the table into this folder: results.parquet, .csv, .md, .tex, comparisons.parquet, .csv, and provenance.json.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Show these metrics of any stage; names or globs, may be repeated [default: of the last stages the metric that matters most, of
@@ -185,7 +185,7 @@ fn show(run: &str, args: &SweepArgs, metrics: &[Selector], common: &Common) -> A
 }
 
 /// The scores that a result holds, if it is an evaluation.
-fn read_scores(record: &Record, store: &Store) -> Result<Option<scores::Scores>, Failure> {
+pub(super) fn read_scores(record: &Record, store: &Store) -> Result<Option<scores::Scores>, Failure> {
     let entry = Some(record).filter(|record| results::has_scores(record)).and_then(|record| record.files.0.get(scores::FILE));
     let Some(entry) = entry else { return Ok(None) };
     table::read(&store.proven(scores::FILE, entry)?).map(Some).map_err(Failure::Failed)
@@ -213,6 +213,14 @@ fn write(results: &Results, run: &str, args: &SweepArgs, metrics: &[Selector]) -
         ("results.tex", results.latex(metrics).into_bytes()),
         ("provenance.json", serde_json::to_vec_pretty(&provenance).map_err(|error| text(&error))?),
     ];
+    let mut files: Vec<(String, Vec<u8>)> = files.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec();
+    let sheets = results.comparisons().sheets;
+    for (stage, sheet) in &sheets {
+        let name = if sheets.len() > 1 { format!("comparisons.{stage}") } else { "comparisons".to_owned() };
+        let parquet = results::parquet_of(&sheet.columns, results.provenance_text()).map_err(|error| text(&error))?;
+        files.push((format!("{name}.parquet"), parquet));
+        files.push((format!("{name}.csv"), sheet.csv().map_err(|error| text(&error))?));
+    }
     for (name, bytes) in files {
         let path = folder.join(name);
         write_whole(&path, &bytes).map_err(|error| failed(&path, error))?;
@@ -307,6 +315,9 @@ fn document(made: Made<'_>, results: &Results, metrics: &[Selector]) -> Value {
 fn with_table(mut document: Value, results: &Results, metrics: &[Selector]) -> Value {
     document["results"] = results.json();
     document["summary"] = results.summary(metrics).json();
+    let sheets = results.comparisons().sheets;
+    let comparisons: Map<String, Value> = sheets.iter().map(|(stage, sheet)| (stage.clone(), sheet.json())).collect();
+    document["comparisons"] = comparisons.into();
     document["provenance"] = serde_json::to_value(&results.provenance).unwrap_or_default();
     document
 }

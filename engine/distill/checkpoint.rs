@@ -61,37 +61,43 @@ pub(crate) fn identity(config: &TrainConfig, data: &TaskData<'_>, teacher: &Teac
 
 /// Writes a checkpoint into `dir`, in place of the last one.
 pub(crate) fn save<D: Ops>(dir: &Path, identity: u64, state: &State<D>) -> Result<(), TrainError> {
+    save_as(&dir.join(FILE), identity, state)
+}
+
+/// Writes the state into a file, in place of what is there.
+pub(crate) fn save_as<D: Ops>(path: &Path, identity: u64, state: &State<D>) -> Result<(), TrainError> {
     let mut bytes = pack(identity, state).to_bytes()?;
     bytes.extend(Fnv::new().field(&bytes).finish().to_le_bytes());
-    let path = dir.join(FILE);
-    let temporary = dir.join(format!("{FILE}.tmp"));
+    let temporary = path.with_extension("tmp");
     let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(&bytes)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, &path)
+        std::fs::rename(&temporary, path)
     });
-    written.map_err(|source| TrainError::Checkpoint { path, source })
+    written.map_err(|source| TrainError::Checkpoint { path: path.to_owned(), source })
 }
 
 /// Goes back to the checkpoint in `dir`, if there is one of this training, whose epochs have `steps` batches; else leaves `state` as
 /// it is.
 pub(crate) fn resume<D: Ops>(dir: &Path, identity: impl FnOnce() -> u64, steps: usize, state: &mut State<D>) {
-    let Ok(bytes) = std::fs::read(dir.join(FILE)) else {
-        return;
-    };
-    let Some((bytes, hash)) = bytes.split_last_chunk::<8>() else {
-        return;
-    };
+    resume_from(&dir.join(FILE), identity, steps, state);
+}
+
+/// Goes back to the state in a file, if it is one of this training; whether it did.
+pub(crate) fn resume_from<D: Ops>(path: &Path, identity: impl FnOnce() -> u64, steps: usize, state: &mut State<D>) -> bool {
+    let Ok(bytes) = std::fs::read(path) else { return false };
+    let Some((bytes, hash)) = bytes.split_last_chunk::<8>() else { return false };
     if Fnv::new().field(bytes).finish().to_le_bytes() != *hash {
-        return;
+        return false;
     }
-    if let Ok(tensors) = Tensors::from_bytes(bytes, |_| true) {
-        // Nothing is half taken over: all shapes are checked in unpacking into a copy.
-        let mut resumed = state.clone();
-        if unpack(&tensors, identity(), steps, &mut resumed).is_ok() {
-            *state = resumed;
-        }
+    let Ok(tensors) = Tensors::from_bytes(bytes, |_| true) else { return false };
+    // Nothing is half taken over: all shapes are checked in unpacking into a copy.
+    let mut resumed = state.clone();
+    let sound = unpack(&tensors, identity(), steps, &mut resumed).is_ok();
+    if sound {
+        *state = resumed;
     }
+    sound
 }
 
 fn pack<D: Ops>(identity: u64, state: &State<D>) -> Tensors {
@@ -388,6 +394,105 @@ mod tests {
         let resumed = interrupted(&config, &teacher, &mut io).unwrap();
         assert_eq!(bytes(&resumed), bytes(&whole));
         assert_eq!(io.epochs, 2, "three of five epochs of eight batches were done");
+    }
+
+    /// Keeps the state it ends with, or goes on from one.
+    #[derive(Default)]
+    struct Rung {
+        keep: Option<std::path::PathBuf>,
+        from: Option<(usize, Vec<std::path::PathBuf>)>,
+        epochs: usize,
+        went_on: Option<usize>,
+    }
+
+    impl TrainIo for Rung {
+        fn epoch(&mut self, _: &Progress<'_>) {
+            self.epochs += 1;
+        }
+
+        fn earlier(&self) -> Option<crate::Earlier<'_>> {
+            self.from.as_ref().map(|(epochs, states)| crate::Earlier { epochs: *epochs, states })
+        }
+
+        fn goes_on(&mut self, epochs: usize) {
+            self.went_on = Some(epochs);
+        }
+
+        fn keep_state(&self) -> Option<&Path> {
+            self.keep.as_deref()
+        }
+    }
+
+    #[test]
+    fn a_longer_training_that_goes_on_from_a_shorter_one_equals_an_uninterrupted_one() {
+        let teacher = Teacher::new();
+        let data = Task::new();
+        let run = |config: &TrainConfig, io: &mut Rung| train(config, &data.data(), Some(teacher.view()), DEVICE, io).unwrap();
+        let sgd = Optimizer::Sgd(Sgd { rate: 0.05, momentum: 0.9, ..Sgd::default() });
+        let talk = Method::Talk(Talk { message_dim: 4, ..Talk::default() });
+        let dir = tempfile::tempdir().unwrap();
+        let [state, other] = ["one.state", "other.state"].map(|name| dir.path().join(name));
+        let step = crate::Schedule { warm_up: 2.5, course: crate::Course::Step { every: 2, factor: 0.5 } };
+        for (method, optimizer, schedule) in
+            [(Method::Scratch, sgd, step), (talk, config().optimizer, crate::Schedule::default())]
+        {
+            let short = TrainConfig { method, optimizer, schedule, epochs: 3, patience: None, ..config() };
+            let long = TrainConfig { epochs: 7, ..short.clone() };
+            let whole = run(&long, &mut Rung::default());
+            run(&TrainConfig { seed: 9, ..short.clone() }, &mut Rung { keep: Some(other.clone()), ..Rung::default() });
+            let mut rung = Rung { keep: Some(state.clone()), ..Rung::default() };
+            let kept = run(&short, &mut rung);
+            assert_eq!(bytes(&kept), bytes(&run(&short, &mut Rung::default())), "that it is kept changes nothing");
+            // Of several states the one that fits.
+            let from = Some((3, vec![other.clone(), state.clone()]));
+            let mut rung = Rung { from: from.clone(), ..Rung::default() };
+            let longer = run(&long, &mut rung);
+            assert_eq!((rung.epochs, rung.went_on), (4, Some(3)));
+            assert_eq!((bytes(&longer), &longer.curves, &longer.monitor), (bytes(&whole), &whole.curves, &whole.monitor));
+            // Three rungs are as good as two.
+            let middle = TrainConfig { epochs: 5, ..short.clone() };
+            run(&middle, &mut Rung { from, keep: Some(other.clone()), ..Rung::default() });
+            let mut rung = Rung { from: Some((5, vec![other.clone()])), ..Rung::default() };
+            assert_eq!(bytes(&run(&long, &mut rung)), bytes(&whole));
+            assert_eq!(rung.went_on, Some(5));
+            // What was another training, had another number of epochs, or is damaged, is no beginning of this one.
+            let none = |config: &TrainConfig, epochs: usize, file: &Path| {
+                let mut rung = Rung { from: Some((epochs, vec![file.to_owned()])), ..Rung::default() };
+                let trained = run(config, &mut rung);
+                assert_eq!((rung.went_on, bytes(&trained)), (None, bytes(&run(config, &mut Rung::default()))));
+            };
+            none(&TrainConfig { seed: 2, ..long.clone() }, 3, &state);
+            none(&TrainConfig { batch: 4, ..long.clone() }, 3, &state);
+            none(&long, 4, &state);
+            none(&TrainConfig { epochs: 2, ..long.clone() }, 3, &state);
+            std::fs::write(&other, b"nothing").unwrap();
+            none(&long, 3, &other);
+            // A course over all epochs is another one where there are more of them.
+            let cosine = |config: &TrainConfig| {
+                let course = crate::Course::Cosine { floor: 0.1 };
+                TrainConfig { schedule: crate::Schedule { course, ..config.schedule.clone() }, ..config.clone() }
+            };
+            run(&cosine(&short), &mut Rung { keep: Some(other.clone()), ..Rung::default() });
+            none(&cosine(&long), 3, &other);
+        }
+    }
+
+    #[test]
+    fn a_training_that_lost_patience_does_not_go_on() {
+        let (teacher, data) = (Teacher::new(), Task::new());
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        // So large a rate that no epoch is better than the first few.
+        let optimizer = Optimizer::Sgd(Sgd { rate: 0.5, ..Sgd::default() });
+        let short = TrainConfig { method: Method::Scratch, optimizer, epochs: 20, patience: Some(1), ..config() };
+        let run = |config: &TrainConfig, io: &mut Rung| train(config, &data.data(), Some(teacher.view()), DEVICE, io).unwrap();
+        let first = run(&short, &mut Rung { keep: Some(state.clone()), ..Rung::default() });
+        let done = first.curves.epochs();
+        assert!(done < 20, "it has to lose patience for this test");
+        let long = TrainConfig { epochs: 40, ..short };
+        let mut rung = Rung { from: Some((20, vec![state])), ..Rung::default() };
+        assert_eq!(bytes(&run(&long, &mut rung)), bytes(&first));
+        assert_eq!((rung.epochs, rung.went_on), (0, Some(done)));
     }
 
     #[test]

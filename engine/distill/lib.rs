@@ -57,7 +57,7 @@ pub use data::{Examples, Scale, TaskData};
 pub use device::DeviceKind;
 pub use distance::{CORR_ROWS, Distance};
 pub use error::{ModelError, SpecError, TrainError};
-pub use io::{Progress, TrainIo};
+pub use io::{Earlier, Progress, TrainIo};
 pub use methods::{
     Annealed, Bounded, De, Dist, Distances, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol, QuestionPath,
     Refilled, Replies, Rkd, Sp, Srd, Talk, Tap, Upper, Vid, Weights,

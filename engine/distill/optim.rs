@@ -284,6 +284,14 @@ pub enum Course {
 }
 
 impl Schedule {
+    /// Whether the rate of an epoch depends on how many there are: then a longer training is another one from the beginning.
+    pub fn spans_all_epochs(&self) -> bool {
+        match self.course {
+            Course::Cosine { .. } => true,
+            Course::Constant | Course::Step { .. } | Course::Exponential { .. } => false,
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), SpecError> {
         not_negative("warm_up", self.warm_up)?;
         match self.course {

@@ -15,7 +15,7 @@ use crate::data::TaskData;
 use crate::device::{DeviceKind, failed};
 use crate::error::TrainError;
 use crate::graph::Graph;
-use crate::io::{Progress, TrainIo};
+use crate::io::{Earlier, Progress, TrainIo};
 use crate::methods::{Learner, Step};
 use crate::metrics::{mae, rmse};
 use crate::model::{Predictions, RatingModel, clip};
@@ -175,6 +175,9 @@ impl<'a, D: Ops> Session<'a, D> {
             let steps = batches(self.data.train.len(), self.config.batch);
             checkpoint::resume(dir, identity, steps, &mut self.state);
         }
+        if (self.state.epoch, self.state.step) == (0, 0) {
+            self.go_on(io);
+        }
         let mut saved = Instant::now();
         while !self.finished() {
             let rows = self.data.train.len();
@@ -199,7 +202,25 @@ impl<'a, D: Ops> Session<'a, D> {
             }
             self.finish_epoch(io)?;
         }
+        if let Some(path) = io.keep_state() {
+            let identity = checkpoint::identity(self.config, self.data, &self.view, D::NAME);
+            checkpoint::save_as(path, identity, &self.state)?;
+        }
         self.finish()
+    }
+
+    /// Takes over what a shorter training ended with, if a longer one would have come by it.
+    fn go_on(&mut self, io: &mut dyn TrainIo) {
+        let Some(Earlier { epochs, states }) = io.earlier() else { return };
+        if epochs > self.config.epochs || self.config.schedule.spans_all_epochs() {
+            return;
+        }
+        let shorter = TrainConfig { epochs, ..self.config.clone() };
+        let identity = checkpoint::identity(&shorter, self.data, &self.view, D::NAME);
+        let steps = batches(self.data.train.len(), self.config.batch);
+        if states.iter().any(|path| checkpoint::resume_from(path, || identity, steps, &mut self.state)) {
+            io.goes_on(self.state.epoch);
+        }
     }
 
     fn finished(&self) -> bool {

@@ -51,7 +51,7 @@ impl Form {
         let field = self.fields.get(key)?;
         let Some(rest) = rest else { return Some(field) };
         // Below names of the user's choosing there is nothing of its own.
-        if field.shapes.iter().any(|shape| matches!(shape, Shape::Map(_))) {
+        if field.shapes.iter().any(|shape| matches!(shape, Shape::Map(_) | Shape::Named(_))) {
             return Some(field);
         }
         if let Some(form) = field.under.get("") {

@@ -275,6 +275,13 @@ impl Fields<'_> {
         self.say(mistake.maybe_help(help.map(str::to_owned)));
     }
 
+    /// Reports a field that is written and has no place beside another one.
+    pub fn refuse(&mut self, key: &str, message: impl Into<String>, help: &str) {
+        if self.record.sketch.is_none() && self.take(key).is_some() {
+            self.mistake(key, message, Some(help));
+        }
+    }
+
     /// Reads a mapping from names to whole numbers in `range`, which may be left out. `known` gives what a name means, or the message
     /// and the help for one that means nothing.
     pub fn amounts<T>(

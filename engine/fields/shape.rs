@@ -54,6 +54,8 @@ pub enum Shape {
     Section,
     /// A mapping from names of the user's to this.
     Named(Box<Shape>),
+    /// A text, or a list of texts.
+    Texts,
     /// One of these words, or a mapping from one of them to fields of its own.
     Variant(Vec<String>),
 }
@@ -108,6 +110,7 @@ impl Shape {
             Self::Variable => "text, a number, a switch, or `{ secret: \"${env.NAME}\" }`".to_owned(),
             Self::AnyStages => "a stage, or a list of stages".to_owned(),
             Self::Map(value) => format!("a mapping of names, each to {}", value.noun()),
+            Self::Texts => "text, or a list of texts".to_owned(),
             Self::Section => "a mapping of settings".to_owned(),
             Self::Named(item) => format!("a mapping from names, each {}", item.noun()),
         }

@@ -52,6 +52,33 @@ impl Fields<'_> {
             .unwrap_or_else(|| owned(default.unwrap_or_default()))
     }
 
+    /// Reads a mapping from names of the user's choosing to a text or a list of texts, in the order written; none where it is not written.
+    pub fn named_texts(&mut self, key: &str) -> Vec<(String, Vec<String>)> {
+        let shape = Shape::Named(Box::new(Shape::Texts));
+        if self.sketch(key, &shape, Absent::None) {
+            return Vec::new();
+        }
+        let found = self.take(key).filter(|found| !matches!(found.node.value, Value::Null));
+        let Some(found) = found else { return Vec::new() };
+        self.inside_found(key, &found, |fields| {
+            let names = fields.names();
+            let one = |name: String| {
+                let texts = fields.value(&name, Absent::Required, &Shape::Texts, Fields::one_or_more, |texts| {
+                    Leaf::List(texts.iter().cloned().map(Leaf::Text).collect())
+                })?;
+                Some((name, texts))
+            };
+            names.into_iter().filter_map(one).collect()
+        })
+    }
+
+    fn one_or_more(&mut self, found: &Found) -> Option<Vec<String>> {
+        match &found.node.value {
+            Value::List(_) => self.list_of(found, &Shape::Texts, Self::text_of),
+            _ => self.text_of(found).map(|text| vec![text]),
+        }
+    }
+
     /// Reads a list of texts, numbers and switches as texts, each as `${...}` writes it out: the words of a command line. Required.
     pub fn words(&mut self, key: &str) -> Vec<String> {
         let shape = Shape::list(Shape::Scalar);

@@ -30,6 +30,12 @@ impl Lineage {
         Ok(Self(made))
     }
 
+    /// A record of what has this digest.
+    #[must_use]
+    pub fn made(&self, digest: &str) -> Option<&Record> {
+        self.0.get(digest)?.first()
+    }
+
     /// The stages, from the nearest to the first, whose changed results made these inputs change, each with what differs in its own key.
     /// Ends where a stage differs in something of its own, or where the store does not hold both results any more.
     pub fn trace(&self, changes: &[Change]) -> Vec<(String, Vec<Change>)> {

@@ -55,6 +55,19 @@ impl<'a, S> Seen<'a, S> {
         self.instances[self.place].settings.get(path).is_some()
     }
 
+    /// Its value on an axis.
+    #[must_use]
+    pub fn label(self, axis: &str) -> Option<&'a str> {
+        self.instances[self.place].labels.get(axis).map(String::as_str)
+    }
+
+    /// All instances it takes as an input.
+    pub fn inputs(self, port: &str) -> impl Iterator<Item = Self> + use<'a, S> {
+        let input = self.instances[self.place].inputs.iter().find(|input| input.port.0 == port);
+        let from = input.map_or(&[][..], |input| &input.from);
+        from.iter().map(move |place| Self { instances: self.instances, place: *place })
+    }
+
     /// The first instance it takes as an input; `None` where it takes none of that name.
     #[must_use]
     pub fn input(self, port: &str) -> Option<Self> {

@@ -6,8 +6,9 @@ use indexmap::IndexMap;
 
 use super::build::World;
 use crate::fields::{Labels, glob::Pattern};
-use crate::manifest::{AxisValue, Map, Node, Value, is_name};
+use crate::manifest::{AxisValue, Entry, Map, Node, Value, is_name};
 use crate::source::{Diagnostic, Span, one_of};
+use crate::space;
 
 /// The most instances of one stage, and of a whole manifest.
 pub(super) const MOST_INSTANCES: usize = 100_000;
@@ -146,6 +147,14 @@ impl Reader<'_> {
         let mut broken = false;
         if let Some(node) = pattern(node) {
             return self.files(axis, node);
+        }
+        if let Some(entry) = random(node) {
+            let mut mistakes = Vec::new();
+            let drawn = space::drawn(entry, self.world.sources, &mut mistakes);
+            let sound = mistakes.is_empty();
+            self.mistakes.append(&mut mistakes);
+            let values = drawn.into_iter().enumerate().map(|(at, node)| value((at + 1).to_string(), node));
+            return sound.then(|| values.collect());
         }
         match &node.value {
             Value::Broken => return None,
@@ -335,6 +344,16 @@ fn value(name: String, node: Node) -> AxisValue {
 fn pattern(node: &Node) -> Option<&Node> {
     match &node.value {
         Value::Map(map) if map.len() == 1 => map.get("glob").map(|entry| &entry.node),
+        _ => None,
+    }
+}
+
+/// What is written under `random` where that is all an axis says: how its values are drawn.
+fn random(node: &Node) -> Option<&Entry> {
+    match &node.value {
+        Value::Map(map) if map.len() == 1 => {
+            map.get("random").filter(|entry| matches!(&entry.node.value, Value::Map(inner) if inner.contains_key("space")))
+        }
         _ => None,
     }
 }

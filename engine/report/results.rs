@@ -4,6 +4,7 @@
 //! `parquet` is also the form in which a run keeps its table, to be shown again.
 
 mod collect;
+mod compared;
 mod latex;
 mod markdown;
 mod parquet;
@@ -15,11 +16,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    compare::Declared,
     history::{Git, Host},
     selector::{Name, Selector},
 };
 
 pub use collect::{Made, collect, has_scores};
+pub use compared::Sheets;
+pub(super) use latex::escape as escaped_latex;
+pub(super) use markdown::escape as escaped_markdown;
+pub use parquet::parquet_of;
 pub use summary::{Line, Summary};
 
 /// The table, and where it comes from.
@@ -91,6 +97,12 @@ pub struct Provenance {
     pub shown: BTreeMap<String, Option<String>>,
     /// The axes that evaluations make rows and columns of, where all agree.
     pub axes: Option<(String, String)>,
+    /// The comparisons that evaluations declare, by stage, where all points agree.
+    #[serde(default)]
+    pub declared: BTreeMap<String, Declared>,
+    /// On how many splits each evaluation scored.
+    #[serde(default)]
+    pub splits: BTreeMap<String, usize>,
 }
 
 /// A point by number.
@@ -182,19 +194,12 @@ impl Results {
     /// # Errors
     /// Where the library refuses.
     pub fn csv(&self) -> csv::Result<Vec<u8>> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(self.columns.iter().map(|column| &column.name))?;
-        for row in 0..self.rows() {
-            writer.write_record(self.columns.iter().map(|column| column.values.text(row)))?;
-        }
-        writer.into_inner().map_err(|error| error.into_error().into())
+        csv_of(&self.columns)
     }
 
     /// As data: an object a row.
     pub fn json(&self) -> Value {
-        let row =
-            |row: usize| self.columns.iter().map(|column| (column.name.clone(), column.values.json(row))).collect::<Map<_, _>>();
-        (0..self.rows()).map(|place| Value::from(row(place))).collect()
+        json_of(&self.columns).into_iter().map(Value::from).collect()
     }
 
     /// What has to be said beside the numbers: which data they are about, and of the points without results.
@@ -233,6 +238,22 @@ impl Results {
         let digest: String = digest.chars().take(12).collect();
         format!("{} ({digest}){git}, talkflow {talkflow}, {device} of {}{runs}", path.display(), host.name)
     }
+}
+
+/// Columns of one length as csv.
+pub(super) fn csv_of(columns: &[Column]) -> csv::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(columns.iter().map(|column| &column.name))?;
+    for row in 0..columns.first().map_or(0, |column| column.values.len()) {
+        writer.write_record(columns.iter().map(|column| column.values.text(row)))?;
+    }
+    writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+/// Columns of one length as data: an object a row.
+pub(super) fn json_of(columns: &[Column]) -> Vec<Map<String, Value>> {
+    let row = |row: usize| columns.iter().map(|column| (column.name.clone(), column.values.json(row))).collect();
+    (0..columns.first().map_or(0, |column| column.values.len())).map(row).collect()
 }
 
 #[cfg(test)]

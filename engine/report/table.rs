@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, fs};
 
+use super::comparisons::{self, Sheet};
 use crate::scores::{Cell, Check, Entry, Metric, Scores, TEACHER};
 
 /// The wanted order of the values of each axis, as the manifest has them.
@@ -66,6 +67,16 @@ pub fn render(name: &str, scores: &Scores, order: &Order) -> String {
         );
     }
     text + &checks(scores, &rows)
+}
+
+/// The comparisons of an evaluation, in the manifest's order.
+#[must_use]
+pub fn comparisons(scores: &Scores, order: &Order) -> Vec<Sheet> {
+    let place = |axis: &str, value: &str| {
+        let values = order.iter().find(|(name, _)| name == axis).map(|(_, values)| values);
+        values.and_then(|values| values.iter().position(|known| known == value)).unwrap_or(usize::MAX)
+    };
+    comparisons::of_scores(scores, &place)
 }
 
 /// In place of a number that there is none of.
@@ -242,6 +253,9 @@ mod tests {
             entries,
             cells: [of(Some("Drama"), false), of(Some("Western"), true), of(None, true)].concat(),
             checks: vec![check(Some("Drama"), 2), check(Some("Western"), 1), check(None, 1)],
+            declared: crate::scores::testing::declared(),
+            compared: Vec::new(),
+            over_users: Vec::new(),
         }
     }
 

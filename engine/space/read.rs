@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, hash_map::Entry as Slot};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -81,6 +82,34 @@ pub fn read(
         }
     }
     Reader::new(manifest, sources, env).space(axes, mistakes)
+}
+
+/// Values drawn at random, as `random` in a sweep draws its points: each a mapping of names to values. `entry` has no `${...}` any more.
+pub fn drawn(entry: &Entry, sources: &Sources, mistakes: &mut Vec<Diagnostic>) -> Vec<Node> {
+    let source = entry.key.source;
+    let none = Manifest {
+        path: PathBuf::new(),
+        source,
+        name: None,
+        description: None,
+        params: Arc::default(),
+        pools: Arc::default(),
+        sweep: None,
+        check: None,
+        stages: Arc::default(),
+    };
+    let env = |_: &str| None;
+    let mut reader = Reader::new(&none, sources, &env);
+    let mut nodes = Vec::new();
+    for table in reader.random(entry) {
+        for row in table.rows {
+            let values = table.params.iter().zip(row);
+            let values = values.filter_map(|((name, at), value)| Some((name.clone(), Entry { key: *at, node: value?.node })));
+            nodes.push(Node::new(entry.node.span, Value::Map(Arc::new(values.collect()))));
+        }
+    }
+    mistakes.append(&mut reader.mistakes);
+    nodes
 }
 
 /// The values typed for one parameter, and whether they were several: a list is its items, and `1,2` is `[1,2]`. Where the parameter

@@ -1,19 +1,26 @@
 //! What the settings of one stage ask of those of the stages it takes inputs from. It knows several kinds, which do not know
 //! each other; whatever only data can tell is refused when the stage runs.
 
-use talkflow_distill::ModelSpec;
+use std::collections::BTreeSet;
+
+use talkflow_distill::{ModelSpec, TrainConfig};
 
 use super::{
     StageSpec,
     cache_features::{CacheFeatures, Tap},
-    distill::Distill,
+    distill,
+    evaluate::{Compare, Evaluate},
     settings::Filter,
+    training::{CHOSEN, Settings},
 };
 use crate::{
     fields::Choice,
     plan::{Disagreement, Seen},
+    scores::TEACHER,
     source::one_of,
 };
+
+mod searched;
 
 type Stages<'a> = Seen<'a, StageSpec>;
 
@@ -23,18 +30,67 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
         StageSpec::Pretrain(pretrain) => &pretrain.0.filter,
         StageSpec::CacheFeatures(features) => &features.filter,
         StageSpec::Distill(distill) => &distill.training.filter,
-        StageSpec::Dataset(_) | StageSpec::Split(_) | StageSpec::Evaluate(_) | StageSpec::Command(_) => return Vec::new(),
+        StageSpec::Search(search) => return searched::of_search(seen, search),
+        StageSpec::Evaluate(evaluate) => {
+            return compared(seen, evaluate).into_iter().chain(searched::budgets(seen, evaluate)).collect();
+        }
+        StageSpec::Dataset(_) | StageSpec::Split(_) | StageSpec::Command(_) => return Vec::new(),
     };
     let mut found = genres(seen, filter);
     match seen.spec() {
         StageSpec::CacheFeatures(features) => found.extend(states(seen, features)),
-        StageSpec::Distill(distill) => {
-            found.extend(teacher(seen, distill));
-            found.extend(taps(seen, distill));
+        StageSpec::Distill(_) => {
+            let configs = configs(seen);
+            found.extend(configs.iter().find_map(|config| teacher(seen, config)));
+            let missing: BTreeSet<Tap> = configs.iter().flat_map(|config| distill::taps(config.method.needs())).collect();
+            found.extend(taps(seen, &configs, &missing));
+            found.extend(searched::inputs(seen, &configs));
         }
         _ => {}
     }
     found
+}
+
+/// The columns that a model may stand in: by its label, or else by its method, which a search may choose.
+fn columns_of(model: Stages<'_>, evaluate: &Evaluate) -> Vec<String> {
+    match (model.label(&evaluate.column_axis), model.spec()) {
+        (Some(label), _) => vec![label.to_owned()],
+        (None, StageSpec::Pretrain(_)) => vec![TEACHER.to_owned()],
+        (None, _) => configs(model).iter().map(|config| config.method.name().to_owned()).collect(),
+    }
+}
+
+/// Comparisons of columns and groups of rows that the table will not have.
+fn compared(seen: Stages<'_>, evaluate: &Evaluate) -> Vec<Disagreement> {
+    let row = |model: Stages<'_>| {
+        let title = match model.spec() {
+            StageSpec::Pretrain(pretrain) => pretrain.0.filter.title(),
+            StageSpec::Distill(distill) => distill.training.filter.title(),
+            _ => return None,
+        };
+        Some(model.label(&evaluate.row_axis).map_or(title, str::to_owned))
+    };
+    let rows: BTreeSet<String> = seen.inputs("models").filter_map(row).collect();
+    let mut columns: BTreeSet<String> = seen.inputs("models").flat_map(|model| columns_of(model, evaluate)).collect();
+    if seen.input("teacher").is_some() {
+        columns.insert(TEACHER.to_owned());
+    }
+    let Compare { reference, methods, pairs, groups, unequal, .. } = &evaluate.compare;
+    let column = |field: String, name: &String| (field, name.clone(), &evaluate.column_axis, &columns);
+    let of_pairs =
+        pairs.iter().flat_map(|(method, other)| [method, other].map(|name| column(format!("compare.pairs.{method}"), name)));
+    let of_groups = groups.iter().flat_map(|(group, of)| of.iter().map(move |row| (group, row)));
+    let named = (reference.iter().map(|name| column("compare.reference".to_owned(), name)))
+        .chain(methods.iter().map(|name| column("compare.methods".to_owned(), name)))
+        .chain(unequal.iter().map(|name| column("compare.unequal".to_owned(), name)))
+        .chain(of_pairs)
+        .chain(of_groups.map(|(group, row)| (format!("compare.groups.{group}"), row.clone(), &evaluate.row_axis, &rows)));
+    let say = |(field, name, axis, known): (String, String, &String, &BTreeSet<String>)| Disagreement {
+        message: format!("no model that is scored has the {axis} `{name}`"),
+        help: one_of(&name, known.iter().map(String::as_str)),
+        field,
+    };
+    named.filter(|(_, name, _, known)| !known.contains(name)).map(say).collect()
 }
 
 /// Genres that the named data set does not have.
@@ -52,15 +108,29 @@ fn genres(seen: Stages<'_>, filter: &Filter) -> Vec<Disagreement> {
     unknown.map(say).collect()
 }
 
+/// The settings that a stage may train with: those that are written, or those that a search may choose.
+fn configs(seen: Stages<'_>) -> Vec<TrainConfig> {
+    let training = match seen.spec() {
+        StageSpec::Pretrain(pretrain) => &pretrain.0,
+        StageSpec::Distill(distill) => &distill.training,
+        _ => return Vec::new(),
+    };
+    match &training.settings {
+        Settings::Written(config) => vec![(**config).clone()],
+        Settings::Chosen { seed, epochs } => {
+            let candidates = seen.input(CHOSEN).map(searched::candidates).unwrap_or_default();
+            let own = |config: TrainConfig| TrainConfig { seed: *seed, epochs: epochs.unwrap_or(config.epochs), ..config };
+            candidates.into_iter().map(own).collect()
+        }
+    }
+}
+
 /// The model a stage trains.
 fn model(seen: Stages<'_>) -> Option<ModelSpec> {
+    let config = configs(seen).into_iter().next()?;
     match seen.spec() {
-        StageSpec::Pretrain(pretrain) => Some(pretrain.0.config.model.clone()),
-        StageSpec::Distill(distill) => {
-            let config = &distill.training.config;
-            Some(config.method.trained_model(&config.model))
-        }
-        _ => None,
+        StageSpec::Pretrain(_) => Some(config.model),
+        _ => Some(config.method.trained_model(&config.model)),
     }
 }
 
@@ -84,29 +154,31 @@ fn states(seen: Stages<'_>, features: &CacheFeatures) -> Vec<Disagreement> {
 }
 
 /// A teacher that the method cannot learn from.
-fn teacher(seen: Stages<'_>, distill: &Distill) -> Option<Disagreement> {
+fn teacher(seen: Stages<'_>, config: &TrainConfig) -> Option<Disagreement> {
     let (field, teacher) = match seen.input("teacher") {
         Some(teacher) => ("teacher", teacher),
         None => ("features", seen.input("features")?.input("teacher")?),
     };
-    let error = distill.training.config.check(Some(&model(teacher)?)).err()?;
+    let error = config.check(Some(&model(teacher)?)).err()?;
     Some(Disagreement { field: field.to_owned(), message: error.to_string(), help: None })
 }
 
-/// What the method reads of a teacher and nobody caches.
-fn taps(seen: Stages<'_>, distill: &Distill) -> Vec<Disagreement> {
+/// What a method reads of a teacher and nobody caches.
+fn taps(seen: Stages<'_>, configs: &[TrainConfig], needed: &BTreeSet<Tap>) -> Vec<Disagreement> {
     let Some(features) = seen.input("features") else { return Vec::new() };
     let StageSpec::CacheFeatures(CacheFeatures { taps, .. }) = features.spec() else { return Vec::new() };
-    let missing = distill.taps().filter(|tap| !taps.contains(tap));
-    let say = |tap: Tap| Disagreement {
-        field: "features".to_owned(),
-        message: format!(
-            "the method `{}` needs the teacher's `{}`, which `{}` does not cache",
-            distill.training.config.method.name(),
-            tap.word(),
-            features.name()
-        ),
-        help: Some(format!("add `{}` to its `taps`", tap.word())),
+    let say = |tap: &Tap| {
+        let needs = |config: &&TrainConfig| distill::taps(config.method.needs()).any(|needed| needed == *tap);
+        let method = configs.iter().find(needs).map_or("", |config| config.method.name());
+        Disagreement {
+            field: "features".to_owned(),
+            message: format!(
+                "the method `{method}` needs the teacher's `{}`, which `{}` does not cache",
+                tap.word(),
+                features.name()
+            ),
+            help: Some(format!("add `{}` to its `taps`", tap.word())),
+        }
     };
-    missing.map(say).collect()
+    needed.iter().filter(|tap| !taps.contains(tap)).map(say).collect()
 }

@@ -40,7 +40,7 @@ pub fn weights_of(model: &Input<'_>) -> Weights {
 }
 
 /// What of a teacher can be cached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tap {
     /// The state after its first hidden layer.
     Low,

@@ -23,18 +23,23 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Distill {
     pub(super) training: Training,
-    needs: TeacherNeeds,
 }
 
 /// Reads them.
 pub fn read(f: &mut Fields<'_>) -> Distill {
     f.stage("rows", ArtifactKind::Split);
     f.through("rows", "rows", "ratings");
+    if f.has(training::CHOSEN) {
+        // Which method it will be is not known: what is named is taken.
+        f.optional_stage("teacher", ArtifactKind::Model);
+        f.optional_stage("features", ArtifactKind::Features);
+        return Distill { training: training::read_chosen(f) };
+    }
     let method = settings::method(f);
     let needs = method.needs();
     teacher_input(f, "teacher", ArtifactKind::Model, needs.upper_layers, method.name());
     teacher_input(f, "features", ArtifactKind::Features, needs.cached(), method.name());
-    Distill { training: training::read(f, method), needs }
+    Distill { training: training::read(f, method) }
 }
 
 /// An input if the method reads it; otherwise only checked.
@@ -49,14 +54,12 @@ fn teacher_input(f: &mut Fields<'_>, key: &str, kind: ArtifactKind, needed: bool
     }
 }
 
-impl Distill {
-    /// What of the teacher has to be cached.
-    pub(super) fn taps(&self) -> impl Iterator<Item = Tap> {
-        let TeacherNeeds { low, high, embeddings, output, .. } = self.needs;
-        [(Tap::Low, low), (Tap::High, high), (Tap::Embeddings, embeddings), (Tap::Output, output)]
-            .into_iter()
-            .filter_map(|(tap, needed)| needed.then_some(tap))
-    }
+/// What of the teacher has to be cached.
+pub(super) fn taps(needs: TeacherNeeds) -> impl Iterator<Item = Tap> {
+    let TeacherNeeds { low, high, embeddings, output, .. } = needs;
+    [(Tap::Low, low), (Tap::High, high), (Tap::Embeddings, embeddings), (Tap::Output, output)]
+        .into_iter()
+        .filter_map(|(tap, needed)| needed.then_some(tap))
 }
 
 impl Stage for Distill {
@@ -91,7 +94,9 @@ impl Stage for Distill {
             );
         }
         let features = cx.inputs("features").first().map(Features::open).transpose()?;
-        let upper = match self.needs.upper_layers {
+        let begin = self.training.begin(cx)?;
+        let needs = begin.config.method.needs();
+        let upper = match needs.upper_layers {
             true => {
                 let input = cx.input("teacher")?;
                 let config = files::model_config(input)?;
@@ -107,7 +112,7 @@ impl Stage for Distill {
             output: features.output(),
             upper: upper.as_ref(),
         });
-        let method = self.training.config.method.name();
-        self.training.run(cx, &rows, method, view)
+        let method = begin.config.method.name();
+        self.training.run(cx, begin, &rows, method, view)
     }
 }

@@ -9,6 +9,8 @@ use talkflow_datasets::{
     split::Part,
 };
 
+pub use comparing::Compare;
+
 use self::{
     scoring::{Placing, World},
     statistics::Statistics,
@@ -17,12 +19,14 @@ use super::{cache_features::PartWord, files, settings};
 use crate::{
     artifact::ArtifactKind,
     fields::{Choice, Fields},
-    scores::{self, Metric, Scores},
+    scores::{self, Entry, Metric, Scores},
     stage::{Device, Stage, StageCx},
 };
 
+mod comparing;
 mod scoring;
 mod statistics;
+mod users;
 
 impl Choice for Metric {
     const WORDS: &'static [(&'static str, Self)] = &Self::ALL;
@@ -33,8 +37,9 @@ impl Choice for Metric {
 pub struct Evaluate {
     part: PartWord,
     metrics: Vec<Metric>,
-    row_axis: String,
-    column_axis: String,
+    pub(super) row_axis: String,
+    pub(super) column_axis: String,
+    pub(super) compare: Compare,
 }
 
 /// Reads them.
@@ -64,7 +69,8 @@ pub fn read(f: &mut Fields<'_>) -> Evaluate {
     }
     let part = f.choice("part", Some(PartWord(Part::Test)));
     let (row_axis, column_axis) = f.section("by", |f| (f.text("rows", Some("genre")), f.text("columns", Some("method"))));
-    Evaluate { part, metrics, row_axis, column_axis }
+    let compare = comparing::read(f);
+    Evaluate { part, metrics, row_axis, column_axis, compare }
 }
 
 impl Stage for Evaluate {
@@ -73,7 +79,7 @@ impl Stage for Evaluate {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn backend(&self, _device: Device) -> Option<String> {
@@ -101,8 +107,20 @@ impl Stage for Evaluate {
             scored.push(placing.score(&world, cx.inputs("teacher"), input)?);
         }
         scored.extend(placing.teachers(&world, cx.inputs("teacher"), &scored)?);
-        let entries = placing.in_order(scored)?;
+        let scored = placing.in_order(scored)?;
+        let entries: Vec<Entry> = scored.iter().map(|scored| scored.entry.clone()).collect();
         let Statistics { blocks, cells, checks } = statistics::of(&entries, self.metrics.contains(&Metric::GapRecovery));
+        let metric = comparing::metric_of(&self.metrics);
+        let declared = self.compare.declared(metric, statistics::control(&entries, "scratch"));
+        let compared = comparing::over_blocks(&declared, metric, &entries)?;
+        let over_users = match blocks {
+            1 => comparing::over_users(&declared, metric, &scored)?,
+            _ => Vec::new(),
+        };
+        let mut notes = vec![rule(&world)];
+        if !compared.is_empty() {
+            notes.extend(comparing::shared_splits(&entries, blocks));
+        }
         let data: BTreeSet<String> = world.summaries().map(described).collect();
         let scores = Scores {
             data: data.into_iter().collect::<Vec<_>>().join("; "),
@@ -110,11 +128,14 @@ impl Stage for Evaluate {
             metrics: self.metrics.clone(),
             row_axis: self.row_axis.clone(),
             column_axis: self.column_axis.clone(),
-            notes: vec![rule(&world)],
+            notes,
             blocks,
             entries,
             cells,
             checks,
+            declared,
+            compared,
+            over_users,
         };
         files::write_json(&cx.out.join(scores::FILE), &scores)?;
         if let Some(metric) = self.metrics.first() {

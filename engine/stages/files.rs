@@ -32,6 +32,10 @@ pub const CONFIG: &str = "config.json";
 pub const CURVES: &str = "curves.parquet";
 /// Whether the deep path collapsed, and what the teacher understood.
 pub const MONITOR: &str = "monitor.json";
+/// With which settings it was trained, where that is kept for a search.
+pub const TRAINING: &str = "training.json";
+/// The state that its training ended with, where that is kept for a longer one to go on from.
+pub const STATE: &str = "state.talkflow";
 /// The rows a model was fitted to.
 pub const TRAIN_ROWS: &str = "train_rows.parquet";
 

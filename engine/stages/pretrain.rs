@@ -35,6 +35,7 @@ impl Stage for Pretrain {
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
         let rows = Rows::of(cx, &self.0.filter)?;
-        self.0.run(cx, &rows, "pretrain", None)
+        let begin = self.0.begin(cx)?;
+        self.0.run(cx, begin, &rows, "pretrain", None)
     }
 }

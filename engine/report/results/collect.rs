@@ -10,7 +10,8 @@ use serde_json::Value as Json;
 
 use super::{Column, Missing, PointOf, Provenance, Results, Values, column_of};
 use crate::{
-    artifact::ArtifactKind,
+    artifact::{ArtifactKind, Digest},
+    compare::Declared,
     exec::Outcome,
     history::About,
     manifest::{Node, Value},
@@ -69,6 +70,9 @@ pub fn collect<E>(made: Made<'_>, mut scores: impl FnMut(&Record) -> Result<Opti
     let mut mains: BTreeMap<&str, Option<String>> = BTreeMap::new();
     let mut runs: BTreeSet<&str> = BTreeSet::new();
     let mut notes = Notes::default();
+    let mut declared: BTreeMap<String, Vec<Declared>> = BTreeMap::new();
+    // Of each evaluation, by row, what was scored on.
+    let mut splits: BTreeMap<String, BTreeMap<String, BTreeSet<Digest>>> = BTreeMap::new();
     for (at, place) in whole.iter().flat_map(|at| chosen[*at].1.iter().map(move |place| (*at, place))) {
         let Some(record) = by_name.get(instances[*place].name.as_str()) else { continue };
         let said = record.notes.iter().filter(|note| has_scores(record) || note.starts_with(STAND_IN));
@@ -83,7 +87,15 @@ pub fn collect<E>(made: Made<'_>, mut scores: impl FnMut(&Record) -> Result<Opti
                 notes.data.insert(scores.data.clone());
                 axes.insert((scores.row_axis.clone(), scores.column_axis.clone()));
                 let own = of_scores(&scores);
-                mains.insert(&instances[*place].stage, main_of(&scores, &own));
+                let stage = &instances[*place].stage;
+                mains.insert(stage, main_of(&scores, &own));
+                let of_stage = declared.entry(stage.clone()).or_default();
+                if !of_stage.contains(&scores.declared) {
+                    of_stage.push(scores.declared.clone());
+                }
+                for entry in &scores.entries {
+                    splits.entry(stage.clone()).or_default().entry(entry.row.clone()).or_default().insert(entry.on);
+                }
                 own
             }
             None => {
@@ -114,9 +126,15 @@ pub fn collect<E>(made: Made<'_>, mut scores: impl FnMut(&Record) -> Result<Opti
     }
     let columns = columns(union, &rows);
     let shown = at_the_end(made).into_iter().map(|stage| (stage.to_owned(), mains.get(stage).cloned().flatten())).collect();
+    // What is declared otherwise at some points is declared for none.
+    let declared = declared.into_iter().filter_map(|(stage, of)| Some((stage, <[_; 1]>::try_from(of).ok()?))).collect::<Vec<_>>();
+    let declared = declared.into_iter().map(|(stage, [of])| (stage, of)).collect();
     let axes = if axes.len() == 1 { axes.pop_first() } else { None };
     let runs = runs.into_iter().map(str::to_owned).collect();
-    Ok(Results { provenance: provenance(made, runs, notes.told(whole.len()), shown, axes), columns })
+    let most = |(stage, rows): (String, BTreeMap<_, BTreeSet<_>>)| (stage, rows.values().map(BTreeSet::len).max().unwrap_or(0));
+    let splits = splits.into_iter().map(most).collect();
+    let provenance = Provenance { declared, splits, ..provenance(made, runs, notes.told(whole.len()), shown, axes) };
+    Ok(Results { provenance, columns })
 }
 
 /// What has to be said with numbers.
@@ -298,6 +316,8 @@ fn provenance(
         notes,
         shown,
         axes,
+        declared: BTreeMap::new(),
+        splits: BTreeMap::new(),
     }
 }
 
@@ -324,6 +344,9 @@ mod tests {
             entries: vec![entry(["Drama", "label", "seed=1"], 0.5), entry(["Drama", "teacher", "seed=1"], 0.25)],
             cells: Vec::new(),
             checks: Vec::new(),
+            declared: crate::scores::testing::declared(),
+            compared: Vec::new(),
+            over_users: Vec::new(),
         };
         let numbers = of_scores(&scores(&[]));
         let of = |column: &str, metric: &str| {

@@ -17,12 +17,14 @@ impl Results {
         text += &line(&head);
         text += "\\midrule\n";
         text.extend(cells.iter().map(|cells| line(cells)));
-        text + "\\bottomrule\n\\end{tabular}\n"
+        text += "\\bottomrule\n\\end{tabular}\n";
+        self.comparisons().sheets.iter().for_each(|(_, sheet)| text += &format!("\n{}", sheet.latex()));
+        text
     }
 }
 
 /// A text in which nothing is a command.
-pub(super) fn escape(text: &str) -> String {
+pub(in crate::report) fn escape(text: &str) -> String {
     let mut out = String::new();
     for letter in text.chars() {
         match letter {

@@ -1,6 +1,6 @@
 //! The table as Markdown.
 
-use super::Results;
+use super::{Results, Sheets};
 use crate::selector::Selector;
 
 impl Results {
@@ -29,7 +29,12 @@ impl Results {
             text.extend(cells.iter().map(|cells| line(cells)));
             text.push('\n');
         }
-        for remark in self.remarks() {
+        let Sheets { sheets, remarks } = self.comparisons();
+        for (stage, sheet) in &sheets {
+            let of = if sheets.len() > 1 { format!(" in {stage}") } else { String::new() };
+            text += &format!("## {}{}\n\n{}", capital(&sheet.title), escape(&of), sheet.markdown());
+        }
+        for remark in self.remarks().into_iter().chain(remarks) {
             text += &format!("{}\n\n", escape(&remark));
         }
         text + &format!("{}\n", escape(&self.origin()))
@@ -43,13 +48,18 @@ impl Results {
     }
 
     /// Where it comes from as JSON, in one line.
-    pub(super) fn provenance_text(&self) -> String {
+    pub fn provenance_text(&self) -> String {
         serde_json::to_string(&self.provenance).unwrap_or_default()
     }
 }
 
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}", first.to_uppercase(), letters.as_str()))
+}
+
 /// A text that is nothing but text, within a cell and elsewhere.
-fn escape(text: &str) -> String {
+pub(in crate::report) fn escape(text: &str) -> String {
     let mut out = String::new();
     for letter in text.chars() {
         match letter {

@@ -23,23 +23,7 @@ impl Results {
     /// # Errors
     /// Where the library refuses.
     pub fn parquet(&self) -> Result<Vec<u8>> {
-        let column = |column: &Column| -> ArrayRef {
-            match &column.values {
-                Values::Int(values) => Arc::new(Int64Array::from(values.clone())),
-                Values::Float(values) => Arc::new(Float64Array::from(values.clone())),
-                Values::Bool(values) => Arc::new(BooleanArray::from(values.clone())),
-                Values::Text(values) => Arc::new(values.iter().map(Option::as_deref).collect::<StringArray>()),
-            }
-        };
-        let columns = self.columns.iter().map(|own| (own.name.as_str(), column(own), true));
-        let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
-        let provenance = KeyValue::new(KEY.to_owned(), self.provenance_text());
-        let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![provenance])).build();
-        let mut bytes = Vec::new();
-        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties))?;
-        writer.write(&batch)?;
-        writer.close()?;
-        Ok(bytes)
+        parquet_of(&self.columns, self.provenance_text())
     }
 
     /// From such a file.
@@ -66,6 +50,30 @@ impl Results {
         }
         Ok(Self { provenance, columns })
     }
+}
+
+/// Columns of one length as the bytes of a Parquet file that says in its metadata where they come from.
+///
+/// # Errors
+/// Where the library refuses.
+pub fn parquet_of(columns: &[Column], provenance: String) -> Result<Vec<u8>> {
+    let column = |column: &Column| -> ArrayRef {
+        match &column.values {
+            Values::Int(values) => Arc::new(Int64Array::from(values.clone())),
+            Values::Float(values) => Arc::new(Float64Array::from(values.clone())),
+            Values::Bool(values) => Arc::new(BooleanArray::from(values.clone())),
+            Values::Text(values) => Arc::new(values.iter().map(Option::as_deref).collect::<StringArray>()),
+        }
+    };
+    let columns = columns.iter().map(|own| (own.name.as_str(), column(own), true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
+    let provenance = KeyValue::new(KEY.to_owned(), provenance);
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![provenance])).build();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties))?;
+    writer.write(&batch)?;
+    writer.close()?;
+    Ok(bytes)
 }
 
 fn values(array: &ArrayRef) -> Option<Values> {

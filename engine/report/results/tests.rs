@@ -31,6 +31,8 @@ fn results() -> Results {
         notes: vec!["data: some*thing".into()],
         shown: BTreeMap::from([("scores".to_owned(), Some("rmse".to_owned()))]),
         axes: Some(("genre".into(), "method".into())),
+        declared: BTreeMap::new(),
+        splits: BTreeMap::new(),
     };
     let column = |name: &str, values| Column { name: name.to_owned(), values };
     let columns = vec![

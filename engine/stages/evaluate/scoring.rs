@@ -12,6 +12,7 @@ use talkflow_datasets::{
 };
 use talkflow_distill::{Examples, metrics};
 
+use super::users::{self, UserErrors};
 use crate::{
     artifact::Digest,
     scores::{Entry, TEACHER},
@@ -114,6 +115,8 @@ struct Selected {
     filter: Filter,
     /// The rows, ascending.
     examples: Examples,
+    /// How many rows of the same genres are for training.
+    train_rows: usize,
 }
 
 /// An entry, and what has to be known of it to hold it against others.
@@ -123,8 +126,8 @@ pub struct Scored<'a> {
     instance: &'a str,
     /// The rows it was scored on, in words.
     filter: Filter,
-    /// Digest of the ratings and of the rows it was scored on.
-    on: Digest,
+    /// What it got wrong, by user.
+    pub users: Vec<UserErrors>,
 }
 
 impl Placing<'_> {
@@ -191,8 +194,9 @@ impl Placing<'_> {
     fn rows(&self, world: &World<'_>, split: &SplitWorld<'_>, genres: &[String]) -> anyhow::Result<Selected> {
         let (selection, _) = &world.ratings[split.ratings];
         let (has, parts) = (selection.having(genres)?, split.split.parts());
-        let rows = selection.pick(|row, item| has[item as usize] && parts[row as usize] == self.part);
-        Ok(Selected { filter: Filter::of(genres.to_vec()), examples: files::examples(rows) })
+        let of = |part: Part| selection.pick(|row, item| has[item as usize] && parts[row as usize] == part);
+        let train_rows = of(Part::Train).row.len();
+        Ok(Selected { filter: Filter::of(genres.to_vec()), examples: files::examples(of(self.part)), train_rows })
     }
 
     fn scored<'a>(
@@ -202,7 +206,7 @@ impl Placing<'_> {
         opened: &ModelFiles,
         input: &Input<'a>,
         [row, column, block]: [String; 3],
-        Selected { filter, examples }: Selected,
+        Selected { filter, examples, train_rows }: Selected,
     ) -> anyhow::Result<Scored<'a>> {
         let (_, digest) = &world.ratings[split.ratings];
         files::refuse_other_data(&opened.config, input.instance, *digest)?;
@@ -224,6 +228,8 @@ impl Placing<'_> {
             method: opened.config.method.clone(),
             rows: examples.len(),
             users: examples.user.iter().collect::<BTreeSet<_>>().len(),
+            train_rows,
+            on: Digest::of(&on),
             rmse: measured(metrics::rmse(&predicted.ratings, &examples.rating)),
             mae: measured(metrics::mae(&predicted.ratings, &examples.rating)),
             user_rmse: measured(metrics::per_user_rmse(&examples.user, &predicted.ratings, &examples.rating)),
@@ -234,11 +240,12 @@ impl Placing<'_> {
             deep_share: opened.monitor["deep_share"].as_f64(),
             collapsed: opened.monitor["collapsed"].as_bool(),
         };
-        Ok(Scored { entry, instance: input.instance, filter, on: Digest::of(&on) })
+        let users = users::errors(&examples, &predicted.ratings);
+        Ok(Scored { entry, instance: input.instance, filter, users })
     }
 
     /// Brings entries into canonical order, each place of the table taken once, and one set of rows for all columns of a row.
-    pub fn in_order(&self, mut scored: Vec<Scored<'_>>) -> anyhow::Result<Vec<Entry>> {
+    pub fn in_order<'a>(&self, mut scored: Vec<Scored<'a>>) -> anyhow::Result<Vec<Scored<'a>>> {
         let line = |scored: &Scored<'_>| (scored.entry.row.clone(), scored.entry.block.clone());
         scored.sort_by_cached_key(|scored| (line(scored), scored.entry.column.clone()));
         for two in scored.windows(2).filter(|two| line(&two[0]) == line(&two[1])) {
@@ -254,7 +261,7 @@ impl Placing<'_> {
                     b.instance
                 );
             }
-            if a.on != b.on {
+            if a.entry.on != b.entry.on {
                 bail!(
                     "`{}` and `{}` both stand for {rows} {row}{block} and are scored on different rows ({}; {}), so their errors do \
                      not compare: give both the same `where` and the same split, or let `by.rows` name an axis that tells them apart",
@@ -265,9 +272,8 @@ impl Placing<'_> {
                 );
             }
         }
-        let mut entries: Vec<Entry> = scored.into_iter().map(|scored| scored.entry).collect();
-        entries.sort_by(|a, b| (&a.row, &a.column, &a.block).cmp(&(&b.row, &b.column, &b.block)));
-        Ok(entries)
+        scored.sort_by_cached_key(|Scored { entry, .. }| (entry.row.clone(), entry.column.clone(), entry.block.clone()));
+        Ok(scored)
     }
 }
 

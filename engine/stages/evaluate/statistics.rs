@@ -31,6 +31,11 @@ pub fn of(entries: &[Entry], gap_recovery: bool) -> Statistics {
     statistics
 }
 
+/// The first column of this method, whatever the manifest calls it.
+pub fn control<'a>(entries: &'a [Entry], method: &str) -> Option<&'a str> {
+    Table::of(entries).control(method)
+}
+
 /// Entries by row, column and block.
 struct Table<'a> {
     rows: Vec<&'a str>,
@@ -83,7 +88,6 @@ impl<'a> Table<'a> {
         std::array::from_fn(|place| common().map(|block| by_block[place][block]).collect())
     }
 
-    /// The first column of this method, whatever the manifest calls it.
     fn control(&self, method: &str) -> Option<&'a str> {
         self.columns.iter().copied().find(|column| {
             let mut of = self.by_place.values().filter(|entry| entry.column == *column).peekable();

@@ -1,0 +1,133 @@
+//! Which methods an evaluation compares, read from its settings, and the comparisons made of its entries.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    compare::{self, Compared, Declared, Number, Numbers, OverUsers},
+    fields::Fields,
+    manifest::is_name,
+    scores::{Entry, Metric, TEACHER},
+};
+
+use super::{scoring::Scored, users};
+
+/// The section `compare`.
+#[derive(Clone, Debug)]
+pub struct Compare {
+    /// The column that others are compared with; none for that of the method `scratch`.
+    pub reference: Option<String>,
+    /// The columns that are compared with it; none for all.
+    pub methods: Vec<String>,
+    /// A column, and what it is compared with beside that.
+    pub pairs: Vec<(String, String)>,
+    /// Groups of rows.
+    pub groups: Vec<(String, Vec<String>)>,
+    /// Columns whose settings may be searched for with another budget.
+    pub unequal: Vec<String>,
+    rows: bool,
+    margin: f64,
+    alpha: f64,
+    confidence: f64,
+}
+
+/// Reads it.
+pub fn read(f: &mut Fields<'_>) -> Compare {
+    f.section("compare", |f| {
+        let reference = f.optional_text("reference");
+        let methods = f.texts("methods", Some(&[]));
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for (method, others) in f.named_texts("pairs") {
+            pairs.extend(others.into_iter().map(|other| (method.clone(), other)));
+        }
+        let alone = pairs.iter().find(|(method, other)| method == other).map(|(method, _)| method.clone());
+        if let Some(method) = alone {
+            f.mistake("pairs", format!("`{method}` is compared with itself"), None);
+        }
+        let twice = pairs.iter().enumerate().find(|(at, pair)| pairs[..*at].contains(pair));
+        if let Some((method, other)) = twice.map(|(_, pair)| pair.clone()) {
+            f.mistake("pairs", format!("`{method}` is compared with `{other}` twice"), Some("name it once"));
+        }
+        let groups = f.named_texts("groups");
+        for (name, rows) in &groups {
+            if !is_name(name) || name == compare::ROWS {
+                let help = "use letters, digits, `_` and `-`; `rows` is the family of all rows";
+                f.mistake("groups", format!("`{name}` cannot be the name of a group"), Some(help));
+            }
+            let distinct: BTreeSet<&String> = rows.iter().collect();
+            if rows.is_empty() || distinct.len() < rows.len() {
+                let what = if rows.is_empty() { "has no rows" } else { "has a row twice" };
+                f.mistake("groups", format!("the group `{name}` {what}"), None);
+            }
+        }
+        // Whether it is declared changes no number.
+        let unequal = f.unrecorded(|f| f.texts("unequal", Some(&[])));
+        let rows = f.bool("rows", Some(true));
+        let margin = f.float("margin", Some(0.005), 1e-6..=1e6);
+        let alpha = f.float("alpha", Some(0.05), 1e-4..=0.5);
+        let confidence = f.float("confidence", Some(0.95), 0.5..=0.999);
+        Compare { reference, methods, pairs, groups, unequal, rows, margin, alpha, confidence }
+    })
+}
+
+impl Compare {
+    /// What is declared for a metric, where the column of the method `scratch` is this one.
+    pub fn declared(&self, metric: Metric, scratch: Option<&str>) -> Declared {
+        Declared {
+            metric: metric.name().to_owned(),
+            direction: metric.direction(),
+            reference: self.reference.clone().or_else(|| scratch.map(str::to_owned)),
+            methods: self.methods.clone(),
+            pairs: self.pairs.clone(),
+            groups: self.groups.clone(),
+            rows: self.rows,
+            margin: self.margin,
+            alpha: self.alpha,
+            confidence: self.confidence,
+        }
+    }
+}
+
+/// The metric that is compared: the first that a model by itself has.
+pub fn metric_of(metrics: &[Metric]) -> Metric {
+    metrics.iter().copied().find(|metric| *metric != Metric::GapRecovery).unwrap_or(Metric::Rmse)
+}
+
+/// Over blocks.
+pub fn over_blocks(declared: &Declared, metric: Metric, entries: &[Entry]) -> anyhow::Result<Vec<Compared>> {
+    let mut numbers = Numbers::new();
+    for entry in entries {
+        let Some(value) = entry.metric(metric) else { continue };
+        let number = Number { value, rows: entry.rows as u64, train_rows: entry.train_rows as u64 };
+        let columns = numbers.entry(entry.row.clone()).or_default();
+        columns.entry(entry.column.clone()).or_default().insert(entry.block.clone(), number);
+    }
+    Ok(declared.judge(&[&numbers], TEACHER)?.into_iter().map(|(_, compared)| compared).collect())
+}
+
+/// Over the users of each row, where there is one block.
+pub fn over_users(declared: &Declared, metric: Metric, scored: &[Scored<'_>]) -> anyhow::Result<Vec<OverUsers>> {
+    let mut rows: BTreeMap<&str, BTreeMap<&str, &Scored<'_>>> = BTreeMap::new();
+    for one in scored {
+        rows.entry(&one.entry.row).or_default().insert(&one.entry.column, one);
+    }
+    let mut found = Vec::new();
+    for (row, columns) in rows {
+        for (method, reference) in declared.comparisons(&columns.keys().copied().collect(), TEACHER) {
+            let (Some(one), Some(other)) = (columns.get(method), columns.get(reference)) else { continue };
+            let clusters = users::clusters(&one.users, &other.users, metric)?;
+            let [row, method, reference] = [row, method, reference].map(str::to_owned);
+            found.push(OverUsers { row, method, reference, found: declared.over_users(&clusters)? });
+        }
+    }
+    Ok(found)
+}
+
+/// What has to be said where blocks share the rows they are scored on: then they are no splits of their own.
+pub fn shared_splits(entries: &[Entry], blocks: usize) -> Option<String> {
+    let mut of_row: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
+    for entry in entries {
+        of_row.entry(&entry.row).or_default().insert(entry.on);
+    }
+    let splits = of_row.values().map(BTreeSet::len).max().unwrap_or(0);
+    (splits < blocks).then(|| compare::shared(blocks, splits))
+}

@@ -1,0 +1,76 @@
+//! What models get wrong, by user: where there are no other blocks, users are what differences can be tested over.
+
+use std::collections::BTreeMap;
+
+use talkflow_distill::Examples;
+use talkflow_statistics::{Aggregate, Cluster, Clusters, Invalid};
+
+use crate::scores::Metric;
+
+/// The errors of one user's rows, summed up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UserErrors {
+    /// Whose.
+    pub user: u32,
+    rows: u32,
+    squared: f64,
+    absolute: f64,
+}
+
+/// The errors of predictions by user, users ascending.
+pub fn errors(examples: &Examples, predicted: &[f32]) -> Vec<UserErrors> {
+    let mut users: BTreeMap<u32, UserErrors> = BTreeMap::new();
+    for ((user, rating), predicted) in examples.user.iter().zip(&examples.rating).zip(predicted) {
+        let error = f64::from(*predicted) - f64::from(*rating);
+        let sum = users.entry(*user).or_insert(UserErrors { user: *user, rows: 0, squared: 0.0, absolute: 0.0 });
+        sum.rows += 1;
+        sum.squared += error * error;
+        sum.absolute += error.abs();
+    }
+    users.into_values().collect()
+}
+
+/// Two models on the same rows, as clusters of which a metric is made.
+///
+/// # Errors
+/// [`Invalid`] where an error is no finite number.
+pub fn clusters(method: &[UserErrors], reference: &[UserErrors], metric: Metric) -> Result<Clusters, Invalid> {
+    let value = |of: &UserErrors| match metric {
+        Metric::Mae => of.absolute,
+        // Each user counts once, whatever the number of rows.
+        Metric::UserRmse => (of.squared / f64::from(of.rows)).sqrt(),
+        Metric::Rmse | Metric::GapRecovery => of.squared,
+    };
+    let aggregate = if matches!(metric, Metric::Rmse | Metric::GapRecovery) { Aggregate::RootMean } else { Aggregate::Mean };
+    let rows = |of: &UserErrors| if metric == Metric::UserRmse { 1 } else { of.rows };
+    let reference: BTreeMap<u32, &UserErrors> = reference.iter().map(|of| (of.user, of)).collect();
+    let both = method.iter().filter_map(|of| Some((of, *reference.get(&of.user)?)));
+    let cluster = |(method, reference): (&UserErrors, &UserErrors)| Cluster {
+        rows: rows(method),
+        method: value(method),
+        reference: value(reference),
+    };
+    Clusters::new(both.map(cluster).collect(), aggregate)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+
+    use super::*;
+
+    /// User 7 errs by 1 and -2, and in the other model by 0 and 1; user 3 by 3, and by 1.
+    #[test]
+    fn each_metric_is_made_of_the_sums_it_needs() {
+        let examples = Examples { row: vec![0, 1, 2], user: vec![7, 3, 7], item: vec![0; 3], rating: vec![3.0, 1.0, 4.0] };
+        let (one, other) = (errors(&examples, &[4.0, 4.0, 2.0]), errors(&examples, &[3.0, 2.0, 5.0]));
+        let of = |metric| {
+            let clusters = clusters(&one, &other, metric).unwrap().clusters().to_vec();
+            clusters.iter().map(|of| (of.rows, of.method, of.reference)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Metric::Rmse), [(1, 9.0, 1.0), (2, 5.0, 1.0)]);
+        assert_eq!(of(Metric::Mae), [(1, 3.0, 1.0), (2, 3.0, 1.0)]);
+        let root = (2.5_f64.sqrt(), 0.5_f64.sqrt());
+        assert_eq!(of(Metric::UserRmse), [(1, root.0, root.1), (1, 3.0, 1.0)]);
+    }
+}
