@@ -15,7 +15,6 @@ import argparse
 import os
 import pathlib
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -108,8 +107,8 @@ def command(tool: str, jobs: int, ours: str) -> list[str]:
 
 
 def prepare(tool: str, folder: pathlib.Path, needs: list[list[int]], shape: str = "") -> None:
-    """An empty folder with the source and the tool's own file."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """A new folder with the source and the tool's own file. Nothing is removed before the bench ends: some file systems (ext4 without a
+    journal) are slow to make files where many were removed within the last minutes, and that would be paid by whoever comes next."""
     (folder / "out").mkdir(parents=True)
     (folder / "source.txt").write_text("hello\n")
     name, text = talkflow(needs, shape) if tool == "talkflow" else WRITERS[tool](needs)
@@ -147,9 +146,9 @@ def compare(arguments: argparse.Namespace, ours: str, scratch: pathlib.Path) -> 
     for shape in arguments.shapes:
         needs = graph(shape, arguments.stages)
         seconds: dict[tuple[str, str], list[float]] = {}
-        for _ in range(arguments.rounds):
+        for turn in range(arguments.rounds):
             for tool in ["talkflow", *arguments.tools]:
-                folder = scratch / tool
+                folder = scratch / f"{shape}-{turn}" / tool
                 prepare(tool, folder, needs, shape)
                 words = command(tool, arguments.jobs, ours)
                 seconds.setdefault((tool, "full run"), []).append(timed(words, folder))
@@ -172,7 +171,7 @@ def large(arguments: argparse.Namespace, ours: str, scratch: pathlib.Path) -> No
     """10 000 stages: what a plan, a first run and a run with nothing to do take."""
     print("| 10 000 stages | plan of nothing made | first run | plan | no-op | peak memory of a no-op |\n|---|---|---|---|---|---|")
     for shape in arguments.shapes:
-        folder = scratch / "talkflow"
+        folder = scratch / shape
         prepare("talkflow", folder, graph(shape, 10_000), shape)
         run, plan = command("talkflow", arguments.jobs, ours), [ours, "plan", "m.yaml", "--offline"]
         before, first = timed(plan, folder), timed(run, folder)

@@ -559,8 +559,7 @@ impl<'env, S: Stage> Loop<'_, 'env, S> {
             let send = |message| drop(sender.send(message));
             let say = |said| send(Message::Said(index, said));
             let started = || send(Message::Started(index, reason.clone()));
-            let ended = job.work(&say, &started);
-            send(Message::Ended(index, Box::new(ended)));
+            job.work(&say, &started, |ended| send(Message::Ended(index, Box::new(ended))));
         });
     }
 

@@ -248,6 +248,8 @@ pub struct StageCx<'a> {
     pub places: &'a Places,
     /// The folder to write into.
     pub out: &'a Path,
+    /// The files of the result by name, where they are not all that lies in `out`, or have other names there.
+    pub files: Option<Vec<(String, PathBuf)>>,
     /// The file that the stage's log goes to, to append to; made when there is something to write.
     pub log: &'a Path,
     /// Where checkpoints go, a folder to make when there is one; survives a kill and vanishes at publication.

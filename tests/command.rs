@@ -161,7 +161,7 @@ fn a_program_sees_the_variables_that_are_declared_and_no_others() {
     let space = Space::with(&manifest(
         r#"
 listed: { command: { run: env | sort > env, env: [PASSED, NOT_SET], outputs: [env] } }
-set: { command: { run: "[ -w \"$HOME\" ] && [ -d \"$TMPDIR\" ]; env | sort > env", env: { NUMBER: 8, TEXT: "${env.PASSED}-x", EMPTY: "" }, outputs: [env] } }
+set: { command: { run: "[ \"$(ls -A \"$HOME\")\" = work ] && [ \"$TMPDIR\" = \"$HOME\" ] && echo x > ~/env; env | sort > env", env: { NUMBER: 8, TEXT: "${env.PASSED}-x", EMPTY: "" }, outputs: [env] } }
 "#,
     ));
     let run = |passed: &str, path: &str| {
@@ -292,6 +292,13 @@ fn an_output_that_is_missing_or_no_plain_file_is_an_error() {
         space.run(&["run", "m.yaml"]).code(1).says(says);
         assert_eq!(space.results(), [], "{run}");
     }
+    let behind = "a: { command: { run: \"rmdir out; ln -s $PLACE out\", env: [PLACE], outputs: [out/file] } }\n";
+    let space = Space::with(&manifest(behind));
+    space.write("outside/file", "the user's");
+    let mut command = space.command(&["run", "m.yaml"]);
+    let ran = crate::space::Ran::of(command.env("PLACE", space.path("outside")).output().unwrap());
+    ran.code(1).says("`out/file` lies behind a link out of its folder");
+    assert_eq!(fs::read_to_string(space.path("outside/file")).unwrap(), "the user's");
     let space = Space::with(&manifest(
         r#"
 links:

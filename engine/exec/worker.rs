@@ -17,7 +17,7 @@ use crate::{
     key::{Fingerprint, Label},
     plan::{Instance, Plan},
     stage::{Cancel, Device, Gpu, Input, Outside, Places, Said, Stage, StageCx, Talk},
-    store::{Lease, Lookup, NotWhole, OutsideFiles, Provenance, Record, Store, StoreError, Usage},
+    store::{Draft, Lease, Lookup, NotWhole, OutsideFiles, Provenance, Record, Store, StoreError, Usage},
 };
 
 /// Everything one piece of work needs.
@@ -75,15 +75,17 @@ pub enum Ended {
 }
 
 impl<S: Stage> Job<'_, S> {
-    /// Does it. `say` takes what the stage says, `started` is called before the stage's own code.
-    pub fn work(self, say: &(dyn Fn(Said) + Sync), started: &dyn Fn()) -> Ended {
-        match self.try_work(say, started) {
-            Ok(ended) => ended,
-            Err(error) => Ended::Unusable(error, Vec::new()),
-        }
+    /// Does it. `say` takes what the stage says, `started` is called before the stage's own code, `ended` once its result is there for
+    /// others; what is left of its draft is removed after that, when nobody waits any more.
+    pub fn work(self, say: &(dyn Fn(Said) + Sync), started: &dyn Fn(), ended: impl FnOnce(Ended)) {
+        let mut draft = None;
+        let end = self.try_work(say, started, &mut draft).unwrap_or_else(|error| Ended::Unusable(error, Vec::new()));
+        // With it goes the lease.
+        drop(self);
+        ended(end);
     }
 
-    fn try_work(&self, say: &(dyn Fn(Said) + Sync), started: &dyn Fn()) -> Result<Ended, StoreError> {
+    fn try_work(&self, say: &(dyn Fn(Said) + Sync), started: &dyn Fn(), draft: &mut Option<Draft>) -> Result<Ended, StoreError> {
         let key = self.fingerprint.key();
         // Whoever held the lease before may have made what is wanted.
         if !self.forced
@@ -102,7 +104,7 @@ impl<S: Stage> Job<'_, S> {
         let cancel = self.cancel.within(self.instance.timeout);
         let clock = Instant::now();
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let draft = self.store.draft()?;
+        let draft = draft.insert(self.store.draft()?);
         let partial = self.store.partial(&key);
         let log = StageLog::new(self.log.clone());
         let say = |said: Said| {
@@ -114,6 +116,7 @@ impl<S: Stage> Job<'_, S> {
             outside: &self.outside,
             places: self.places,
             out: draft.folder(),
+            files: None,
             log: &self.log,
             partial: &partial,
             device: self.device,
@@ -128,6 +131,7 @@ impl<S: Stage> Job<'_, S> {
         }
         let attempt = self.attempt(&mut cx);
         let (metrics, notes, usage) = (cx.metrics, cx.notes, cx.usage);
+        cx.files.into_iter().for_each(|files| draft.only(files));
         let failed = match attempt {
             Err(error) => Some(self.failure(&error, &cancel)),
             Ok(()) => self

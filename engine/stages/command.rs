@@ -113,7 +113,8 @@ impl Command {
                 cx.metric(&redactor.text(&name), redactor.value(value));
             }
         }
-        scratch.collect(&self.outputs, cx.out)
+        cx.files = Some(scratch.collect(&self.outputs)?);
+        Ok(())
     }
 
     /// What there is to say about a program that ended otherwise than it should.

@@ -18,12 +18,19 @@ use crate::{
 #[derive(Debug)]
 pub struct Draft {
     folder: PathBuf,
+    /// The files of the result by name, where it is not all that lies in the folder.
+    files: Option<Vec<(String, PathBuf)>>,
 }
 
 impl Draft {
     /// Where to write; plain files, maybe in folders.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Says by name what of it is the result: the rest is removed.
+    pub fn only(&mut self, files: Vec<(String, PathBuf)>) {
+        self.files = Some(files);
     }
 }
 
@@ -51,7 +58,7 @@ impl Store {
     pub fn draft(&self) -> Result<Draft, StoreError> {
         let tmp = self.root.join("tmp");
         let (folder, ()) = self.aside(|folder| fs::create_dir(folder)).map_err(StoreError::io("make a folder in", &tmp))?;
-        Ok(Draft { folder })
+        Ok(Draft { folder, files: None })
     }
 
     /// Moves a draft's files into the store and files `record` (whose `files` are filled in here) under its key. The first
@@ -60,24 +67,27 @@ impl Store {
     /// # Errors
     /// Where the disk refuses, or the draft holds anything but plain files.
     pub fn publish(&self, draft: Draft, record: Record) -> Result<Published, StoreError> {
-        self.publish_in(&self.enter()?, draft, record)
+        self.publish_in(&self.enter()?, &draft, record)
     }
 
     /// The same with a stage's log, where it said anything: kept beside its result, so that it lasts as long as that.
     ///
     /// # Errors
     /// As for `publish`.
-    pub fn publish_with_log(&self, draft: Draft, mut record: Record, log: &Path) -> Result<Published, StoreError> {
+    pub fn publish_with_log(&self, draft: &Draft, mut record: Record, log: &Path) -> Result<Published, StoreError> {
         let gate = self.enter()?;
         record.log = self.keep_log(log, &record.provenance.run)?;
         self.publish_in(&gate, draft, record)
     }
 
     /// In the gate: until the record is there, nobody may take its files for garbage.
-    fn publish_in(&self, gate: &Gate, draft: Draft, mut record: Record) -> Result<Published, StoreError> {
+    fn publish_in(&self, gate: &Gate, draft: &Draft, mut record: Record) -> Result<Published, StoreError> {
         self.mark_unsynced(&record.provenance.run)?;
-        let files = files_in(&draft.folder)?;
-        let entries: Result<Vec<_>, StoreError> = files.par_iter().map(|path| self.keep(&draft.folder, path)).collect();
+        let files = match &draft.files {
+            Some(files) => files.clone(),
+            None => files_in(&draft.folder)?,
+        };
+        let entries: Result<Vec<_>, StoreError> = files.into_par_iter().map(|(name, path)| self.keep(name, &path)).collect();
         record.files = Artifact(entries?.into_iter().collect());
         let path = self.record_path(&record.key);
         if let Lookup::Found(mut first) = self.look(&record.key)? {
@@ -114,7 +124,7 @@ impl Store {
         let keep = self.draft()?;
         let copy = keep.folder().join("log");
         fs::copy(log, &copy).map_err(StoreError::io("keep", log))?;
-        self.keep(keep.folder(), &copy).map(|(_, entry)| Some(entry))
+        self.keep("log".to_owned(), &copy).map(|(_, entry)| Some(entry))
     }
 
     /// Forgets the checkpoints of a key, so that its next training begins at the beginning.
@@ -129,17 +139,16 @@ impl Store {
         }
     }
 
-    /// Makes one file of a draft's folder a blob: hashed, read-only, renamed. Its name is its path in the folder.
-    fn keep(&self, folder: &Path, path: &Path) -> Result<(String, FileEntry), StoreError> {
-        let look = || -> io::Result<(String, FileEntry)> {
-            let name = path.strip_prefix(folder).ok().and_then(Path::to_str);
+    /// Makes one file of a draft a blob: hashed, read-only, renamed.
+    fn keep(&self, name: String, path: &Path) -> Result<(String, FileEntry), StoreError> {
+        let look = || -> io::Result<FileEntry> {
             let meta = fs::symlink_metadata(path)?;
-            let Some(name) = name.filter(|_| meta.is_file()) else {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "an artifact holds plain files with UTF-8 names only"));
-            };
-            Ok((name.to_owned(), FileEntry { digest: Digest::of_file(path)?, size: meta.len() }))
+            if !meta.is_file() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, NO_FILE));
+            }
+            Ok(FileEntry { digest: Digest::of_file(path)?, size: meta.len() })
         };
-        let (name, entry) = look().map_err(StoreError::io("keep", path))?;
+        let entry = look().map_err(StoreError::io("keep", path))?;
         let blob = self.blob(&entry.digest);
         // One that is there and whole stays: others may be reading it, and it may be safe from a power cut already.
         if blob.exists() && self.prove(&Artifact([(name.clone(), entry)].into()))?.is_empty() {
@@ -155,13 +164,21 @@ impl Store {
     }
 }
 
-/// All that lies in a folder and those in it, but for the folders.
-fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+const NO_FILE: &str = "an artifact holds plain files with UTF-8 names only";
+
+/// All that lies in a folder and those in it, but for the folders, each called by its path from there.
+fn files_in(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
     let (mut files, mut left) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = left.pop() {
-        for path in super::list(&folder)? {
+    while let Some(inner) = left.pop() {
+        for path in super::list(&inner)? {
             let meta = fs::symlink_metadata(&path).map_err(StoreError::io("read", &path))?;
-            if meta.is_dir() { left.push(path) } else { files.push(path) }
+            if meta.is_dir() {
+                left.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(folder).ok().and_then(Path::to_str).map(str::to_owned);
+            let no_name = || StoreError::io("keep", &path)(io::Error::new(io::ErrorKind::InvalidData, NO_FILE));
+            files.push((name.ok_or_else(no_name)?, path));
         }
     }
     Ok(files)

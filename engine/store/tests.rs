@@ -96,6 +96,21 @@ fn anything_but_plain_files_is_refused() {
 }
 
 #[test]
+fn of_a_draft_that_says_what_is_the_result_the_rest_is_removed() {
+    let (_folder, store) = store();
+    let mut draft = store.draft().unwrap();
+    let left = draft.folder().to_owned();
+    fs::create_dir(left.join("work")).unwrap();
+    fs::write(left.join("work/made"), "made").unwrap();
+    fs::write(left.join("work/other"), "other").unwrap();
+    draft.only(vec![("a/b".to_owned(), left.join("work/made"))]);
+    let record = store.publish(draft, record("a")).unwrap().record;
+    assert_eq!(record.files.0.keys().collect::<Vec<_>>(), ["a/b"]);
+    assert_eq!(fs::read_to_string(store.blob(&record.files.0["a/b"].digest)).unwrap(), "made");
+    assert!(!left.exists() && store.shards("blobs").unwrap().len() == 1);
+}
+
+#[test]
 fn a_record_that_is_torn_or_another_ones_is_no_result() {
     let (_folder, store) = store();
     publish(&store, "a", "one");
@@ -254,11 +269,11 @@ fn a_log_is_kept_with_its_result_and_outlives_the_run() {
     let (_, run) = store.new_run(Duration::from_secs(1)).unwrap();
     let log = run.join("0.log");
     let draft = store.draft().unwrap();
-    assert_eq!(store.publish_with_log(draft, record("silent"), &log).unwrap().record.log, None);
+    assert_eq!(store.publish_with_log(&draft, record("silent"), &log).unwrap().record.log, None);
     fs::write(&log, "said\n").unwrap();
     let made = record("a");
     let draft = store.draft().unwrap();
-    store.publish_with_log(draft, made, &log).unwrap();
+    store.publish_with_log(&draft, made, &log).unwrap();
     store.latest("m").unwrap().set("stage", &record("a")).unwrap();
     fs::remove_dir_all(&run).unwrap();
     drop(store);

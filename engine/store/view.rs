@@ -33,7 +33,7 @@ impl Store {
         let _alone = self.view_lock()?;
         let before = shown(&folder)?;
         let there = folders_in(&folder).map_err(StoreError::io("read", &folder))?;
-        let mut now = Shown::new();
+        let (mut now, mut stale) = (Shown::new(), Vec::new());
         let digest = |(instance, result): (&&str, &Option<&Artifact>)| (readable(instance), result.map(Artifact::digest));
         let digests: Vec<(String, Option<Digest>)> = results.par_iter().map(digest).collect();
         for (result, (name, digest)) in results.values().zip(digests) {
@@ -43,14 +43,15 @@ impl Store {
                 (None, None) => {}
                 (Some((files, digest)), old) => {
                     if old != Some(&digest) || !there.contains(OsStr::new(&name)) {
-                        self.show_one(files, &at).map_err(StoreError::io("make", &at))?;
+                        stale.push((files, at));
                     }
                     now.insert(name, digest);
                 }
             }
         }
-        for stale in before.keys().filter(|name| !now.contains_key(*name)) {
-            remove(&folder.join(stale))?;
+        stale.par_iter().try_for_each(|(files, at)| self.show_one(files, at).map_err(StoreError::io("make", at)))?;
+        for gone in before.keys().filter(|name| !now.contains_key(*name)) {
+            remove(&folder.join(gone))?;
         }
         if now != before {
             self.write_shown(&folder, &now)?;
@@ -111,7 +112,7 @@ impl Store {
         let fill = || -> io::Result<Swapped> {
             for (name, entry) in &files.0 {
                 let link = aside.join(name);
-                if let Some(folder) = link.parent() {
+                if let Some(folder) = link.parent().filter(|_| name.contains('/')) {
                     fs::create_dir_all(folder)?;
                 }
                 // From out/MANIFEST/STAGE, and deeper where the name is a path: the store may be moved.

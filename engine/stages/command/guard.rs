@@ -3,6 +3,7 @@
 //! run's folders, whoever started it.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     io::Read,
     os::unix::{ffi::OsStrExt, process::CommandExt},
@@ -60,7 +61,7 @@ fn ours_in(folder: &Path) -> PathBuf {
 pub fn guard(prefix: &Path) -> io::Result<()> {
     io::stdin().read_to_end(&mut Vec::new())?;
     for _ in 0..ROUNDS {
-        if kill_below(prefix)? == 0 {
+        if kill_in(|folder| folder.as_os_str().as_bytes().starts_with(prefix.as_os_str().as_bytes()))? == 0 {
             return Ok(());
         }
         std::thread::sleep(PAUSE);
@@ -68,13 +69,13 @@ pub fn guard(prefix: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Kills every process that runs in a folder that begins so, or was started there; how many there were.
-pub(super) fn kill_below(prefix: &Path) -> io::Result<usize> {
+/// Kills every process that runs in such a folder, or was started there; how many there were.
+pub(super) fn kill_in(ours: impl Fn(&Path) -> bool) -> io::Result<usize> {
     let mut killed = 0;
     for entry in fs::read_dir("/proc")?.flatten() {
         let number = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
         let Some(pid) = number.filter(|number| *number as u32 != std::process::id()).and_then(Pid::from_raw) else { continue };
-        if runs_below(&entry.path(), prefix.as_os_str().as_bytes()) && kill_process(pid, Signal::KILL).is_ok() {
+        if runs_in(&entry.path(), &ours) && kill_process(pid, Signal::KILL).is_ok() {
             killed += 1;
         }
     }
@@ -82,13 +83,13 @@ pub(super) fn kill_below(prefix: &Path) -> io::Result<usize> {
 }
 
 /// By its current folder, or by the variables it was started with. Another user's process cannot be looked at, and is none of ours.
-fn runs_below(process: &Path, prefix: &[u8]) -> bool {
+fn runs_in(process: &Path, ours: &impl Fn(&Path) -> bool) -> bool {
     // One that has ended and waits for its parent has neither.
-    if fs::read_link(process.join("cwd")).is_ok_and(|folder| folder.as_os_str().as_bytes().starts_with(prefix)) {
+    if fs::read_link(process.join("cwd")).is_ok_and(|folder| ours(&folder)) {
         return true;
     }
     let environment = fs::read(process.join("environ")).unwrap_or_default();
     let variables = environment.split(|byte| *byte == 0);
-    let values = variables.filter_map(|variable| variable.strip_prefix(b"HOME=").or(variable.strip_prefix(b"TMPDIR=")));
-    values.into_iter().any(|value| value.starts_with(prefix))
+    let mut values = variables.filter_map(|variable| variable.strip_prefix(b"HOME=").or(variable.strip_prefix(b"TMPDIR=")));
+    values.any(|value| ours(Path::new(OsStr::from_bytes(value))))
 }

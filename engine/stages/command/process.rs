@@ -133,7 +133,7 @@ pub(super) fn run(
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
-    command.env("HOME", scratch.home()).env("TMPDIR", scratch.home());
+    command.env("HOME", scratch.root()).env("TMPDIR", scratch.root());
     let gpus: Vec<&str> = given.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
     command.env("CUDA_VISIBLE_DEVICES", gpus.join(","));
     for variable in given.env {
@@ -156,7 +156,7 @@ pub(super) fn run(
     process.end_all();
     if !matches!(end, Ok(false)) {
         // Of one that was stopped, also what left its group.
-        guard::kill_below(scratch.root())?;
+        guard::kill_in(|folder| folder.starts_with(scratch.root()))?;
     }
     let end = end.and_then(|stopped| {
         // What was printed and not read yet; whoever left the group may keep the pipe open, and is not waited for.

@@ -9,14 +9,13 @@ use std::{
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use crate::{fields::Place, stage::Input, store::remove_tree};
+use crate::{fields::Place, stage::Input};
 
-/// A folder that is removed when it is dropped.
+/// The folder, in the stage's draft, which is removed once what is declared was taken out of it.
 pub(super) struct Scratch {
-    /// Holds `work` and `home`.
+    /// The draft. Nothing but `work` lies in it when the program starts.
     root: PathBuf,
     work: PathBuf,
-    home: PathBuf,
     /// What was put there, to be found unchanged.
     inputs: Vec<(String, Stamp)>,
     /// Folders of inputs.
@@ -38,18 +37,14 @@ impl Stamp {
 }
 
 impl Scratch {
-    /// A new one beside the draft `out`, whose name is nobody else's.
+    /// A new one in the draft `out`, whose name is nobody else's.
     pub(super) fn new(out: &Path) -> io::Result<Self> {
-        let root = out.with_extension("run");
-        let (work, home) = (root.join("work"), root.join("home"));
-        fs::create_dir(&root)?;
-        let scratch = Self { root, work, home, inputs: Vec::new(), folders: Vec::new() };
-        fs::create_dir(&scratch.work)?;
-        fs::create_dir(&scratch.home)?;
-        Ok(scratch)
+        let work = out.join("work");
+        fs::create_dir(&work)?;
+        Ok(Self { root: out.to_owned(), work, inputs: Vec::new(), folders: Vec::new() })
     }
 
-    /// What holds all of it.
+    /// What holds all of it; the program takes it for the user's folder, and for that of temporary files.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
@@ -59,20 +54,17 @@ impl Scratch {
         &self.work
     }
 
-    /// What it takes for the user's folder, and for that of temporary files.
-    pub(super) fn home(&self) -> &Path {
-        &self.home
-    }
-
     /// Puts results of stages into the folder `name`; where they may be many, each into one called by its matrix values.
     pub(super) fn input(&mut self, name: &str, inputs: &[Input<'_>], many: bool) -> anyhow::Result<()> {
-        self.folders.push(self.work.join(name));
+        self.folder(self.work.join(name))?;
         for input in inputs {
             let folder = match many {
                 true => format!("{name}/{}", folder_name(input.labels.iter())),
                 false => name.to_owned(),
             };
-            self.folders.push(self.work.join(&folder));
+            if many {
+                self.folder(self.work.join(&folder))?;
+            }
             for file in input.files.0.keys() {
                 let from = input.file(file)?;
                 self.copy(&from, &format!("{folder}/{file}"))
@@ -82,14 +74,25 @@ impl Scratch {
         Ok(())
     }
 
+    /// Makes a folder of inputs: one without files is there too.
+    fn folder(&mut self, path: PathBuf) -> io::Result<()> {
+        fs::create_dir_all(&path)?;
+        self.folders.push(path);
+        Ok(())
+    }
+
     /// Puts a copy of a file at a place.
     pub(super) fn copy(&mut self, from: &Path, place: &str) -> io::Result<()> {
         let to = self.work.join(place);
-        if let Some(folder) = to.parent().filter(|_| place.contains('/')) {
-            fs::create_dir_all(folder)?;
-        }
         let source = fs::File::open(from)?;
-        let target = fs::File::options().write(true).create_new(true).mode(0o600).open(&to)?;
+        let make = || fs::File::options().write(true).create_new(true).mode(0o600).open(&to);
+        let target = match (make(), to.parent()) {
+            (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(folder)?;
+                make()?
+            }
+            (made, _) => made?,
+        };
         if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
             io::copy(&mut &source, &mut &target)?;
         }
@@ -111,8 +114,6 @@ impl Scratch {
             }
         }
         for folder in &self.folders {
-            // An input without files still has its folder.
-            fs::create_dir_all(folder)?;
             fs::set_permissions(folder, fs::Permissions::from_mode(0o555))?;
         }
         Ok(())
@@ -134,27 +135,37 @@ impl Scratch {
 
     /// The file at a place.
     pub(super) fn file(&self, place: &Place) -> anyhow::Result<PathBuf> {
-        let path = self.work.join(&place.path);
-        let Ok(meta) = fs::symlink_metadata(&path) else { return Err(self.missing(place)) };
+        let (path, meta) = self.find(place)?;
         ensure!(!meta.is_dir(), "`{place}` is a folder, and a file is wanted");
         self.plain(&path, &place.path, &meta)
     }
 
-    /// Moves what is declared into `out`.
-    pub(super) fn collect(&self, outputs: &[Place], out: &Path) -> anyhow::Result<()> {
+    /// The files that are declared, by name, each a file of its own.
+    pub(super) fn collect(&self, outputs: &[Place]) -> anyhow::Result<Vec<(String, PathBuf)>> {
+        let mut files = Vec::new();
         for place in outputs {
-            let path = self.work.join(&place.path);
-            let Ok(meta) = fs::symlink_metadata(&path) else { return Err(self.missing(place)) };
+            let (path, meta) = self.find(place)?;
             match meta.is_dir() {
-                true => self.collect_folder(&path, &place.path, out)?,
+                true => self.collect_folder(&path, &place.path, &mut files)?,
                 false if place.folder => bail!("the output `{place}` is not a folder: write it without `/` if it is a file"),
-                false => self.collect_file(&path, &place.path, &meta, out)?,
+                false => files.push((place.path.clone(), self.own(path, &place.path, &meta)?)),
             }
         }
-        Ok(())
+        Ok(files)
     }
 
-    fn collect_folder(&self, folder: &Path, name: &str, out: &Path) -> anyhow::Result<()> {
+    /// What lies at a place. A folder on the way there may have become a link, but not one that leads out.
+    fn find(&self, place: &Place) -> anyhow::Result<(PathBuf, fs::Metadata)> {
+        let path = self.work.join(&place.path);
+        let Ok(meta) = fs::symlink_metadata(&path) else { return Err(self.missing(place)) };
+        if let Some(folder) = path.parent().filter(|_| place.path.contains('/')) {
+            let within = folder.canonicalize()?.starts_with(self.work.canonicalize()?);
+            ensure!(within, "the output `{place}` lies behind a link out of its folder: let the program make the folder");
+        }
+        Ok((path, meta))
+    }
+
+    fn collect_folder(&self, folder: &Path, name: &str, files: &mut Vec<(String, PathBuf)>) -> anyhow::Result<()> {
         let entries = fs::read_dir(folder).with_context(|| format!("cannot read the output `{name}`"))?;
         for entry in entries {
             let entry = entry?;
@@ -163,33 +174,28 @@ impl Scratch {
             let name = format!("{name}/{file}");
             let meta = fs::symlink_metadata(entry.path())?;
             match meta.is_dir() {
-                true => self.collect_folder(&entry.path(), &name, out)?,
-                false => self.collect_file(&entry.path(), &name, &meta, out)?,
+                true => self.collect_folder(&entry.path(), &name, files)?,
+                false => {
+                    let path = self.own(entry.path(), &name, &meta)?;
+                    files.push((name, path));
+                }
             }
         }
         Ok(())
     }
 
-    fn collect_file(&self, path: &Path, name: &str, meta: &fs::Metadata, out: &Path) -> anyhow::Result<()> {
-        let source = self.plain(path, name, meta)?;
-        let to = out.join(name);
-        if let Some(folder) = to.parent().filter(|_| name.contains('/')) {
-            fs::create_dir_all(folder)?;
+    /// A file that has no other name, maybe outside: it becomes a blob, and must not be changed there, or made read-only. A copy takes
+    /// the place of one that has.
+    fn own(&self, path: PathBuf, name: &str, meta: &fs::Metadata) -> anyhow::Result<PathBuf> {
+        let source = self.plain(&path, name, meta)?;
+        if !(meta.is_file() && meta.nlink() == 1) {
+            let mut source = fs::File::open(&source).with_context(|| format!("cannot read the output `{name}`"))?;
+            fs::remove_file(&path)?;
+            io::copy(&mut source, &mut fs::File::create_new(&path)?)?;
+        } else if meta.mode() & 0o400 == 0 {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         }
-        // A file with another name, maybe outside, must not become a blob: it would be changed there, or made read-only.
-        match meta.is_file() && meta.nlink() == 1 {
-            true => {
-                if meta.mode() & 0o400 == 0 {
-                    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-                }
-                fs::rename(path, &to)?;
-            }
-            false => {
-                let mut source = fs::File::open(&source).with_context(|| format!("cannot read the output `{name}`"))?;
-                io::copy(&mut source, &mut fs::File::create_new(&to)?)?;
-            }
-        }
-        Ok(())
+        Ok(path)
     }
 
     /// A plain file, or the one that a link within the folder leads to.
@@ -231,13 +237,6 @@ impl Scratch {
             false => format!("it left `{}`", left.join("`, `")),
         };
         anyhow!("the program did not make the output `{place}`, and {left}: paths are taken from the folder it runs in")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Best effort: what stays is cleared by the next process that opens the store alone.
-        let _ = remove_tree(&self.root);
     }
 }
 
