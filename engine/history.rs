@@ -148,7 +148,7 @@ impl Run {
             let meta = fs::metadata(self.folder.join(file)).ok()?;
             Some((meta.len(), meta.modified().ok()?))
         };
-        let files = ["events.jsonl", about::FILE, about::RESOLVED, SWEEP, RESULTS];
+        let files = ["events.jsonl", about::FILE, RESOLVED, SWEEP, RESULTS];
         format!("{:?} {}", files.map(one), self.goes_on())
     }
 

@@ -140,6 +140,10 @@ pub struct Entry {
     pub deep_share: Option<f64>,
     /// Whether the deep path collapsed to a constant.
     pub collapsed: Option<bool>,
+    /// Linear CKA of its low state and its teacher's on the rows scored; null for a teacher, and without one or a deep path.
+    pub cka_low: Option<f64>,
+    /// The same of high states.
+    pub cka_high: Option<f64>,
 }
 
 /// Mean and spread over blocks.
@@ -251,6 +255,8 @@ pub mod testing {
             training_parameters: 0,
             deep_share: None,
             collapsed: None,
+            cka_low: None,
+            cka_high: None,
         }
     }
 }

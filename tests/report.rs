@@ -54,6 +54,27 @@ fn a_run_is_one_page_with_all_there_is_to_see() {
     {
         assert!(cost[field].as_f64().unwrap() > 0.0, "{field}: {cost:#}");
     }
+    // One block: over users.
+    assert_eq!(
+        (&page["comparisons"][0]["users"], &page["comparisons"][0]["lines"][0]["reference"]),
+        (&true.into(), &"scratch".into())
+    );
+    // A model of bias terms alone has no states.
+    let likeness = page["likeness"].as_array().unwrap();
+    assert_eq!(likeness.iter().map(|one| one["method"].as_str().unwrap()).collect::<Vec<_>>(), ["scratch", "talk"]);
+    let entry =
+        scores["entries"].as_array().unwrap().iter().find(|entry| entry["row"] == "Drama" && entry["column"] == "talk").unwrap();
+    let model = likeness[1]["models"].as_array().unwrap().iter().find(|model| model[0] == "Drama").unwrap();
+    assert_eq!((&model[2], &model[3]), (&entry["cka_low"], &entry["cka_high"]));
+    assert!(model[3].as_f64().is_some_and(|cka| (0.0..=1.0).contains(&cka)), "{model}");
+    assert!(
+        scores["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|entry| entry["column"] == "teacher")
+            .all(|entry| entry["cka_high"].is_null())
+    );
     assert_eq!(names(&page["data"]), ["ratings", "split"]);
     assert_eq!(page["run"]["about"]["manifest"]["name"], "small");
     assert!(page["run"]["about"]["host"]["cores"].as_u64().unwrap() > 0);
@@ -118,6 +139,39 @@ fn a_sweep_is_a_page_with_its_points_and_numbers() {
     space.run(&["run", "m.yaml"]).ok();
     assert_eq!(document(&space)["sweep"], Value::Null);
     space.run(&["report", "m.yaml", "--run", "last~1", "-o", "p.html"]).ok().says("5 stages");
+}
+
+#[test]
+fn a_sweep_over_seeds_has_one_table_and_its_comparisons() {
+    let space = Space::with(&format!("{}sweep: {{ seeds: 3 }}\n", small(METHODS)));
+    let swept = space.run(&["sweep", "m.yaml", "--offline", "--format", "json"]).ok().json();
+    let page = document(&space);
+    let table = &page["tables"][0];
+    assert_eq!((&table["blocks"], &table["rows"]), (&3.into(), &serde_json::json!(["Drama", "Comedy"])));
+    assert_eq!(table["columns"], serde_json::json!(["bias_only", "scratch", "talk", "teacher"]));
+    assert!(table["cells"].as_array().unwrap().iter().all(|cell| cell["values"][0]["n"] == 3), "{table:#}");
+    assert!(table["sizes"][0]["train_rows"].as_f64().is_some_and(|rows| rows > 100.0) && table["sizes"][0]["group"] == "sparse");
+    // The very numbers that the sweep tells.
+    let told = swept["comparisons"]["scores"].as_array().unwrap();
+    let shown = page["comparisons"][0]["lines"].as_array().unwrap();
+    assert_eq!(shown.len(), told.len());
+    for (shown, told) in shown.iter().zip(told) {
+        for (own, name) in [
+            ("row", "row"),
+            ("method", "method"),
+            ("difference", "difference"),
+            ("low", "nadeau_bengio_low"),
+            ("p", "p_holm"),
+            ("verdict", "verdict"),
+            ("sentence", "sentence"),
+        ] {
+            assert_eq!(shown[own], told[name], "{own}");
+        }
+    }
+    let effects = page["effects"][0]["rows"].as_array().unwrap();
+    assert_eq!(effects.iter().map(|row| row["row"].as_str().unwrap()).collect::<Vec<_>>(), ["Drama", "Comedy"]);
+    assert_eq!(effects[0]["talk"][0]["method"], "talk");
+    assert_eq!(page["likeness"][1]["models"].as_array().unwrap().len(), 6);
 }
 
 #[test]

@@ -5,10 +5,12 @@
 //! Nothing of a page depends on when it is made, so the same run gives the same bytes. Whatever the store no longer holds is said on the
 //! page and left out.
 
+mod compared;
 mod cost;
 mod curves;
 mod dag;
 pub mod html;
+mod likeness;
 mod origin;
 mod stages;
 mod sweep;
@@ -53,6 +55,12 @@ pub struct Page {
     pub curves: curves::Curves,
     /// Evaluations.
     pub tables: Vec<tables::Table>,
+    /// Methods against their reference.
+    pub comparisons: Vec<compared::Comparisons>,
+    /// The effect of each method by row.
+    pub effects: Vec<compared::Effects>,
+    /// How alike students' states are to their teachers'.
+    pub likeness: Vec<likeness::Likeness>,
     /// What trainings took, by method.
     pub cost: Vec<cost::Cost>,
     /// A sweep's points and numbers.
@@ -111,6 +119,8 @@ impl Page {
         let seen = stages::Known::of(store, run, &about, &resolution, &events, &mut remarks)?;
         let axes = Axes::of(&resolution);
         let evaluations = tables::read(store, &seen, &mut remarks)?;
+        let (comparisons, why) = compared::of(&evaluations, results.as_ref());
+        remarks.extend(why);
         let sweep = sweep::Sweep::of(run, &events, results.as_ref());
         Ok(Self {
             title: about.manifest.name.strip_suffix(".sweep").unwrap_or(&about.manifest.name).to_owned(),
@@ -122,6 +132,9 @@ impl Page {
                 Some(results) => tables::of_sweep(results, &seen),
                 None => tables::of(&evaluations, &seen),
             },
+            effects: compared::effects(&comparisons, &evaluations, &seen, &axes.rows),
+            comparisons,
+            likeness: likeness::of(&evaluations),
             cost: cost::of(&seen, &axes),
             data: origin::data(&seen),
             run: Ran::of(run, about, &seen, &events),

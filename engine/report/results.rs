@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub use collect::{Made, collect, has_scores};
-pub use compared::Sheets;
+pub use compared::{Judged, Sheets};
 pub(super) use latex::escape as escaped_latex;
 pub(super) use markdown::escape as escaped_markdown;
 pub use parquet::parquet_of;

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod comparing;
+mod likeness;
 mod scoring;
 mod statistics;
 mod users;
@@ -79,7 +80,7 @@ impl Stage for Evaluate {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn backend(&self, _device: Device) -> Option<String> {
@@ -98,13 +99,14 @@ impl Stage for Evaluate {
         let world = World::open(cx)?;
         let placing = Placing { part: self.part.0, row_axis: &self.row_axis, column_axis: &self.column_axis };
         let mut scored = Vec::new();
+        let mut teachers = likeness::Teachers::new(cx.inputs("teacher"));
         let models = cx.inputs("models");
         for (done, input) in models.iter().enumerate() {
             if cx.talk.cancelled() {
                 bail!("cancelled");
             }
             cx.talk.progress(done as u64, Some(models.len() as u64), input.instance);
-            scored.push(placing.score(&world, cx.inputs("teacher"), input)?);
+            scored.push(placing.score(&world, cx.inputs("teacher"), &mut teachers, input)?);
         }
         scored.extend(placing.teachers(&world, cx.inputs("teacher"), &scored)?);
         let scored = placing.in_order(scored)?;

@@ -18,13 +18,14 @@ const STYLE: &str = include_str!("assets/page.css");
 /// The plotting library and what it is built on, as published.
 const VENDOR: [&str; 2] = [include_str!("assets/vendor/d3.min.js"), include_str!("assets/vendor/plot.umd.min.js")];
 /// Our own, in the order in which they build on each other.
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     include_str!("assets/base.js"),
     include_str!("assets/tables.js"),
     include_str!("assets/graph.js"),
     include_str!("assets/detail.js"),
     include_str!("assets/plots.js"),
     include_str!("assets/results.js"),
+    include_str!("assets/effects.js"),
     include_str!("assets/sections.js"),
     include_str!("assets/live.js"),
     include_str!("assets/main.js"),

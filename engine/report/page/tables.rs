@@ -16,8 +16,9 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// More evaluations than this are not shown one by one: a sweep's numbers are in its own table.
-const MOST: usize = 12;
+/// More evaluations than this are not read, and not more tables shown: a sweep's numbers are in its own table.
+const MOST: usize = 60;
+const MOST_SHOWN: usize = 12;
 
 /// An evaluation.
 #[derive(Clone, Debug, Serialize)]
@@ -105,7 +106,7 @@ pub fn read(store: &Store, known: &Known, remarks: &mut Vec<String>) -> Result<V
         }
     }
     if let left @ 1.. = evaluations.len().saturating_sub(MOST) {
-        remarks.push(format!("{left} more evaluations are not shown one by one."));
+        remarks.push(format!("{left} more evaluations are not looked into one by one."));
     }
     Ok(read)
 }
@@ -113,7 +114,7 @@ pub fn read(store: &Store, known: &Known, remarks: &mut Vec<String>) -> Result<V
 /// They as tables.
 pub fn of(evaluations: &[Evaluation], known: &Known) -> Vec<Table> {
     let order: table::Order = known.order().into_iter().map(|(axis, values)| (axis, values.into_iter().collect())).collect();
-    evaluations.iter().map(|evaluation| Table::of(&evaluation.name, &evaluation.scores, &order, known)).collect()
+    evaluations.iter().take(MOST_SHOWN).map(|evaluation| Table::of(&evaluation.name, &evaluation.scores, &order, known)).collect()
 }
 
 /// Of a sweep that ended: a table for each of its settings, over seeds and blocks, unless there are too many.
@@ -137,7 +138,7 @@ pub fn of_sweep(results: &Results, known: &Known) -> Vec<Table> {
         let setting: Vec<String> = others.map(|(_, (head, cell))| format!("{head}={cell}")).collect();
         settings.entry(setting.join(", ")).or_default().push(line);
     }
-    if settings.len() > MOST {
+    if settings.len() > MOST_SHOWN {
         return Vec::new();
     }
     let table = |(setting, lines): (String, Vec<&Line>)| {

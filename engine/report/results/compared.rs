@@ -21,25 +21,47 @@ pub struct Sheets {
     pub remarks: Vec<String>,
 }
 
+/// The comparisons of one evaluation over a sweep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// The evaluation's stage.
+    pub stage: String,
+    /// What was declared.
+    pub declared: Declared,
+    /// What tells settings apart.
+    pub heads: Vec<String>,
+    /// One a hypothesis and setting.
+    pub lines: Vec<Line>,
+}
+
 impl Results {
-    /// The comparisons of each evaluation at the end of the graph. Settings of the sweep that are no seeds share their families.
+    /// The comparisons of each evaluation at the end of the graph, as tables.
     pub fn comparisons(&self) -> Sheets {
-        let mut found = Sheets::default();
-        for (stage, declared) in self.provenance.declared.iter().filter(|(stage, _)| self.provenance.shown.contains_key(*stage)) {
-            match self.sheet(stage, declared) {
-                Ok(None) => {}
-                Ok(Some((sheet, blocks))) => {
-                    let splits = self.provenance.splits.get(stage).copied().unwrap_or(blocks);
-                    found.remarks.extend((splits < blocks).then(|| format!("{}.", shared(blocks, splits))));
-                    found.sheets.push((stage.clone(), sheet));
-                }
-                Err(why) => found.remarks.push(format!("{stage} is not compared: {why}")),
-            }
-        }
-        found
+        let (judged, remarks) = self.judged();
+        let axis = self.provenance.axes.as_ref().map_or("row", |(row, _)| row);
+        let sheet = |of: Judged| Some((of.stage, over_blocks(&of.declared, &of.heads, axis, &of.lines)?));
+        Sheets { sheets: judged.into_iter().filter_map(sheet).collect(), remarks }
     }
 
-    fn sheet(&self, stage: &str, declared: &Declared) -> Result<Option<(Sheet, usize)>, String> {
+    /// The comparisons of each evaluation at the end of the graph, and why there are none of some. Settings of the sweep that are no seeds share
+    /// their families.
+    pub fn judged(&self) -> (Vec<Judged>, Vec<String>) {
+        let (mut found, mut remarks) = (Vec::new(), Vec::new());
+        for (stage, declared) in self.provenance.declared.iter().filter(|(stage, _)| self.provenance.shown.contains_key(*stage)) {
+            match self.judge(stage, declared) {
+                Ok(None) => {}
+                Ok(Some((judged, blocks))) => {
+                    let splits = self.provenance.splits.get(stage).copied().unwrap_or(blocks);
+                    remarks.extend((splits < blocks).then(|| format!("{}.", shared(blocks, splits))));
+                    found.push(judged);
+                }
+                Err(why) => remarks.push(format!("{stage} is not compared: {why}")),
+            }
+        }
+        (found, remarks)
+    }
+
+    fn judge(&self, stage: &str, declared: &Declared) -> Result<Option<(Judged, usize)>, String> {
         let seed = self.provenance.seed.as_deref();
         let heads: Vec<String> =
             self.provenance.params.iter().filter(|param| seed != Some(param)).map(|param| column_of(param)).collect();
@@ -54,8 +76,8 @@ impl Results {
         let judged = declared.judge(&numbers, TEACHER).map_err(|error| error.to_string())?;
         let line = |(table, compared): (usize, _)| Line { setting: settings[table].clone(), compared };
         let lines: Vec<Line> = judged.into_iter().map(line).collect();
-        let axis = self.provenance.axes.as_ref().map_or("row", |(row, _)| row);
-        Ok(over_blocks(declared, &heads, axis, &lines).map(|sheet| (sheet, blocks)))
+        let judged = Judged { stage: stage.to_owned(), declared: declared.clone(), heads, lines };
+        Ok((!judged.lines.is_empty()).then_some((judged, blocks)))
     }
 
     /// The numbers of an evaluation by setting, each setting's by row, column and block.

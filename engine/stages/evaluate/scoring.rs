@@ -12,7 +12,10 @@ use talkflow_datasets::{
 };
 use talkflow_distill::{Examples, metrics};
 
-use super::users::{self, UserErrors};
+use super::{
+    likeness::{Likeness, Teachers},
+    users::{self, UserErrors},
+};
 use crate::{
     artifact::Digest,
     scores::{Entry, TEACHER},
@@ -105,7 +108,8 @@ fn joined(input: &Input<'_>, others: &[&IndexMap<String, String>], port: &str) -
     }
 }
 
-fn agrees(a: &Input<'_>, b: &Input<'_>) -> bool {
+/// Whether the values of two on shared axes are the same.
+pub fn agrees(a: &Input<'_>, b: &Input<'_>) -> bool {
     a.labels.iter().all(|(axis, value)| b.labels.get(axis).is_none_or(|own| own == value))
 }
 
@@ -132,7 +136,13 @@ pub struct Scored<'a> {
 
 impl Placing<'_> {
     /// A model on the rows of its own genres.
-    pub fn score<'a>(&self, world: &World<'_>, teachers: &[Input<'_>], input: &Input<'a>) -> anyhow::Result<Scored<'a>> {
+    pub fn score<'a>(
+        &self,
+        world: &World<'_>,
+        teachers: &[Input<'_>],
+        likeness: &mut Teachers<'_>,
+        input: &Input<'a>,
+    ) -> anyhow::Result<Scored<'a>> {
         let opened = files::model(input)?;
         let split = world.split_of(input)?;
         let row = input.labels.get(self.row_axis).cloned().unwrap_or_else(|| opened.config.rows.clone());
@@ -151,7 +161,7 @@ impl Placing<'_> {
         let block = input.labels.iter().filter(|(axis, _)| *axis != self.row_axis && *axis != self.column_axis);
         let mut block: Vec<String> = block.map(|(axis, value)| format!("{axis}={value}")).collect();
         block.sort();
-        self.scored(world, split, &opened, input, [row, column, block.join(",")], selected)
+        self.scored(world, split, &opened, input, [row, column, block.join(",")], selected, Some(likeness))
     }
 
     /// The teachers on the rows of each row and block of the table.
@@ -184,7 +194,7 @@ impl Placing<'_> {
                 }
                 let selected = self.rows(world, split, &student.genres)?;
                 let place = [student.row.clone(), TEACHER.to_owned(), student.block.clone()];
-                made.push(self.scored(world, split, &opened, input, place, selected)?);
+                made.push(self.scored(world, split, &opened, input, place, selected, None)?);
             }
         }
         Ok(made)
@@ -207,6 +217,7 @@ impl Placing<'_> {
         input: &Input<'a>,
         [row, column, block]: [String; 3],
         Selected { filter, examples, train_rows }: Selected,
+        likeness: Option<&mut Teachers<'_>>,
     ) -> anyhow::Result<Scored<'a>> {
         let (_, digest) = &world.ratings[split.ratings];
         files::refuse_other_data(&opened.config, input.instance, *digest)?;
@@ -218,6 +229,11 @@ impl Placing<'_> {
         let some = |column: &[u32]| column.iter().copied().map(Some).collect::<Vec<_>>();
         let predicted = opened.model.predict(&some(&examples.user), &some(&examples.item))?;
         let measured = |value: Option<f64>| value.unwrap_or(f64::NAN);
+        let on = Digest::of(&on);
+        let likeness = match likeness {
+            Some(teachers) => teachers.likeness(input, opened, &examples, on)?,
+            None => Likeness::default(),
+        };
         let entry = Entry {
             row,
             column,
@@ -229,7 +245,7 @@ impl Placing<'_> {
             rows: examples.len(),
             users: examples.user.iter().collect::<BTreeSet<_>>().len(),
             train_rows,
-            on: Digest::of(&on),
+            on,
             rmse: measured(metrics::rmse(&predicted.ratings, &examples.rating)),
             mae: measured(metrics::mae(&predicted.ratings, &examples.rating)),
             user_rmse: measured(metrics::per_user_rmse(&examples.user, &predicted.ratings, &examples.rating)),
@@ -239,6 +255,8 @@ impl Placing<'_> {
             training_parameters: opened.config.training_parameters,
             deep_share: opened.monitor["deep_share"].as_f64(),
             collapsed: opened.monitor["collapsed"].as_bool(),
+            cka_low: likeness.low,
+            cka_high: likeness.high,
         };
         let users = users::errors(&examples, &predicted.ratings);
         Ok(Scored { entry, instance: input.instance, filter, users })

@@ -25,11 +25,11 @@ const settings = (caption, lines) => table({ caption, heads: ["setting", "value"
 
 /** A stage: its instances, and the settings that all of them have. */
 function showStage(at) {
+  if (page.stages[at].instances.length === 1) return showInstance(page.stages[at].instances[0]);
   showDetail({
     title: () => page.stages[at].name,
     body: () => {
       const stage = page.stages[at];
-      if (stage.instances.length === 1) return instanceBody(stage.instances[0]);
       const open = (place) => h("button", { type: "button", class: "link", onclick: () => showInstance(place) }, page.instances[place].name);
       const first = stage.metrics[0];
       const rows = stage.instances.map((place) => {

@@ -68,7 +68,9 @@ function drawGraph(of) {
   // As tall as the picture needs at this width, but never more than a screen has.
   svg.style.setProperty("aspect-ratio", `${Math.max(drawn.width, 320)} / ${drawn.height}`);
   svg.style.setProperty("max-height", `min(72vh, ${Math.round(1.1 * drawn.height)}px)`);
-  const zoom = d3.zoom().scaleExtent([0.25, 12])
+  // One of many instances is wide and flat: there has to be room to zoom into.
+  if (of === "instances") svg.style.setProperty("min-height", "420px");
+  const zoom = d3.zoom().scaleExtent([0.25, Math.max(12, drawn.width / 250)])
     // The wheel alone scrolls the page; two fingers, or the wheel with Ctrl, zoom.
     .filter((event) => (event.type === "wheel" ? event.ctrlKey || event.metaKey : event.type !== "dblclick" && !event.button && (event.type !== "touchstart" || event.touches.length > 1)))
     .on("zoom", (event) => layer.setAttribute("transform", event.transform));

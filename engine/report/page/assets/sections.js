@@ -14,10 +14,13 @@ const sections = [
     },
   },
   { id: "results", title: "Results", uses: () => page.tables, when: () => page.tables.length > 0, draw: () => page.tables.map(drawTable) },
+  { id: "comparisons", title: "Methods against their reference", uses: () => page.comparisons, when: () => page.comparisons.length > 0, draw: drawComparisons },
+  { id: "effects", get title() { return `Effect by ${page.axes.rows}`; }, uses: () => page.effects, when: () => page.effects.length > 0, draw: drawEffects },
   { id: "sweep", title: "Sweep", uses: () => page.sweep, when: () => page.sweep !== null, draw: drawSweep },
   { id: "curves", title: "Training", uses: () => page.curves, when: () => page.curves.shown.length > 0, draw: drawCurves },
   { id: "cost", title: "Cost", uses: () => page.cost, when: () => page.cost.length > 0, draw: drawCost },
   { id: "monitors", title: "Collapse monitors", uses: () => monitored(), when: () => monitored().length > 0, draw: drawMonitors },
+  { id: "likeness", title: "Likeness to the teacher", intro: "Linear CKA of the student's and the teacher's states on the rows scored: 1 where one is a rotation of the other, 0 where no linear map relates them. Students from scratch are the state before any communication, those that talk the state after it.", uses: () => page.likeness, when: () => page.likeness.length > 0, draw: drawLikeness },
   { id: "provenance", title: "Provenance", uses: () => [page.run, page.data, page.params, page.remarks], draw: drawProvenance },
 ];
 
