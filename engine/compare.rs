@@ -90,8 +90,12 @@ pub struct Compared {
 /// Two models of one block over the users they were scored on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OverUsers {
-    /// The row.
+    /// A group, or [`ROWS`].
+    pub family: String,
+    /// The row, or the group that the mean is over.
     pub row: String,
+    /// The rows that it is about.
+    pub over: Vec<String>,
     /// The column.
     pub method: String,
     /// The column it is compared with.
@@ -120,9 +124,11 @@ struct Hypothesis {
 }
 
 /// What hypotheses of a family are about: a row, or a group of them.
-struct Subject {
-    name: String,
-    over: Vec<String>,
+pub struct Subject {
+    /// What it is called.
+    pub name: String,
+    /// The rows.
+    pub over: Vec<String>,
 }
 
 /// What tells whether two hypotheses are the same: row, method, reference, and the bits of all values.
@@ -168,7 +174,8 @@ impl Declared {
     }
 
     /// The families by name. A single row is no mean.
-    fn families(&self, rows: &BTreeSet<&str>) -> Vec<(String, Vec<Subject>)> {
+    #[must_use]
+    pub fn families(&self, rows: &BTreeSet<&str>) -> Vec<(String, Vec<Subject>)> {
         let of = |name: &str, over: Vec<String>| (name.to_owned(), vec![Subject { name: name.to_owned(), over }]);
         let mut families: Vec<(String, Vec<Subject>)> = match self.groups.is_empty() {
             false => self.groups.iter().map(|(name, rows)| of(name, rows.clone())).collect(),

@@ -150,21 +150,27 @@ fn of_one_block_two_models_are_compared_over_users() {
     let document = space.document(&[]);
     let scores = &document["metrics"]["scores"];
     let found = scores["over_users"].as_array().unwrap();
-    assert_eq!(found.len(), 2, "{found:?}");
+    // The mean over both genres, and each of them.
+    assert_eq!(found.len(), 3, "{found:?}");
     for of in found {
         let row = of["row"].as_str().unwrap();
-        let [difference] = differences(scores, &[row], "bias_only", "scratch")[..] else { panic!() };
+        let over: Vec<&str> = of["over"].as_array().unwrap().iter().map(|row| row.as_str().unwrap()).collect();
+        let [difference] = differences(scores, &over, "bias_only", "scratch")[..] else { panic!() };
         let compared = &of["found"]["compared"];
         close(compared["difference"].as_f64().unwrap(), difference, row);
-        let users = scores["entries"].as_array().unwrap().iter().find(|entry| entry["row"] == row).unwrap()["users"].clone();
-        assert_eq!(compared["clusters"], users);
+        let users = |row: &str| {
+            let entry = scores["entries"].as_array().unwrap().iter().find(|entry| entry["row"] == row);
+            entry.unwrap()["users"].as_u64().unwrap()
+        };
+        let [least, most] = [over.iter().map(|row| users(row)).max().unwrap(), over.iter().map(|row| users(row)).sum()];
+        assert!((least..=most).contains(&compared["clusters"].as_u64().unwrap()), "{compared}");
         let [low, high] = ["low", "high"].map(|end| compared["bca"][end].as_f64().unwrap());
         assert!(low < high && low - 0.2 < difference && difference < high + 0.2, "{compared}");
     }
     let text = space.run(&["run", "m.yaml", "--offline"]).ok().stdout;
     assert!(text.contains("comparisons of rmse over users\n") && !text.contains("comparisons of rmse\n"), "{text}");
     space.run(&["show", "scores", "-o", "out"]).ok();
-    assert!(space.read("out/comparisons_over_users.csv").starts_with("row,method,reference,metric,users,"));
+    assert!(space.read("out/comparisons_over_users.csv").starts_with("family,row,over,method,reference,metric,users,"));
     // Over several blocks nothing is resampled.
     let several = Space::with(&manifest("[1, 2]", "rows: false"));
     assert_eq!(several.document(&[])["metrics"]["scores"]["over_users"], serde_json::json!([]));

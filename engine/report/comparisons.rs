@@ -53,7 +53,7 @@ pub fn of_scores(scores: &Scores, order: &dyn Fn(&str, &str) -> usize) -> Vec<Sh
         sheets.extend(over_blocks(&scores.declared, &[], &scores.row_axis, &lines));
     }
     let mut users = scores.over_users.clone();
-    users.sort_by_key(|of| (order(&scores.row_axis, &of.row), order(&scores.column_axis, &of.method)));
+    users.sort_by_key(|of| (of.family == ROWS, order(&scores.row_axis, &of.row), order(&scores.column_axis, &of.method)));
     sheets.extend(over_users(&scores.declared, &scores.row_axis, &users));
     sheets
 }
@@ -73,7 +73,7 @@ pub fn over_blocks(declared: &Declared, heads: &[String], row_axis: &str, lines:
     let cells = distinct(lines).into_iter().map(|(setting, compared)| {
         let of = compared.numbers();
         let none = || NONE.to_owned();
-        let names = [row_of(compared), compared.method.clone(), compared.reference.clone()];
+        let names = [row_of(&compared.family, &compared.row), compared.method.clone(), compared.reference.clone()];
         let numbers = [
             of.map_or_else(none, |of| figure(of.mean)),
             of.map_or_else(none, |of| ends(&of.plain.interval)),
@@ -152,7 +152,7 @@ fn over_users(declared: &Declared, row_axis: &str, lines: &[OverUsers]) -> Optio
             UsersFound::Compared(found) => [figure(found.difference), ends(&found.bca), found.clusters.to_string()],
             UsersFound::Degenerate(why) => [NONE.to_owned(), NONE.to_owned(), why.to_string()],
         };
-        [of.row.clone(), of.method.clone(), of.reference.clone()].into_iter().chain(numbers).collect()
+        [row_of(&of.family, &of.row), of.method.clone(), of.reference.clone()].into_iter().chain(numbers).collect()
     });
     let found = |of: &OverUsers| match &of.found {
         UsersFound::Compared(found) => Some(*found),
@@ -168,8 +168,11 @@ fn over_users(declared: &Declared, row_axis: &str, lines: &[OverUsers]) -> Optio
     };
     let metric = Values::Text(lines.iter().map(|_| Some(declared.metric.as_str().into())).collect());
     let users = lines.iter().map(|line| found(line).and_then(|found| i64::try_from(found.clusters).ok()));
+    let over = Values::Text(lines.iter().map(|line| Some(line.over.join(";").into())).collect());
     let columns = vec![
+        text("family", |of| &of.family),
         text("row", |of| &of.row),
+        Column { name: "over".to_owned(), values: over },
         text("method", |of| &of.method),
         text("reference", |of| &of.reference),
         Column { name: "metric".to_owned(), values: metric },
@@ -349,9 +352,9 @@ const VERDICT: &str = "verdict";
 const NONE: &str = "-";
 
 /// The row, or which rows the mean is over.
-fn row_of(compared: &Compared) -> String {
-    match compared.family.as_str() {
-        ROWS => compared.row.clone(),
+fn row_of(family: &str, row: &str) -> String {
+    match family {
+        ROWS => row.to_owned(),
         crate::compare::MEAN => crate::compare::MEAN.to_owned(),
         group => format!("mean of {group}"),
     }

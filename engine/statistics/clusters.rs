@@ -57,9 +57,14 @@ pub struct ClusterBootstrap {
 }
 
 /// Clusters, and what is made of their sums. They are sound.
+///
+/// Their rows may lie in several *strata*, such as ratings of several genres: then the metric is the mean over strata of each one's, and a
+/// cluster is resampled with all its rows in all strata.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clusters {
-    clusters: Vec<Cluster>,
+    /// Cluster by cluster, of each its strata. Where a cluster has no rows in a stratum, they are 0.
+    parts: Vec<Cluster>,
+    strata: usize,
     aggregate: Aggregate,
 }
 
@@ -68,23 +73,47 @@ impl Clusters {
     ///
     /// # Errors
     /// [`Invalid`] for a cluster without rows, a sum that is not a finite number, and one below 0 of which a root shall be taken.
-    pub fn new(mut clusters: Vec<Cluster>, aggregate: Aggregate) -> Result<Self, Invalid> {
+    pub fn new(clusters: Vec<Cluster>, aggregate: Aggregate) -> Result<Self, Invalid> {
         for (place, cluster) in clusters.iter().enumerate() {
             if cluster.rows == 0 {
                 return Err(Invalid::Cluster { place, what: "no rows".into(), advice: "leave out users without rows" });
             }
-            for (whose, sum) in [("method", cluster.method), ("reference", cluster.reference)] {
-                checked(sum, || format!("the {whose}'s sum in cluster {place}"))?;
-                if aggregate == Aggregate::RootMean && sum < 0.0 {
-                    let what = format!("a sum of {sum} for the {whose}, of which no root can be taken");
-                    return Err(Invalid::Cluster { place, what, advice: "give sums of squared errors" });
+            cluster.check(place, aggregate)?;
+        }
+        Ok(Self::sorted(clusters.into_iter().map(|cluster| vec![cluster]).collect(), 1, aggregate))
+    }
+
+    /// These clusters by key, in each of several strata; what one has no rows in it is not in. A resample leaves out a stratum that it has no
+    /// rows of.
+    ///
+    /// # Errors
+    /// As [`Clusters::new`].
+    pub fn of_strata<K: Ord>(strata: Vec<BTreeMap<K, Cluster>>, aggregate: Aggregate) -> Result<Self, Invalid> {
+        let count = strata.len();
+        let none = Cluster { rows: 0, method: 0.0, reference: 0.0 };
+        let mut clusters: BTreeMap<K, Vec<Cluster>> = BTreeMap::new();
+        for (stratum, of) in strata.into_iter().enumerate() {
+            for (place, (key, cluster)) in of.into_iter().enumerate() {
+                if cluster.rows == 0 {
+                    return Err(Invalid::Cluster { place, what: "no rows".into(), advice: "leave out users without rows" });
                 }
+                cluster.check(place, aggregate)?;
+                clusters.entry(key).or_insert_with(|| vec![none; count])[stratum] = cluster;
             }
         }
-        // In an order of their own, so that the order they came in changes nothing.
-        clusters
-            .sort_by(|a, b| (a.rows.cmp(&b.rows)).then(a.method.total_cmp(&b.method)).then(a.reference.total_cmp(&b.reference)));
-        Ok(Self { clusters, aggregate })
+        Ok(Self::sorted(clusters.into_values().collect(), count, aggregate))
+    }
+
+    /// In an order of their own, so that the order they came in changes nothing.
+    fn sorted(mut clusters: Vec<Vec<Cluster>>, strata: usize, aggregate: Aggregate) -> Self {
+        let by_part = |a: &Cluster, b: &Cluster| {
+            (a.rows.cmp(&b.rows)).then(a.method.total_cmp(&b.method)).then(a.reference.total_cmp(&b.reference))
+        };
+        clusters.sort_by(|a, b| {
+            let parts = a.iter().zip(b).map(|(a, b)| by_part(a, b));
+            parts.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+        });
+        Self { parts: clusters.concat(), strata: strata.max(1), aggregate }
     }
 
     /// Sums rows by cluster: (cluster, the method's value, the reference's value) each.
@@ -100,9 +129,9 @@ impl Clusters {
         Self::new(sums.into_values().collect(), aggregate)
     }
 
-    /// The clusters.
+    /// The clusters, each with its strata one after the other.
     pub fn clusters(&self) -> &[Cluster] {
-        &self.clusters
+        &self.parts
     }
 
     /// Resamples clusters (Field and Welsh, "Bootstrapping Clustered Data", JRSS B 69, 2007; BCa as in [`bca`](crate::bca), over clusters).
@@ -111,17 +140,23 @@ impl Clusters {
     /// # Errors
     /// [`Degenerate`] for fewer than three clusters, and where every resample has the same difference.
     pub fn bootstrap(&self, resampling: Resampling, confidence: Confidence) -> Result<ClusterBootstrap, Degenerate> {
-        let n = self.clusters.len();
+        let n = self.parts.len() / self.strata;
         if n < 3 {
             return Err(Degenerate::TooFew { n, needed: 3 });
         }
-        let all = self.clusters.iter().fold(Sums::default(), Sums::and);
-        let replicates = replicates(resampling, Role::Clusters, |stream| {
-            let drawn = (0..n).map(|_| &self.clusters[stream.below(n)]);
-            self.difference(&drawn.fold(Sums::default(), Sums::and))
-        });
-        let left_out: Vec<f64> = self.clusters.iter().map(|cluster| self.difference(&all.without(cluster))).collect();
-        let [method, reference] = [all.method, all.reference].map(|sum| self.metric(sum, all.rows));
+        let of = |cluster: usize| &self.parts[cluster * self.strata..(cluster + 1) * self.strata];
+        let sum = |clusters: &mut dyn Iterator<Item = usize>| {
+            let mut sums = vec![Sums::default(); self.strata];
+            clusters.for_each(|cluster| sums.iter_mut().zip(of(cluster)).for_each(|(sums, part)| *sums = sums.and(part)));
+            sums
+        };
+        let all = sum(&mut (0..n));
+        let replicates =
+            replicates(resampling, Role::Clusters, |stream| self.difference(&sum(&mut (0..n).map(|_| stream.below(n)))));
+        let without = |cluster: usize| all.iter().zip(of(cluster)).map(|(sums, part)| sums.without(part)).collect::<Vec<_>>();
+        let left_out: Vec<f64> = (0..n).map(|cluster| self.difference(&without(cluster))).collect();
+        let method = self.mean(&all, |sums| self.metric(sums.method, sums.rows));
+        let reference = self.mean(&all, |sums| self.metric(sums.reference, sums.rows));
         let (estimate, same) = (method - reference, same(method.abs().max(reference.abs())));
         if replicates.iter().all(|replicate| (replicate - estimate).abs() <= same) {
             return Err(Degenerate::NoSpread { n, value: if estimate.abs() <= same { 0.0 } else { estimate } });
@@ -129,7 +164,7 @@ impl Clusters {
         let found = Bootstrap { estimate, replicates, left_out: &left_out, same }.intervals(confidence)?;
         Ok(ClusterBootstrap {
             clusters: n,
-            rows: all.rows,
+            rows: all.iter().map(|sums| sums.rows).sum(),
             method,
             reference,
             difference: estimate,
@@ -148,8 +183,29 @@ impl Clusters {
         }
     }
 
-    fn difference(&self, sums: &Sums) -> f64 {
-        self.metric(sums.method, sums.rows) - self.metric(sums.reference, sums.rows)
+    /// The mean over the strata that have rows.
+    fn mean(&self, strata: &[Sums], of: impl Fn(&Sums) -> f64) -> f64 {
+        let there = strata.iter().filter(|sums| sums.rows > 0);
+        let (count, sum) = there.fold((0.0, 0.0), |(count, sum), sums| (count + 1.0, sum + of(sums)));
+        sum / f64::max(count, 1.0)
+    }
+
+    fn difference(&self, strata: &[Sums]) -> f64 {
+        self.mean(strata, |sums| self.metric(sums.method, sums.rows) - self.metric(sums.reference, sums.rows))
+    }
+}
+
+impl Cluster {
+    /// Whether its sums can be what they are said to be.
+    fn check(&self, place: usize, aggregate: Aggregate) -> Result<(), Invalid> {
+        for (whose, sum) in [("method", self.method), ("reference", self.reference)] {
+            checked(sum, || format!("the {whose}'s sum in cluster {place}"))?;
+            if aggregate == Aggregate::RootMean && sum < 0.0 {
+                let what = format!("a sum of {sum} for the {whose}, of which no root can be taken");
+                return Err(Invalid::Cluster { place, what, advice: "give sums of squared errors" });
+            }
+        }
+        Ok(())
     }
 }
 

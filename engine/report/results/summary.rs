@@ -1,6 +1,6 @@
 //! Numbers that differ in nothing but the seed, and the block of an evaluation, taken together.
 //!
-//! What is computed here is the mean and the sample standard deviation. Intervals and tests belong beside them, as further fields of a line.
+//! What is computed here is the mean and the sample standard deviation; methods against methods are compared in `compared`.
 
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use talkflow_statistics::Clusters;
+
 use crate::{
-    compare::{self, Compared, Declared, Number, Numbers, OverUsers},
+    compare::{self, Compared, Declared, Number, Numbers, OverUsers, Subject},
     fields::Fields,
     manifest::is_name,
     scores::{Entry, Metric, TEACHER},
@@ -104,19 +106,33 @@ pub fn over_blocks(declared: &Declared, metric: Metric, entries: &[Entry]) -> an
     Ok(declared.judge(&[&numbers], TEACHER)?.into_iter().map(|(_, compared)| compared).collect())
 }
 
-/// Over the users of each row, where there is one block.
+/// Over users, where there is one block: on each row, and on the means over groups of rows.
 pub fn over_users(declared: &Declared, metric: Metric, scored: &[Scored<'_>]) -> anyhow::Result<Vec<OverUsers>> {
     let mut rows: BTreeMap<&str, BTreeMap<&str, &Scored<'_>>> = BTreeMap::new();
     for one in scored {
         rows.entry(&one.entry.row).or_default().insert(&one.entry.column, one);
     }
+    let columns: BTreeSet<&str> = rows.values().flat_map(|columns| columns.keys().copied()).collect();
+    let pairs = declared.comparisons(&columns, TEACHER);
     let mut found = Vec::new();
-    for (row, columns) in rows {
-        for (method, reference) in declared.comparisons(&columns.keys().copied().collect(), TEACHER) {
-            let (Some(one), Some(other)) = (columns.get(method), columns.get(reference)) else { continue };
-            let clusters = users::clusters(&one.users, &other.users, metric)?;
-            let [row, method, reference] = [row, method, reference].map(str::to_owned);
-            found.push(OverUsers { row, method, reference, found: declared.over_users(&clusters)? });
+    for (family, subjects) in declared.families(&rows.keys().copied().collect()) {
+        for Subject { name, over } in subjects {
+            for (method, reference) in &pairs {
+                let stratum = |row: &String| {
+                    let columns = rows.get(row.as_str())?;
+                    Some(users::clusters(&columns.get(method)?.users, &columns.get(reference)?.users, metric))
+                };
+                let Some(strata) = over.iter().map(stratum).collect::<Option<Vec<_>>>() else { continue };
+                let clusters = Clusters::of_strata(strata, users::aggregate(metric))?;
+                found.push(OverUsers {
+                    family: family.clone(),
+                    row: name.clone(),
+                    over: over.clone(),
+                    method: (*method).to_owned(),
+                    reference: (*reference).to_owned(),
+                    found: declared.over_users(&clusters)?,
+                });
+            }
         }
     }
     Ok(found)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use talkflow_distill::Examples;
-use talkflow_statistics::{Aggregate, Cluster, Clusters, Invalid};
+use talkflow_statistics::{Aggregate, Cluster};
 
 use crate::scores::Metric;
 
@@ -30,33 +30,33 @@ pub fn errors(examples: &Examples, predicted: &[f32]) -> Vec<UserErrors> {
     users.into_values().collect()
 }
 
-/// Two models on the same rows, as clusters of which a metric is made.
-///
-/// # Errors
-/// [`Invalid`] where an error is no finite number.
-pub fn clusters(method: &[UserErrors], reference: &[UserErrors], metric: Metric) -> Result<Clusters, Invalid> {
+/// Two models on the same rows, as clusters of which a metric is made, by user.
+pub fn clusters(method: &[UserErrors], reference: &[UserErrors], metric: Metric) -> BTreeMap<u32, Cluster> {
     let value = |of: &UserErrors| match metric {
         Metric::Mae => of.absolute,
         // Each user counts once, whatever the number of rows.
         Metric::UserRmse => (of.squared / f64::from(of.rows)).sqrt(),
         Metric::Rmse | Metric::GapRecovery => of.squared,
     };
-    let aggregate = if matches!(metric, Metric::Rmse | Metric::GapRecovery) { Aggregate::RootMean } else { Aggregate::Mean };
     let rows = |of: &UserErrors| if metric == Metric::UserRmse { 1 } else { of.rows };
     let reference: BTreeMap<u32, &UserErrors> = reference.iter().map(|of| (of.user, of)).collect();
     let both = method.iter().filter_map(|of| Some((of, *reference.get(&of.user)?)));
-    let cluster = |(method, reference): (&UserErrors, &UserErrors)| Cluster {
-        rows: rows(method),
-        method: value(method),
-        reference: value(reference),
+    let cluster = |(method, reference): (&UserErrors, &UserErrors)| {
+        (method.user, Cluster { rows: rows(method), method: value(method), reference: value(reference) })
     };
-    Clusters::new(both.map(cluster).collect(), aggregate)
+    both.map(cluster).collect()
+}
+
+/// What a metric makes of them.
+pub fn aggregate(metric: Metric) -> Aggregate {
+    match metric {
+        Metric::Rmse | Metric::GapRecovery => Aggregate::RootMean,
+        Metric::Mae | Metric::UserRmse => Aggregate::Mean,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
-
     use super::*;
 
     /// User 7 errs by 1 and -2, and in the other model by 0 and 1; user 3 by 3, and by 1.
@@ -65,12 +65,12 @@ mod tests {
         let examples = Examples { row: vec![0, 1, 2], user: vec![7, 3, 7], item: vec![0; 3], rating: vec![3.0, 1.0, 4.0] };
         let (one, other) = (errors(&examples, &[4.0, 4.0, 2.0]), errors(&examples, &[3.0, 2.0, 5.0]));
         let of = |metric| {
-            let clusters = clusters(&one, &other, metric).unwrap().clusters().to_vec();
-            clusters.iter().map(|of| (of.rows, of.method, of.reference)).collect::<Vec<_>>()
+            let clusters = clusters(&one, &other, metric);
+            clusters.into_iter().map(|(user, of)| (user, of.rows, of.method, of.reference)).collect::<Vec<_>>()
         };
-        assert_eq!(of(Metric::Rmse), [(1, 9.0, 1.0), (2, 5.0, 1.0)]);
-        assert_eq!(of(Metric::Mae), [(1, 3.0, 1.0), (2, 3.0, 1.0)]);
+        assert_eq!(of(Metric::Rmse), [(3, 1, 9.0, 1.0), (7, 2, 5.0, 1.0)]);
+        assert_eq!(of(Metric::Mae), [(3, 1, 3.0, 1.0), (7, 2, 3.0, 1.0)]);
         let root = (2.5_f64.sqrt(), 0.5_f64.sqrt());
-        assert_eq!(of(Metric::UserRmse), [(1, root.0, root.1), (1, 3.0, 1.0)]);
+        assert_eq!(of(Metric::UserRmse), [(3, 1, 3.0, 1.0), (7, 1, root.0, root.1)]);
     }
 }

@@ -326,3 +326,34 @@ fn gates_without_enough_seeds_or_spread() {
     assert_eq!(shifted(0.002_001).outcome, Outcome::Regression);
     assert_eq!(shifted(-0.1).outcome, Outcome::Pass);
 }
+
+/// Users with squared errors in two genres: who has rows in both, is resampled with both.
+#[test]
+fn strata_are_means_of_their_differences_and_share_their_clusters() {
+    let cluster = |rows, method, reference| Cluster { rows, method, reference };
+    let one: BTreeMap<u32, Cluster> =
+        (0..12).map(|user| (user, cluster(1 + user % 3, f64::from(user) + 1.0, f64::from(13 - user)))).collect();
+    let found = |strata: Vec<BTreeMap<u32, Cluster>>| {
+        let clusters = Clusters::of_strata(strata, Aggregate::RootMean).unwrap();
+        clusters.bootstrap(Resampling::default(), Confidence::default()).unwrap()
+    };
+    // Of one stratum it is what it is without strata, and of the same twice too: their resamples go together.
+    let alone = Clusters::new(one.values().copied().collect(), Aggregate::RootMean).unwrap();
+    let alone = alone.bootstrap(Resampling::default(), Confidence::default()).unwrap();
+    assert_eq!(found(vec![one.clone()]), alone);
+    let twice = found(vec![one.clone(), one.clone()]);
+    assert_eq!((twice.difference, twice.bca, twice.clusters, twice.rows), (alone.difference, alone.bca, 12, 2 * alone.rows));
+    // Other users, fewer of them: the mean of both differences, whichever comes first.
+    let other: BTreeMap<u32, Cluster> = (8..16).map(|user| (user, cluster(2, 3.0, f64::from(user)))).collect();
+    let both = found(vec![one.clone(), other.clone()]);
+    let by_hand = |of: &BTreeMap<u32, Cluster>| {
+        let rows: u32 = of.values().map(|cluster| cluster.rows).sum();
+        let root = |sum: f64| (sum / f64::from(rows)).sqrt();
+        root(of.values().map(|cluster| cluster.method).sum()) - root(of.values().map(|cluster| cluster.reference).sum())
+    };
+    assert!((both.difference - 0.5 * (by_hand(&one) + by_hand(&other))).abs() < 1e-12, "{both:?}");
+    assert_eq!(both.clusters, 16);
+    assert!(both.bca.low < both.difference && both.difference < both.bca.high, "{both:?}");
+    let wrong = BTreeMap::from([(1, cluster(0, 1.0, 1.0))]);
+    assert!(Clusters::of_strata(vec![one, wrong], Aggregate::RootMean).unwrap_err().to_string().contains("no rows"));
+}
