@@ -17,11 +17,11 @@ const THOUSAND: &str = r#"talkflow: 1
 name: thousand
 params: { rate: 0.01, hidden: [4, 2], seed: 1 }
 sweep:
-  random: { points: 500, seed: 7, space: { rate: { log_uniform: [1e-4, 1e-1] }, hidden: [[4, 2], [8, 4], [16, 8]] } }
+  random: { points: 500, seed: 7, space: { rate: { log_uniform: [1e-4, 1e-1] }, hidden: { choice: [[4, 2], [8, 4], [16, 8]] } } }
   seeds: 2
 stages:
   ratings:
-    dataset: { name: movielens/synthetic, users: 40, items: 30, ratings: 600 }
+    dataset: { name: movielens/synthetic, users: 60, items: 50, ratings: 900 }
   split:
     split: { rows: ratings, fractions: { train: 0.7, validation: 0.15, test: 0.15 }, seed: 1 }
   model:
