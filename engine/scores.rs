@@ -31,6 +31,9 @@ pub struct Scores {
     pub row_axis: String,
     /// The axis whose values are its columns.
     pub column_axis: String,
+    /// k of HR@k and NDCG@k, where items were ranked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top: Option<usize>,
     /// What a reader of the table has to know.
     pub notes: Vec<String>,
     /// Distinct blocks of all entries. A mean over fewer of them is not comparable with one over all.
@@ -49,7 +52,7 @@ pub struct Scores {
     pub over_users: Vec<OverUsers>,
 }
 
-/// The closed set of metrics of ratings.
+/// The closed set of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -61,12 +64,28 @@ pub enum Metric {
     UserRmse,
     /// mean(scratch - method) / mean(scratch - teacher), of RMSE.
     GapRecovery,
+    /// HR@k: how likely the item of a row is among the first k that are put before its user.
+    Hr,
+    /// NDCG@k: the same, counting less the further down it is.
+    Ndcg,
 }
 
 impl Metric {
     /// The one list of metrics.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("rmse", Self::Rmse), ("mae", Self::Mae), ("user_rmse", Self::UserRmse), ("gap_recovery", Self::GapRecovery)];
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("rmse", Self::Rmse),
+        ("mae", Self::Mae),
+        ("user_rmse", Self::UserRmse),
+        ("gap_recovery", Self::GapRecovery),
+        ("hr", Self::Hr),
+        ("ndcg", Self::Ndcg),
+    ];
+
+    /// Whether items have to be ranked for it.
+    #[must_use]
+    pub fn ranks(self) -> bool {
+        matches!(self, Self::Hr | Self::Ndcg)
+    }
 
     /// The word for it.
     #[must_use]
@@ -79,13 +98,13 @@ impl Metric {
     pub fn direction(self) -> Direction {
         match self {
             Self::Rmse | Self::Mae | Self::UserRmse => Direction::LowerIsBetter,
-            Self::GapRecovery => Direction::HigherIsBetter,
+            Self::GapRecovery | Self::Hr | Self::Ndcg => Direction::HigherIsBetter,
         }
     }
 }
 
 impl Entry {
-    /// A metric of this model by itself; gap recovery is none of one.
+    /// A metric of this model by itself; gap recovery is none of one, and ranks there are where they were asked for.
     #[must_use]
     pub fn metric(&self, metric: Metric) -> Option<f64> {
         match metric {
@@ -93,6 +112,8 @@ impl Entry {
             Metric::Mae => Some(self.mae),
             Metric::UserRmse => Some(self.user_rmse),
             Metric::GapRecovery => None,
+            Metric::Hr => self.hr,
+            Metric::Ndcg => self.ndcg,
         }
     }
 }
@@ -128,6 +149,12 @@ pub struct Entry {
     pub mae: f64,
     /// Mean over users of each one's RMSE, in rating units.
     pub user_rmse: f64,
+    /// HR@k, mean over rows; where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hr: Option<f64>,
+    /// NDCG@k, mean over rows; where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ndcg: Option<f64>,
     /// Rows whose user or item the model had not seen, predicted by the bias terms that remain.
     pub fallbacks: usize,
     /// Predictions that were clipped to the rating range.
@@ -171,6 +198,12 @@ pub struct Cell {
     pub mae: Spread,
     /// Mean of the users' RMSE.
     pub user_rmse: Spread,
+    /// HR@k, where items were ranked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hr: Option<Spread>,
+    /// NDCG@k, where items were ranked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ndcg: Option<Spread>,
     /// How much of the way from scratch to the teacher it went; null where the denominator's interval holds 0.
     pub gap_recovery: Option<f64>,
     /// Blocks that have scratch, this column and the teacher, which gap recovery is over; 0 where it is not asked for.
@@ -193,19 +226,22 @@ pub struct Check {
 impl Cell {
     /// The mean of a metric, where there is one, and over how many blocks it is.
     pub fn mean(&self, metric: Metric) -> (Option<f64>, usize) {
-        match self.spread(metric) {
-            Some(spread) => (Some(spread.mean), spread.n),
-            None => (self.gap_recovery, self.gap_blocks),
+        match (metric, self.spread(metric)) {
+            (Metric::GapRecovery, _) => (self.gap_recovery, self.gap_blocks),
+            (_, Some(spread)) => (Some(spread.mean), spread.n),
+            (_, None) => (None, 0),
         }
     }
 
-    /// Mean and spread of a metric; none of gap recovery, which is made of means.
+    /// Mean and spread of a metric; none of gap recovery, which is made of means, and of ranks where there are none.
     pub fn spread(&self, metric: Metric) -> Option<&Spread> {
         match metric {
             Metric::Rmse => Some(&self.rmse),
             Metric::Mae => Some(&self.mae),
             Metric::UserRmse => Some(&self.user_rmse),
             Metric::GapRecovery => None,
+            Metric::Hr => self.hr.as_ref(),
+            Metric::Ndcg => self.ndcg.as_ref(),
         }
     }
 }
@@ -249,6 +285,8 @@ pub mod testing {
             rmse,
             mae: rmse / 2.0,
             user_rmse: rmse,
+            hr: None,
+            ndcg: None,
             fallbacks: 0,
             clipped: 0,
             serving_parameters: 1,

@@ -15,6 +15,7 @@ mod hostile;
 mod manifests;
 mod order;
 mod processes;
+mod ranking;
 mod report;
 mod rooms;
 mod search;

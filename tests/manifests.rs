@@ -17,12 +17,12 @@ fn run(name: &str, changed: &[&str]) -> Value {
     document
 }
 
-/// The columns of an evaluation's table, and that each has a finite mean.
-fn columns<'a>(document: &'a Value, stage: &str) -> Vec<&'a str> {
+/// The columns of an evaluation's table, and that each has a finite mean of a metric.
+fn columns<'a>(document: &'a Value, stage: &str, metric: &str) -> Vec<&'a str> {
     let cells = document["metrics"][stage]["cells"].as_array().unwrap();
     let means = cells.iter().filter(|cell| cell["row"].is_null());
     let named = means.map(|cell| {
-        assert!(cell["rmse"]["mean"].as_f64().is_some_and(f64::is_finite), "{cell}");
+        assert!(cell[metric]["mean"].as_f64().is_some_and(f64::is_finite), "{cell}");
         cell["column"].as_str().unwrap()
     });
     named.collect()
@@ -31,8 +31,50 @@ fn columns<'a>(document: &'a Value, stage: &str) -> Vec<&'a str> {
 #[test]
 fn the_baselines_run() {
     let document = run("baselines.yaml", &["seeds=[1]", "genres=[Western]"]);
-    let columns = columns(&document, "scores");
+    let columns = columns(&document, "scores", "rmse");
     for method in talkflow::stages::METHODS {
         assert!(columns.contains(&method), "no {method} among {columns:?}");
     }
+}
+
+#[test]
+fn the_controls_run() {
+    let changed = ["seeds=[1]", "genres=[Western]", "teacher_epochs=3"];
+    let document = run("controls.yaml", &changed);
+    let expected = [
+        "bias_only",
+        "modules_only",
+        "one_way",
+        "one_way_wide",
+        "random_teacher",
+        "scratch",
+        "shuffled_replies",
+        "talk",
+        "teacher",
+        "trainable_upper",
+    ];
+    assert_eq!(columns(&document, "scores", "rmse"), expected);
+    // A teacher that has not learnt anything is another one, and its student too.
+    let stages = document["stages"].as_array().unwrap();
+    let metric = |name: &str, metric: &str| {
+        let stage = stages.iter().find(|stage| stage["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+        stage["metrics"][metric].as_f64().unwrap()
+    };
+    assert_eq!(metric("teacher[seed=1,knows=nothing]", "best_epoch"), 0.0);
+    let [much, nothing] = ["much", "nothing"].map(|knows| metric(&format!("teacher[seed=1,knows={knows}]"), "validation_rmse"));
+    assert!(much < nothing, "{much} {nothing}");
+    let [talk, random] = ["talk", "random_teacher"]
+        .map(|method| metric(&format!("student[seed=1,genre=Western,method={method}]"), "decoded_state_ratio"));
+    assert_ne!(talk, random);
+}
+
+#[test]
+fn the_ranking_runs() {
+    let document = run("movielens_ranking.yaml", &["seeds=[1]", "epochs=2"]);
+    let methods = ["bias_only", "de", "feature", "label", "one_way", "scratch", "talk", "talk_label", "teacher"];
+    for metric in ["hr", "ndcg", "rmse"] {
+        assert_eq!(columns(&document, "scores", metric), methods);
+    }
+    let split = document["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "split").unwrap();
+    assert_eq!((split["metrics"]["test"].as_u64(), split["metrics"]["validation"].as_u64()), (Some(943), Some(943)));
 }

@@ -1,4 +1,4 @@
-//! Draws splits: by rating, by user, by time.
+//! Draws splits: by rating, by user, by time, and each user's newest.
 //!
 //! It knows the columns of ratings and nothing of files.
 
@@ -25,10 +25,7 @@ pub(super) fn by_user(ratings: &Ratings, fractions: &Fractions, seed: u64) -> Re
 
 /// The oldest ratings train, the newest test.
 pub(super) fn by_time(ratings: &Ratings, fractions: &Fractions) -> Result<Vec<Part>, Error> {
-    let Some(times) = ratings.timestamps()? else {
-        let name = &ratings.summary().name;
-        return Err(Error::Setting(format!("{name} has no times: split by rating or by user, or name its column `timestamp`")));
-    };
+    let times = times(ratings)?;
     let [train, validation, _] = sizes(times.len() as u64, fractions, "ratings")?;
     let mut rows: Vec<u32> = (0..times.len() as u32).collect();
     let key = |&row: &u32| (times[row as usize], row);
@@ -47,6 +44,49 @@ pub(super) fn by_time(ratings: &Ratings, fractions: &Fractions) -> Result<Vec<Pa
         for &row in newer.iter() {
             parts[row as usize] = part;
         }
+    }
+    Ok(parts)
+}
+
+/// When each rating was given.
+fn times(ratings: &Ratings) -> Result<Vec<i64>, Error> {
+    ratings.timestamps()?.ok_or_else(|| {
+        let name = &ratings.summary().name;
+        Error::Setting(format!("{name} has no times: split by rating or by user, or name its column `timestamp`"))
+    })
+}
+
+/// The fewest ratings of a user who validates and tests: one is left to learn from.
+const LEAVES_ONE_OUT: u32 = 3;
+
+/// Of each user the newest rating tests, and the one before it validates. Of the same age, the one of the higher item counts as newer, then that
+/// of the higher row. Who has fewer than three ratings only trains.
+pub(super) fn leave_one_out(ratings: &Ratings) -> Result<Vec<Part>, Error> {
+    let times = times(ratings)?;
+    let key = |row: u32| (times[row as usize], ratings.item()[row as usize], row);
+    // The newest row and the one before it of each user, and how many there are.
+    let mut newest: Vec<([Option<u32>; 2], u32)> = vec![([None; 2], 0); ratings.summary().users as usize];
+    for (row, &user) in (0..).zip(ratings.user()) {
+        let ([last, before], count) = &mut newest[user as usize];
+        *count += 1;
+        if last.is_none_or(|last| key(row) > key(last)) {
+            *before = last.replace(row);
+        } else if before.is_none_or(|before| key(row) > key(before)) {
+            *before = Some(row);
+        }
+    }
+    let mut parts = vec![Part::Train; times.len()];
+    for (rows, _) in newest.iter().filter(|(_, count)| *count >= LEAVES_ONE_OUT) {
+        for (row, part) in rows.iter().zip([Part::Test, Part::Validation]) {
+            if let Some(row) = row {
+                parts[*row as usize] = part;
+            }
+        }
+    }
+    if !parts.contains(&Part::Test) {
+        return Err(Error::Setting(format!(
+            "no user has {LEAVES_ONE_OUT} ratings, of which one could be left out: split by rating"
+        )));
     }
     Ok(parts)
 }

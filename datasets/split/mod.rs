@@ -90,6 +90,9 @@ pub enum SplitSpec {
     ByUser(Fractions),
     /// The oldest ratings train, the newest test; of the same age, the one with the lower row counts as older.
     ByTime(Fractions),
+    /// Of each user the newest rating tests and the one before it validates; of the same age, the one of the higher item counts as newer. A
+    /// user with fewer than three ratings only trains.
+    LeaveOneOut,
     /// The user's files of ratings, one a part, such as `u1.base` and `u1.test`.
     Files(ImportedFiles),
     /// The user's csv with the columns `row` and `part`, as [`Split::export_csv`] writes it.
@@ -112,7 +115,7 @@ pub struct PartCounts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplitSummary {
-    /// `by_rating`, `by_user`, `by_time`, `files` or `rows`.
+    /// `by_rating`, `by_user`, `by_time`, `leave_one_out`, `files` or `rows`.
     pub how: String,
     /// The shares asked for, where rows were drawn.
     pub fractions: Option<Fractions>,
@@ -128,7 +131,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// Splits `ratings` as `spec` says. All randomness derives from `seed`; `by_time` and complete imports use none.
+    /// Splits `ratings` as `spec` says. All randomness derives from `seed`; `by_time`, `leave_one_out` and complete imports use none.
     ///
     /// # Errors
     /// [`Error::Setting`] where there are too few rows for a part or no times to split by; [`Error::Malformed`] for a bad import.
@@ -139,6 +142,7 @@ impl Split {
             }
             SplitSpec::ByUser(fractions) => ("by_user", Some(*fractions), make::by_user(ratings, fractions, seed)?),
             SplitSpec::ByTime(fractions) => ("by_time", Some(*fractions), make::by_time(ratings, fractions)?),
+            SplitSpec::LeaveOneOut => ("leave_one_out", None, make::leave_one_out(ratings)?),
             SplitSpec::Files(files) => ("files", None, import::files(ratings, files, seed)?),
             SplitSpec::Rows(path) => ("rows", None, import::rows(ratings.len(), path)?),
         };

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use talkflow_datasets::ColumnNames;
-use talkflow_datasets::prepare::Source;
-use talkflow_datasets::ratings::{Ratings, RatingsFiles};
+use talkflow_datasets::prepare::{OwnFiles, OwnFormat, Source};
+use talkflow_datasets::ratings::{Ratings, RatingsFiles, Scale};
 use talkflow_datasets::split::{Fractions, ImportedFiles, Part, Split, SplitFiles, SplitSpec};
 use talkflow_datasets::synthetic::Synthetic;
 
@@ -68,6 +68,59 @@ fn by_time_cuts_once_for_all() {
     assert!(train.1 < validation.0 && validation.1 < test.0);
     assert_eq!([train.2, validation.2, test.2], [2_400, 300, 300]);
     assert_eq!(split, Split::make(&ratings, &SplitSpec::ByTime(fractions()), 2).unwrap(), "no randomness");
+}
+
+/// Against sorting: for each user, its rows by time, item and row.
+#[test]
+fn leave_one_out_tests_each_users_newest() {
+    let (folder, ratings) = ratings();
+    let split = Split::make(&ratings, &SplitSpec::LeaveOneOut, 1).unwrap();
+    let times = ratings.timestamps().unwrap().unwrap();
+    for user in 0..100 {
+        let mut rows: Vec<u32> = (0..3_000).filter(|&row| ratings.user()[row as usize] == user).collect();
+        rows.sort_by_key(|&row| (times[row as usize], ratings.item()[row as usize], row));
+        let parts: Vec<Part> = rows.iter().map(|&row| split.parts()[row as usize]).collect();
+        let mut expected = vec![Part::Train; rows.len()];
+        if let [.., before, last] = expected.as_mut_slice()
+            && rows.len() > 2
+        {
+            (*before, *last) = (Part::Validation, Part::Test);
+        }
+        assert_eq!(parts, expected, "user {user}");
+    }
+    assert_eq!(split.summary().fractions, None);
+    assert_eq!(split, Split::make_from(&RatingsFiles::in_folder(folder.path()), &SplitSpec::LeaveOneOut, 2).unwrap());
+}
+
+/// Ties go by item, then by row; who has two ratings only trains; without times, and without anybody who has three, it is refused.
+#[test]
+fn leave_one_out_by_hand() {
+    let split = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        std::fs::write(&path, text).unwrap();
+        let timestamp = text.contains("timestamp").then(|| "timestamp".to_owned());
+        let columns = ColumnNames { timestamp, ..ColumnNames::default() };
+        let own = OwnFiles {
+            name: "mine".into(),
+            ratings: path,
+            format: OwnFormat::Csv { separator: b',' },
+            columns,
+            items: None,
+            scale: Some(Scale { min: 1.0, max: 5.0, step: 1.0 }),
+            licence: None,
+            citation: None,
+        };
+        let (_artifact, ratings) = prepared(&Source::Own(own));
+        Split::make(&ratings, &SplitSpec::LeaveOneOut, 1)
+            .map(|split| split.parts().iter().map(|part| part.name()).collect::<Vec<_>>())
+    };
+    // Items are numbered in the order of their ids.
+    let tied = "user,item,rating,timestamp\na,3,5,7\na,1,4,7\na,2,3,7\nb,1,2,9\nb,2,1,8\na,0,1,1\n";
+    assert_eq!(split(tied).unwrap(), ["test", "train", "validation", "train", "train", "train"]);
+    let few = "user,item,rating,timestamp\na,1,5,1\na,2,4,2\n";
+    assert!(split(few).unwrap_err().to_string().contains("no user has 3 ratings"));
+    assert!(split("user,item,rating\na,1,5\na,2,4\na,3,4\n").unwrap_err().to_string().contains("has no times"));
 }
 
 #[test]

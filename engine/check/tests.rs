@@ -29,6 +29,7 @@ fn scores(entries: Vec<Entry>) -> Scores {
         metrics: vec![Metric::Rmse, Metric::Mae, Metric::GapRecovery],
         row_axis: "genre".to_owned(),
         column_axis: "method".to_owned(),
+        top: None,
         notes: Vec::new(),
         blocks: 3,
         entries,

@@ -21,7 +21,7 @@ pub struct TrainConfig {
     /// Greatest number of rows in a batch, at least 1. An epoch's rows are shared out evenly over as few batches as this allows, so sizes
     /// differ by at most one. Default 256.
     pub batch: usize,
-    /// Greatest number of epochs, at least 1. Default 30.
+    /// Greatest number of epochs; 0 leaves the weights as they were drawn. Default 30.
     pub epochs: usize,
     /// Stop after this many epochs without a better validation RMSE, at least 1; none: never. Either way the best epoch's weights are
     /// the result. Default 5.
@@ -58,7 +58,6 @@ impl TrainConfig {
         self.optimizer.check()?;
         self.schedule.check()?;
         at_least_one("batch", self.batch)?;
-        at_least_one("epochs", self.epochs)?;
         if let Some(patience) = self.patience {
             at_least_one("patience", patience)?;
         }
@@ -100,7 +99,6 @@ mod tests {
         for (result, part) in [
             (check(TrainConfig { batch: 7, ..good() }, &deep), "a correlation over batches of 7 rows"),
             (check(TrainConfig { batch: 0, ..good() }, &deep), "`batch` is 0"),
-            (check(TrainConfig { epochs: 0, ..good() }, &deep), "`epochs` is 0"),
             (check(TrainConfig { patience: Some(0), ..good() }, &deep), "`patience` is 0"),
             (check(TrainConfig { clip: Some(0.0), ..good() }, &deep), "`clip` is 0"),
             (check(TrainConfig { model: ncf(&[8]), ..good() }, &deep), "the student has 1; give its model a second hidden layer"),

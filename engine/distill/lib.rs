@@ -39,6 +39,7 @@ mod ops;
 mod optim;
 mod params;
 mod random;
+mod ranking;
 #[cfg(all(test, feature = "cuda-check"))]
 mod standin;
 mod table;
@@ -67,5 +68,6 @@ pub use models::{Mf, ModelSpec, Ncf, Wide};
 pub use monitor::{COLLAPSED, Monitor};
 pub use objective::Term;
 pub use optim::{Adam, Course, Decay, Optimizer, Schedule, Sgd};
+pub use ranking::Rank;
 pub use teacher::{States, TeacherNeeds, TeacherUpper, TeacherView, means, variances};
 pub use trainer::{Trained, train};

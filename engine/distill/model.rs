@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Scale;
 use crate::error::ModelError;
 use crate::models::ModelSpec;
-use crate::models::student::Student;
+use crate::models::student::{Raw, Student};
 use crate::tensors::Tensors;
 
 /// The format written.
@@ -182,11 +182,23 @@ impl RatingModel {
     /// # Panics
     /// If `users` and `items` differ in length.
     pub fn predict(&self, users: &[Option<u32>], items: &[Option<u32>]) -> Result<Predictions, ModelError> {
+        Ok(clip(self.raw(users, items)?, self.config.scale))
+    }
+
+    /// What items are ranked by for a user: predictions that are not clipped, so that the best are not all the same.
+    ///
+    /// # Errors
+    /// [`ModelError::Index`] for an index outside of the tables.
+    pub fn scores(&self, user: u32, items: &[u32]) -> Result<Vec<f32>, ModelError> {
+        let items: Vec<Option<u32>> = items.iter().copied().map(Some).collect();
+        Ok(self.raw(&vec![Some(user); items.len()], &items)?.ratings)
+    }
+
+    fn raw(&self, users: &[Option<u32>], items: &[Option<u32>]) -> Result<Raw, ModelError> {
         assert_eq!(users.len(), items.len(), "a row has a user and an item");
         self.check_indices("user", self.config.users, users.iter().copied().flatten())?;
         self.check_indices("item", self.config.items, items.iter().copied().flatten())?;
-        let raw = self.student.predict(users, items).map_err(device)?;
-        Ok(clip(raw, self.config.scale))
+        self.student.predict(users, items).map_err(device)
     }
 
     /// The states and predictions of rows, in evaluation mode.
@@ -232,7 +244,7 @@ fn device(error: dfdx::tensor::CpuError) -> ModelError {
 }
 
 /// Clips predictions to the scale, and counts those it changed.
-pub(crate) fn clip(raw: crate::models::student::Raw, scale: Scale) -> Predictions {
+pub(crate) fn clip(raw: Raw, scale: Scale) -> Predictions {
     let mut clipped = 0;
     let ratings = raw
         .ratings
@@ -372,6 +384,9 @@ mod tests {
         let taps = model.taps(&[0, 1], &[0, 1]).unwrap();
         let outside = taps.output.iter().filter(|rating| !(2.9..=3.1).contains(*rating)).count();
         assert_eq!(predicted.clipped, outside + 1, "user 2 alone is at 3.5");
+        // What items are ranked by is not.
+        assert_eq!(model.scores(0, &[0, 1]).unwrap(), model.taps(&[0, 0], &[0, 1]).unwrap().output);
+        assert!(model.scores(0, &[9]).is_err());
     }
 
     #[test]

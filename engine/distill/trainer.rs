@@ -39,7 +39,7 @@ pub struct Trained {
     pub monitor: Monitor,
     /// What it costs.
     pub cost: Cost,
-    /// The best epoch, from 1.
+    /// The best epoch, from 1; 0 where none was trained.
     pub best_epoch: usize,
     /// Its RMSE on the validation rows.
     pub validation_rmse: f64,
@@ -349,18 +349,21 @@ impl<'a, D: Ops> Session<'a, D> {
 
     /// Puts the best epoch's weights back, and gathers the results.
     fn finish(mut self) -> Result<Trained, TrainError> {
-        let Some(best) = self.state.best.take() else {
-            return Err(TrainError::Data { what: "no epoch was trained".to_owned(), advice: "set `epochs` to at least 1" });
+        let best = self.state.best.take();
+        let (best_epoch, weights) = match best {
+            Some(best) => (best.epoch, best.weights),
+            None => (0, self.state.student.export()),
         };
         let spec = self.state.student.spec.clone();
-        self.state.student = Student::import(&self.device, &spec, &best.weights)?;
+        self.state.student = Student::import(&self.device, &spec, &weights)?;
         let (predictions, unclipped) = self.validate()?;
+        let validation_rmse = rmse(&predictions.ratings, &self.data.validation.rating).unwrap_or(f64::NAN);
         let mut monitor = self.monitor(&predictions, &unclipped);
         monitor.decoded_state_ratio = self
             .state
             .curves
             .column("decoded_state_ratio")
-            .and_then(|ratios| ratios.get(best.epoch - 1).copied())
+            .and_then(|ratios| ratios.get(best_epoch.checked_sub(1)?).copied())
             .filter(|ratio| ratio.is_finite());
         let talks = self.config.method.needs().upper_layers;
         let cost = Cost {
@@ -371,12 +374,12 @@ impl<'a, D: Ops> Session<'a, D> {
             step: step_cost(self.config, self.data, Some(self.view))?,
         };
         Ok(Trained {
-            model: RatingModel::new(spec, self.data.scale, best.weights)?,
+            model: RatingModel::new(spec, self.data.scale, weights)?,
             curves: self.state.curves,
             monitor,
             cost,
-            best_epoch: best.epoch,
-            validation_rmse: best.rmse,
+            best_epoch,
+            validation_rmse,
         })
     }
 }
@@ -581,6 +584,27 @@ mod tests {
         let after = weights(&mut session);
         let moved: f64 = before.iter().zip(&after).map(|(&a, &b)| f64::from(a - b).powi(2)).sum();
         assert!((moved.sqrt() - 0.5 * 0.125).abs() < 1e-5, "{}", moved.sqrt());
+    }
+
+    /// The control of a teacher that knows nothing: its weights are those that training begins with.
+    #[test]
+    fn no_epoch_leaves_the_weights_as_they_were_drawn() {
+        let task = Task::new();
+        let untrained = |seed| {
+            let config = TrainConfig { epochs: 0, seed, ..config() };
+            train(&config, &task.data(), None, DEVICE, &mut ()).unwrap()
+        };
+        let trained = untrained(3);
+        assert_eq!((trained.best_epoch, trained.curves.epochs()), (0, 0));
+        let spec = config().model;
+        let mut fresh = Student::fresh(&device(), &spec, 3, (USERS, ITEMS), &task.train).unwrap();
+        let fresh = RatingModel::new(spec, SCALE, fresh.export()).unwrap();
+        assert_eq!(trained.model, fresh);
+        assert_ne!(bytes(&trained), bytes(&untrained(4)));
+        let some = |indices: &[u32]| indices.iter().copied().map(Some).collect::<Vec<_>>();
+        let predicted = fresh.predict(&some(&task.validation.user), &some(&task.validation.item)).unwrap();
+        assert_eq!(rmse(&predicted.ratings, &task.validation.rating), Some(trained.validation_rmse));
+        assert!(trained.validation_rmse > train(&config(), &task.data(), None, DEVICE, &mut ()).unwrap().validation_rmse);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn render(name: &str, scores: &Scores, order: &Order) -> String {
         n if *first == Metric::GapRecovery => format!(", over {n} blocks"),
         n => format!(", mean ± sd over {n} blocks"),
     };
-    let mut text = format!("{name}: {} on the {} rows{over}\n", title(*first), scores.part);
+    let mut text = format!("{name}: {} on the {} rows{over}\n", title(*first, scores.top), scores.part);
     text += &format!("data: {}\n", scores.data);
     scores.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
     let mut grid: Vec<Vec<String>> =
@@ -49,7 +49,7 @@ pub fn render(name: &str, scores: &Scores, order: &Order) -> String {
         line("mean", &|column| cell(None, column, *first));
     }
     for metric in others {
-        line(title(*metric), &|column| cell(None, column, *metric));
+        line(&title(*metric, scores.top), &|column| cell(None, column, *metric));
     }
     line("deep path", &|column| deep_path(&models(scores, column)));
     line("fallbacks", &|column| share(scores, column, |entry| entry.fallbacks));
@@ -82,13 +82,16 @@ pub fn comparisons(scores: &Scores, order: &Order) -> Vec<Sheet> {
 /// In place of a number that there is none of.
 const NONE: &str = "-";
 
-/// What the table calls a metric.
-fn title(metric: Metric) -> &'static str {
+/// What the table calls a metric, of which ranks count up to `top`.
+fn title(metric: Metric, top: Option<usize>) -> String {
+    let top = top.map_or(String::new(), |top| format!("@{top}"));
     match metric {
-        Metric::Rmse => "RMSE",
-        Metric::Mae => "MAE",
-        Metric::UserRmse => "per-user RMSE",
-        Metric::GapRecovery => "gap recovery",
+        Metric::Rmse => "RMSE".to_owned(),
+        Metric::Mae => "MAE".to_owned(),
+        Metric::UserRmse => "per-user RMSE".to_owned(),
+        Metric::GapRecovery => "gap recovery".to_owned(),
+        Metric::Hr => format!("HR{top}"),
+        Metric::Ndcg => format!("NDCG{top}"),
     }
 }
 
@@ -207,6 +210,8 @@ mod tests {
             rmse: spread(1.0, n),
             mae: spread(0.75, n),
             user_rmse: spread(0.875, n),
+            hr: Some(spread(0.5, n)),
+            ndcg: Some(spread(0.25, n)),
             gap_recovery: (column == "label").then_some(0.5),
             gap_blocks: if column == "label" { n } else { 0 },
         }
@@ -248,6 +253,7 @@ mod tests {
             metrics: metrics.to_vec(),
             row_axis: "genre".into(),
             column_axis: "method".into(),
+            top: metrics.iter().any(|metric| metric.ranks()).then_some(5),
             notes: Vec::new(),
             blocks: 2,
             entries,
@@ -289,6 +295,9 @@ mod tests {
         assert!(line(&text, "per-user RMSE").contains("0.8750"), "{text}");
         let titles: Vec<&str> = text.lines().filter_map(|line| line.split("  ").next()).collect();
         assert!(!titles.contains(&"RMSE") && !titles.contains(&"gap recovery") && !text.contains("1.0000"), "{text}");
+        let text = render("s", &scores(&[Metric::Ndcg, Metric::Hr]), &Order::new());
+        assert!(text.starts_with("s: NDCG@5 on the test rows"), "{text}");
+        assert!(line(&text, "Drama").contains("0.2500 ± 0.0100") && line(&text, "HR@5").contains("0.5000"), "{text}");
         let text = render("s", &scores(&[Metric::GapRecovery, Metric::Rmse]), &Order::new());
         assert!(text.starts_with("s: gap recovery on the test rows, over 2 blocks\n"), "{text}");
         let drama: Vec<&str> = line(&text, "Drama").split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     fields::Choice,
     plan::{Disagreement, Seen},
-    scores::TEACHER,
+    scores::{Metric, TEACHER},
     source::one_of,
 };
 
@@ -32,7 +32,11 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
         StageSpec::Distill(distill) => &distill.training.filter,
         StageSpec::Search(search) => return searched::of_search(seen, search),
         StageSpec::Evaluate(evaluate) => {
-            return compared(seen, evaluate).into_iter().chain(searched::budgets(seen, evaluate)).collect();
+            return compared(seen, evaluate)
+                .into_iter()
+                .chain(searched::budgets(seen, evaluate))
+                .chain(measures(seen, evaluate))
+                .collect();
         }
         StageSpec::Dataset(_) | StageSpec::Split(_) | StageSpec::Command(_) => return Vec::new(),
     };
@@ -151,6 +155,18 @@ fn states(seen: Stages<'_>, features: &CacheFeatures) -> Vec<Disagreement> {
         help: Some("leave it out, or name another teacher".to_owned()),
     };
     features.taps.iter().filter(|tap| lacks(tap)).map(say).collect()
+}
+
+/// What cannot be measured: a way towards a teacher that has learnt nothing.
+fn measures(seen: Stages<'_>, evaluate: &Evaluate) -> Vec<Disagreement> {
+    let untrained = |teacher: &Stages<'_>| configs(*teacher).iter().any(|config| config.epochs == 0);
+    let say = |teacher: Stages<'_>| Disagreement {
+        field: "teacher".to_owned(),
+        message: format!("`gap_recovery` measures against a teacher, and `{}` is not trained", teacher.name()),
+        help: Some("name the trained one, or leave `gap_recovery` out of `metrics`".to_owned()),
+    };
+    let asked = evaluate.metrics.contains(&Metric::GapRecovery);
+    seen.inputs("teacher").filter(untrained).filter(|_| asked).map(say).collect()
 }
 
 /// A teacher that the method cannot learn from.

@@ -11,7 +11,7 @@ use super::{
     files,
     files::Rows,
     settings, training,
-    training::Training,
+    training::{Settings, Training},
 };
 use crate::{
     artifact::ArtifactKind,
@@ -39,7 +39,11 @@ pub fn read(f: &mut Fields<'_>) -> Distill {
     let needs = method.needs();
     teacher_input(f, "teacher", ArtifactKind::Model, needs.upper_layers, method.name());
     teacher_input(f, "features", ArtifactKind::Features, needs.cached(), method.name());
-    Distill { training: training::read(f, method) }
+    let training = training::read(f, method);
+    if matches!(&training.settings, Settings::Written(config) if config.epochs == 0) {
+        f.mistake("stop", "a student that is not trained for an epoch learns nothing", Some("set `epochs` to at least 1"));
+    }
+    Distill { training }
 }
 
 /// An input if the method reads it; otherwise only checked.

@@ -12,6 +12,7 @@ use talkflow_datasets::{
 pub use comparing::Compare;
 
 use self::{
+    ranking::Ranking,
     scoring::{Placing, World},
     statistics::Statistics,
 };
@@ -25,6 +26,7 @@ use crate::{
 
 mod comparing;
 mod likeness;
+mod ranking;
 mod scoring;
 mod statistics;
 mod users;
@@ -37,10 +39,11 @@ impl Choice for Metric {
 #[derive(Clone, Debug)]
 pub struct Evaluate {
     part: PartWord,
-    metrics: Vec<Metric>,
+    pub(super) metrics: Vec<Metric>,
     pub(super) row_axis: String,
     pub(super) column_axis: String,
     pub(super) compare: Compare,
+    ranking: Option<Ranking>,
 }
 
 /// Reads them.
@@ -71,7 +74,12 @@ pub fn read(f: &mut Fields<'_>) -> Evaluate {
     let part = f.choice("part", Some(PartWord(Part::Test)));
     let (row_axis, column_axis) = f.section("by", |f| (f.text("rows", Some("genre")), f.text("columns", Some("method"))));
     let compare = comparing::read(f);
-    Evaluate { part, metrics, row_axis, column_axis, compare }
+    let (ranks, named) = (metrics.iter().any(|metric| metric.ranks()), f.has("ranking"));
+    let ranking = (ranks || named).then(|| ranking::read(f));
+    if named && !ranks {
+        f.mistake("ranking", "nothing is ranked", Some("add `hr` or `ndcg` to `metrics`, or remove it"));
+    }
+    Evaluate { part, metrics, row_axis, column_axis, compare, ranking }
 }
 
 impl Stage for Evaluate {
@@ -97,7 +105,12 @@ impl Stage for Evaluate {
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
         let world = World::open(cx)?;
-        let placing = Placing { part: self.part.0, row_axis: &self.row_axis, column_axis: &self.column_axis };
+        let placing = Placing {
+            part: self.part.0,
+            row_axis: &self.row_axis,
+            column_axis: &self.column_axis,
+            ranking: self.ranking.as_ref(),
+        };
         let mut scored = Vec::new();
         let mut teachers = likeness::Teachers::new(cx.inputs("teacher"));
         let models = cx.inputs("models");
@@ -110,6 +123,9 @@ impl Stage for Evaluate {
         }
         scored.extend(placing.teachers(&world, cx.inputs("teacher"), &scored)?);
         let scored = placing.in_order(scored)?;
+        if let Some(ranking) = &self.ranking {
+            ranking::write(cx.out, &scored, ranking.top)?;
+        }
         let entries: Vec<Entry> = scored.iter().map(|scored| scored.entry.clone()).collect();
         let Statistics { blocks, cells, checks } = statistics::of(&entries, self.metrics.contains(&Metric::GapRecovery));
         let metric = comparing::metric_of(&self.metrics);
@@ -120,6 +136,7 @@ impl Stage for Evaluate {
             _ => Vec::new(),
         };
         let mut notes = vec![rule(&world)];
+        notes.extend(self.ranking.as_ref().map(Ranking::note));
         if !compared.is_empty() {
             notes.extend(comparing::shared_splits(&entries, blocks));
         }
@@ -130,6 +147,7 @@ impl Stage for Evaluate {
             metrics: self.metrics.clone(),
             row_axis: self.row_axis.clone(),
             column_axis: self.column_axis.clone(),
+            top: self.ranking.as_ref().map(|ranking| ranking.top),
             notes,
             blocks,
             entries,

@@ -34,7 +34,7 @@ pub fn training(f: &mut Fields<'_>, method: Method) -> TrainConfig {
     let schedule = schedule(f);
     let batch = size(f, "batch", d.batch);
     let (epochs, patience) = f.section("stop", |f| {
-        let epochs = size(f, "epochs", d.epochs);
+        let epochs = f.count("epochs", Some(d.epochs), 0..=LARGEST);
         let patience = f.int("patience", Some(d.patience.unwrap_or(0) as u64), 0..=LARGEST as u64);
         (epochs, usize::try_from(patience).ok().filter(|patience| *patience > 0))
     });
@@ -208,7 +208,8 @@ fn warm_up(f: &mut Fields<'_>, default: f64) -> f64 {
     f.float("warm_up", Some(default), 0.0..)
 }
 
-fn optional_size(f: &mut Fields<'_>, key: &str) -> Option<usize> {
+/// A width or a count that may be left out.
+pub fn optional_size(f: &mut Fields<'_>, key: &str) -> Option<usize> {
     f.optional_int(key, 1..=LARGEST as u64).and_then(|size| usize::try_from(size).ok())
 }
 

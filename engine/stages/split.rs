@@ -24,28 +24,36 @@ pub struct Split {
 /// Reads them.
 pub fn read(f: &mut Fields<'_>) -> Split {
     f.stage("rows", ArtifactKind::Ratings);
-    let spec = f.variant("by", &["rating", "user", "time", "files", "parts"], Some("rating"), |word, f| match word {
-        "user" => By::User,
-        "time" => By::Time,
-        "files" => By::Files(imported(f)),
-        "parts" => By::Parts(f.file("file").unwrap_or_default()),
-        _ => By::Rating,
-    });
-    let drawn = matches!(spec, By::Rating | By::User | By::Time);
+    let spec =
+        f.variant("by", &["rating", "user", "time", "leave_one_out", "files", "parts"], Some("rating"), |word, f| match word {
+            "user" => By::User,
+            "time" => By::Time,
+            "leave_one_out" => By::LeaveOneOut,
+            "files" => By::Files(imported(f)),
+            "parts" => By::Parts(f.file("file").unwrap_or_default()),
+            _ => By::Rating,
+        });
+    let shared = matches!(spec, By::Rating | By::User | By::Time);
+    let left_out = matches!(spec, By::LeaveOneOut);
     let spec = match spec {
         By::Files(files) => SplitSpec::Files(files),
         By::Parts(file) => SplitSpec::Rows(file),
         By::Rating => SplitSpec::ByRating(fractions(f)),
         By::User => SplitSpec::ByUser(fractions(f)),
         By::Time => SplitSpec::ByTime(fractions(f)),
+        By::LeaveOneOut => SplitSpec::LeaveOneOut,
     };
-    if !drawn && f.has("fractions") {
-        f.mistake("fractions", "an imported split has the parts of its files", Some("remove `fractions`"));
+    if !shared && f.has("fractions") {
+        let message = match left_out {
+            true => "of each user two ratings are left out, whatever their share",
+            false => "an imported split has the parts of its files",
+        };
+        f.mistake("fractions", message, Some("remove `fractions`"));
         f.unrecorded(fractions);
     }
-    // A cut by time and a file of parts draw nothing: there a seed is no part of the key.
+    // Times and a file of parts leave nothing to draw: there a seed is no part of the key.
     let seed = |f: &mut Fields<'_>| f.int("seed", Some(1), ..);
-    let draws = !matches!(spec, SplitSpec::ByTime(_) | SplitSpec::Rows(_));
+    let draws = !matches!(spec, SplitSpec::ByTime(_) | SplitSpec::LeaveOneOut | SplitSpec::Rows(_));
     Split { spec, seed: if draws { seed(f) } else { f.unrecorded(seed) } }
 }
 
@@ -53,6 +61,7 @@ enum By {
     Rating,
     User,
     Time,
+    LeaveOneOut,
     Files(ImportedFiles),
     Parts(PathBuf),
 }

@@ -188,7 +188,9 @@ impl Training {
         cx.metric("deep_sd", trained.monitor.deep_sd);
         cx.metric("deep_share", trained.monitor.deep_share);
         cx.metric("decoded_state_ratio", trained.monitor.decoded_state_ratio);
-        if trained.monitor.collapsed == Some(true) {
+        if trained.curves.epochs() == 0 {
+            cx.note("not trained: the weights are as they were drawn");
+        } else if trained.monitor.collapsed == Some(true) {
             cx.note(format!("{COLLAPSED}: this model predicts by its bias terms alone"));
         }
     }

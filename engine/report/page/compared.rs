@@ -321,6 +321,7 @@ mod tests {
             metrics: Vec::new(),
             row_axis: "genre".into(),
             column_axis: "method".into(),
+            top: None,
             notes: Vec::new(),
             blocks: 1,
             entries,

@@ -339,6 +339,7 @@ mod tests {
             metrics: metrics.to_vec(),
             row_axis: "genre".into(),
             column_axis: "method".into(),
+            top: None,
             notes: Vec::new(),
             blocks: 1,
             entries: vec![entry(["Drama", "label", "seed=1"], 0.5), entry(["Drama", "teacher", "seed=1"], 0.25)],

@@ -10,10 +10,11 @@ use talkflow_datasets::{
     selection::Selection,
     split::{Part, Split},
 };
-use talkflow_distill::{Examples, metrics};
+use talkflow_distill::{Examples, Rank, metrics};
 
 use super::{
     likeness::{Likeness, Teachers},
+    ranking::{Ranked, Ranking, Rated},
     users::{self, UserErrors},
 };
 use crate::{
@@ -34,6 +35,8 @@ pub struct Placing<'a> {
     pub row_axis: &'a str,
     /// The axis whose values are its columns.
     pub column_axis: &'a str,
+    /// How items are ranked, where they are.
+    pub ranking: Option<&'a Ranking>,
 }
 
 /// One split with its ratings.
@@ -132,6 +135,8 @@ pub struct Scored<'a> {
     filter: Filter,
     /// What it got wrong, by user.
     pub users: Vec<UserErrors>,
+    /// The rank of each row's item, where items are ranked.
+    pub ranks: Vec<Ranked>,
 }
 
 impl Placing<'_> {
@@ -219,7 +224,7 @@ impl Placing<'_> {
         Selected { filter, examples, train_rows }: Selected,
         likeness: Option<&mut Teachers<'_>>,
     ) -> anyhow::Result<Scored<'a>> {
-        let (_, digest) = &world.ratings[split.ratings];
+        let (selection, digest) = &world.ratings[split.ratings];
         files::refuse_other_data(&opened.config, input.instance, *digest)?;
         if examples.is_empty() {
             bail!("`{}` has no {} rows: its genres are too rare for this split", input.instance, self.part.name());
@@ -228,6 +233,14 @@ impl Placing<'_> {
         let on: Vec<u8> = digest.to_string().into_bytes().into_iter().chain(ids).collect();
         let some = |column: &[u32]| column.iter().copied().map(Some).collect::<Vec<_>>();
         let predicted = opened.model.predict(&some(&examples.user), &some(&examples.item))?;
+        let ranks = match self.ranking {
+            Some(ranking) => ranking.of(&opened.model, &examples, &Rated::of(selection, filter.genres())?)?,
+            None => Vec::new(),
+        };
+        let ranked = |worth: fn(Rank, usize) -> f64| {
+            let top = self.ranking?.top;
+            metrics::mean(ranks.iter().map(|ranked| worth(ranked.rank, top)))
+        };
         let measured = |value: Option<f64>| value.unwrap_or(f64::NAN);
         let on = Digest::of(&on);
         let likeness = match likeness {
@@ -249,6 +262,8 @@ impl Placing<'_> {
             rmse: measured(metrics::rmse(&predicted.ratings, &examples.rating)),
             mae: measured(metrics::mae(&predicted.ratings, &examples.rating)),
             user_rmse: measured(metrics::per_user_rmse(&examples.user, &predicted.ratings, &examples.rating)),
+            hr: ranked(Rank::hit),
+            ndcg: ranked(Rank::gain),
             fallbacks: predicted.fallbacks(),
             clipped: predicted.clipped,
             serving_parameters: opened.config.serving_parameters,
@@ -258,8 +273,11 @@ impl Placing<'_> {
             cka_low: likeness.low,
             cka_high: likeness.high,
         };
-        let users = users::errors(&examples, &predicted.ratings);
-        Ok(Scored { entry, instance: input.instance, filter, users })
+        let mut users = users::errors(&examples, &predicted.ratings);
+        if let Some(ranking) = self.ranking {
+            users::rank(&mut users, &ranks, ranking.top);
+        }
+        Ok(Scored { entry, instance: input.instance, filter, users, ranks })
     }
 
     /// Brings entries into canonical order, each place of the table taken once, and one set of rows for all columns of a row.

@@ -70,12 +70,16 @@ impl<'a> Table<'a> {
         let of = |metric| spread(&self.by_block(row, column, metric).into_values().collect::<Vec<_>>());
         let gap = if gap_recovery && column != TEACHER { self.gap(row, column) } else { None };
         let (gap_recovery, gap_blocks) = gap.unwrap_or_default();
+        // An evaluation ranks for all its models, or for none.
+        let ranked = self.by_place.values().all(|entry| entry.hr.is_some() && entry.ndcg.is_some());
         Some(Cell {
             row: row.map(str::to_owned),
             column: column.to_owned(),
             rmse: of(|e| e.rmse)?,
             mae: of(|e| e.mae)?,
             user_rmse: of(|e| e.user_rmse)?,
+            hr: if ranked { of(|e| e.hr.unwrap_or(f64::NAN)) } else { None },
+            ndcg: if ranked { of(|e| e.ndcg.unwrap_or(f64::NAN)) } else { None },
             gap_recovery,
             gap_blocks,
         })

@@ -5,16 +5,21 @@ use std::collections::BTreeMap;
 use talkflow_distill::Examples;
 use talkflow_statistics::{Aggregate, Cluster};
 
+use super::ranking::Ranked;
 use crate::scores::Metric;
 
 /// The errors of one user's rows, summed up.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct UserErrors {
     /// Whose.
     pub user: u32,
     rows: u32,
     squared: f64,
     absolute: f64,
+    /// HR of its rows, where items are ranked.
+    hits: f64,
+    /// NDCG of its rows.
+    gains: f64,
 }
 
 /// The errors of predictions by user, users ascending.
@@ -22,12 +27,22 @@ pub fn errors(examples: &Examples, predicted: &[f32]) -> Vec<UserErrors> {
     let mut users: BTreeMap<u32, UserErrors> = BTreeMap::new();
     for ((user, rating), predicted) in examples.user.iter().zip(&examples.rating).zip(predicted) {
         let error = f64::from(*predicted) - f64::from(*rating);
-        let sum = users.entry(*user).or_insert(UserErrors { user: *user, rows: 0, squared: 0.0, absolute: 0.0 });
+        let sum = users.entry(*user).or_insert(UserErrors { user: *user, ..UserErrors::default() });
         sum.rows += 1;
         sum.squared += error * error;
         sum.absolute += error.abs();
     }
     users.into_values().collect()
+}
+
+/// Adds what the ranks of the rows' items are worth among the first `top`.
+pub fn rank(users: &mut [UserErrors], ranks: &[Ranked], top: usize) {
+    for ranked in ranks {
+        if let Ok(place) = users.binary_search_by_key(&ranked.user, |of| of.user) {
+            users[place].hits += ranked.rank.hit(top);
+            users[place].gains += ranked.rank.gain(top);
+        }
+    }
 }
 
 /// Two models on the same rows, as clusters of which a metric is made, by user.
@@ -36,6 +51,8 @@ pub fn clusters(method: &[UserErrors], reference: &[UserErrors], metric: Metric)
         Metric::Mae => of.absolute,
         // Each user counts once, whatever the number of rows.
         Metric::UserRmse => (of.squared / f64::from(of.rows)).sqrt(),
+        Metric::Hr => of.hits,
+        Metric::Ndcg => of.gains,
         Metric::Rmse | Metric::GapRecovery => of.squared,
     };
     let rows = |of: &UserErrors| if metric == Metric::UserRmse { 1 } else { of.rows };
@@ -51,12 +68,14 @@ pub fn clusters(method: &[UserErrors], reference: &[UserErrors], metric: Metric)
 pub fn aggregate(metric: Metric) -> Aggregate {
     match metric {
         Metric::Rmse | Metric::GapRecovery => Aggregate::RootMean,
-        Metric::Mae | Metric::UserRmse => Aggregate::Mean,
+        Metric::Mae | Metric::UserRmse | Metric::Hr | Metric::Ndcg => Aggregate::Mean,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use talkflow_distill::Rank;
+
     use super::*;
 
     /// User 7 errs by 1 and -2, and in the other model by 0 and 1; user 3 by 3, and by 1.
@@ -72,5 +91,19 @@ mod tests {
         assert_eq!(of(Metric::Mae), [(3, 1, 3.0, 1.0), (7, 2, 3.0, 1.0)]);
         let root = (2.5_f64.sqrt(), 0.5_f64.sqrt());
         assert_eq!(of(Metric::UserRmse), [(3, 1, 3.0, 1.0), (7, 1, root.0, root.1)]);
+        // User 7 has its items first and second, and in the other model both out of reach; user 3 is first in both.
+        let ranked = |above: [usize; 3]| -> Vec<Ranked> {
+            let rank = |above| Rank { above, equal: 0, others: 9 };
+            [7, 3, 7].into_iter().zip(above).map(|(user, above)| Ranked { user, item: 0, rank: rank(above) }).collect()
+        };
+        let (mut one, mut other) = (one.clone(), other.clone());
+        rank(&mut one, &ranked([0, 0, 1]), 5);
+        rank(&mut other, &ranked([5, 0, 8]), 5);
+        let of = |metric| {
+            let clusters = clusters(&one, &other, metric);
+            clusters.into_iter().map(|(user, of)| (user, of.rows, of.method, of.reference)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Metric::Hr), [(3, 1, 1.0, 1.0), (7, 2, 2.0, 0.0)]);
+        assert_eq!(of(Metric::Ndcg), [(3, 1, 1.0, 1.0), (7, 2, 1.0 + 1.0 / 3.0_f64.log2(), 0.0)]);
     }
 }
