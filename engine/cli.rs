@@ -38,6 +38,7 @@ mod show;
 mod still;
 mod store;
 mod sweep;
+mod track;
 mod watch;
 mod why;
 
@@ -158,6 +159,8 @@ enum Command {
     Metrics(metrics::MetricsArgs),
     /// Write a run or a sweep as one page, for a browser.
     Report(report::ReportArgs),
+    /// Export a run or a sweep to MLflow, or as event files of TensorBoard.
+    Track(track::TrackArgs),
     /// Show the last run as a page that is live while it goes on, for browsers on this machine.
     Serve(serve::ServeArgs),
     /// Compare two runs: parameters, keys, metrics, circumstances.
@@ -302,6 +305,7 @@ fn dispatch(cli: Cli) -> Answer {
         Command::Check(args) => check::check(&args, common),
         Command::Run(args) => run::run(&args, common),
         Command::Sweep(args) => sweep::sweep(&args, common),
+        Command::Track(args) => track::track(&args, common),
         Command::Plan(args) => plan::plan(&args, common),
         Command::Why(args) => why::why(&args, common),
         Command::Graph(args) => graph::graph(&args, common),

@@ -181,6 +181,11 @@ impl Run {
         lines.iter().filter_map(|line| Some((text(line, "path")?, text(line, "value")?))).collect()
     }
 
+    /// Where a file of its folder is.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Where the table of a sweep is, if the run is one that ended.
     pub fn results(&self) -> PathBuf {
         self.folder.join(RESULTS)

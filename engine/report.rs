@@ -12,3 +12,4 @@ mod screen;
 pub mod search;
 pub mod table;
 pub mod terminal;
+pub mod track;

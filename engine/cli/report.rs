@@ -45,11 +45,8 @@ pub fn report(args: &ReportArgs, common: &Common) -> Answer {
     if args.output.is_none() && common.format == Format::Human {
         return Err(Failure::Wrong("where is the page to be written? Say `-o report.html`".to_owned()));
     }
-    if args.which.manifest.is_none() && args.which.run.is_none() {
-        return Err(Failure::Wrong("which run? Name a manifest, whose last one is shown, or say `--run last`".to_owned()));
-    }
     let store = common.existing_store()?;
-    let run = args.which.find(&store, common)?;
+    let run = args.which.one(&store, common)?;
     let page = Page::of(&store, &run)?;
     let Some(path) = &args.output else { return print_json(&page) };
     let html = page.html().map_err(|error| Failure::Failed(format!("cannot make a page of run {}: {error}", run.id)))?;
@@ -63,6 +60,14 @@ pub fn report(args: &ReportArgs, common: &Common) -> Answer {
 }
 
 impl Which {
+    /// The run that is meant, by a command that is about one.
+    pub fn one(&self, store: &Store, common: &Common) -> Result<Run, Failure> {
+        if self.manifest.is_none() && self.run.is_none() {
+            return Err(Failure::Wrong("which run? Name a manifest, whose last one is shown, or say `--run last`".to_owned()));
+        }
+        self.find(store, common)
+    }
+
     /// The run that is meant.
     pub fn find(&self, store: &Store, common: &Common) -> Result<Run, Failure> {
         let all = history::runs(store)?;

@@ -12,7 +12,7 @@ mod dag;
 pub mod html;
 mod likeness;
 mod origin;
-mod stages;
+pub(super) mod stages;
 mod sweep;
 mod tables;
 
