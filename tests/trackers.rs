@@ -68,7 +68,8 @@ fn mlflow(space: &Space) -> (Server, String) {
 fn healthy(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let asked = stream.write_all(format!("GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").as_bytes());
+    let asked =
+        stream.write_all(format!("GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").as_bytes());
     let mut answer = String::new();
     asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
 }
@@ -129,12 +130,14 @@ fn a_run_is_in_mlflow_as_its_users_expect() {
     assert!(root["files"]["resolved.json"].as_u64().unwrap() > 0 && root["files"]["scores/scores.json"].as_u64().unwrap() > 0);
     assert!(root["metrics"]["scores/test_rmse/Drama/talk"].is_array());
     // Once more: nothing is there twice.
-    let again = track(&space, &["--mlflow", &address, "--run", document["run"].as_str().unwrap(), "--format", "json"]).ok().json();
+    let again =
+        track(&space, &["--mlflow", &address, "--run", document["run"].as_str().unwrap(), "--format", "json"]).ok().json();
     assert_eq!((&again["mlflow"]["made"], &again["mlflow"]["kept"]), (&0.into(), &(trainings + 1).into()));
     // What was cut off is made anew.
     let half = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).delete_tag(sys.argv[2], 'talkflow.exported'); print('{}')";
     python(&space, half, &[&address, student["id"].as_str().unwrap()]);
-    let mended = track(&space, &["--mlflow", &address, "--run", document["run"].as_str().unwrap(), "--format", "json"]).ok().json();
+    let mended =
+        track(&space, &["--mlflow", &address, "--run", document["run"].as_str().unwrap(), "--format", "json"]).ok().json();
     assert_eq!((&mended["mlflow"]["made"], &mended["mlflow"]["kept"]), (&1.into(), &trainings.into()));
     // A sweep goes the same way, with its table.
     space.run(&["sweep", "m.yaml", "--offline", "--set", "seed=1,2"]).ok();

@@ -54,8 +54,7 @@ pub fn track(args: &TrackArgs, common: &Common) -> Answer {
         let experiment = args.experiment.as_ref().unwrap_or(&tracked.manifest);
         let server = mlflow::Server::new(&address, variable);
         let done = server.export(&tracked, experiment, &store, !args.no_artifacts)?;
-        document["mlflow"] =
-            json!({ "experiment": done.experiment, "run": done.run, "made": done.made, "kept": done.kept });
+        document["mlflow"] = json!({ "experiment": done.experiment, "run": done.run, "made": done.made, "kept": done.kept });
         said += &format!(
             "run {}: experiment `{experiment}`, MLflow run {}, {} made, {} there already\n",
             run.id,

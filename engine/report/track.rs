@@ -9,7 +9,7 @@ pub mod tensorboard;
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
-use arrow::array::{Array, Float64Array, Float32Array, RecordBatch};
+use arrow::array::{Array, Float32Array, Float64Array, RecordBatch};
 use serde_json::Value;
 
 use super::page::{PageError, stages::Known};
@@ -60,7 +60,7 @@ pub struct Part {
     /// Matrix values, and in a sweep the parameters it depends on; then its settings.
     pub params: Vec<(String, String)>,
     /// Numbers by name, each with the epochs it is of.
-    pub curves: Vec<(String, Vec<(i64, f64)>)>,
+    pub curves: Vec<Curve>,
     /// Final numbers.
     pub numbers: Vec<(String, f64)>,
     /// The files of its result.
@@ -70,6 +70,9 @@ pub struct Part {
     /// Wall seconds of its work.
     pub seconds: f64,
 }
+
+/// A number's name, and its values by epoch.
+pub type Curve = (String, Vec<(i64, f64)>);
 
 /// Why a run cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -110,10 +113,13 @@ impl Tracked {
     /// Where its folder or a result that it names cannot be read.
     pub fn of(store: &Store, run: &Run) -> Result<Self, TrackError> {
         let about = run.about().ok_or_else(|| PageError::Unreadable(run.id.clone()))?;
-        let resolution: Resolution =
-            run.resolved().and_then(|resolved| serde_json::from_value(resolved).ok()).ok_or_else(|| PageError::Unreadable(run.id.clone()))?;
+        let resolution: Resolution = run
+            .resolved()
+            .and_then(|resolved| serde_json::from_value(resolved).ok())
+            .ok_or_else(|| PageError::Unreadable(run.id.clone()))?;
         let known = Known::of(store, run, &about, &resolution, &run.events(), &mut Vec::new())?;
-        let mut files = vec![("run.json".to_owned(), run.file("run.json")), ("resolved.json".to_owned(), run.file("resolved.json"))];
+        let mut files =
+            vec![("run.json".to_owned(), run.file("run.json")), ("resolved.json".to_owned(), run.file("resolved.json"))];
         let results = run.results();
         files.extend(results.exists().then_some((RESULTS.to_owned(), results)));
         let mut tracked = Self {
@@ -161,7 +167,9 @@ impl Tracked {
         let evaluations: Vec<usize> =
             (0..known.instances.len()).filter(|place| known.makes(*place) == Some(ArtifactKind::Scores)).collect();
         for place in &evaluations {
-            let Some(entry) = known.records[*place].as_ref().and_then(|record| record.files.0.get(scores::FILE)) else { continue };
+            let Some(entry) = known.records[*place].as_ref().and_then(|record| record.files.0.get(scores::FILE)) else {
+                continue;
+            };
             let path = store.proven(scores::FILE, entry)?;
             let name = &known.instances[*place].name;
             let prefix = if evaluations.len() == 1 { String::new() } else { format!("{name}/") };
@@ -220,7 +228,7 @@ fn kept(record: &Record) -> Vec<(String, FileEntry)> {
 }
 
 /// The curves of a training, each number under its epoch, without those that are missing.
-fn curves(store: &Store, record: &Record) -> Result<Vec<(String, Vec<(i64, f64)>)>, TrackError> {
+fn curves(store: &Store, record: &Record) -> Result<Vec<Curve>, TrackError> {
     let Some(entry) = record.files.0.get(CURVES) else { return Ok(Vec::new()) };
     let path = store.proven(CURVES, entry)?;
     let table = |why: String| TrackError::Table { path: path.display().to_string(), why };
@@ -229,7 +237,8 @@ fn curves(store: &Store, record: &Record) -> Result<Vec<(String, Vec<(i64, f64)>
     let mut curves = Vec::new();
     for field in batch.schema().fields().iter().filter(|field| field.name() != EPOCH) {
         let Some(values) = column(&batch, field.name()) else { continue };
-        let points = epochs.iter().zip(values).filter(|(_, value)| value.is_finite()).map(|(epoch, value)| (*epoch as i64, value));
+        let points =
+            epochs.iter().zip(values).filter(|(_, value)| value.is_finite()).map(|(epoch, value)| (*epoch as i64, value));
         curves.push((tag(field.name()), points.collect()));
     }
     Ok(curves)
@@ -238,7 +247,9 @@ fn curves(store: &Store, record: &Record) -> Result<Vec<(String, Vec<(i64, f64)>
 fn column(batch: &RecordBatch, name: &str) -> Option<Vec<f64>> {
     let column = batch.column_by_name(name)?.as_any();
     let wide = column.downcast_ref::<Float64Array>().map(|values| (0..values.len()).map(|at| value(values, at)).collect());
-    wide.or_else(|| column.downcast_ref::<Float32Array>().map(|all| all.iter().map(|one| one.map_or(f64::NAN, f64::from)).collect()))
+    wide.or_else(|| {
+        column.downcast_ref::<Float32Array>().map(|all| all.iter().map(|one| one.map_or(f64::NAN, f64::from)).collect())
+    })
 }
 
 fn value(values: &Float64Array, at: usize) -> f64 {

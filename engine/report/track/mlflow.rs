@@ -121,7 +121,8 @@ impl Server {
             let answer = self.post("runs/search", &question)?;
             for run in answer["runs"].as_array().into_iter().flatten() {
                 let tags = run["data"]["tags"].as_array();
-                let tag = |key: &str| tags.into_iter().flatten().find(|tag| tag["key"] == key).and_then(|tag| text(&tag["value"]));
+                let tag =
+                    |key: &str| tags.into_iter().flatten().find(|tag| tag["key"] == key).and_then(|tag| text(&tag["value"]));
                 let id = text(&run["info"]["run_id"]).ok_or_else(|| self.strange("a run without an id"))?;
                 there.push(There {
                     id,
@@ -140,8 +141,7 @@ impl Server {
     /// A new MLflow run: its id, and where its files go.
     fn create(&self, experiment: &str, new: &New) -> Result<(String, String), TrackError> {
         let tags: Vec<Value> = new.tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
-        let question =
-            json!({ "experiment_id": experiment, "run_name": new.name, "start_time": new.began, "tags": tags });
+        let question = json!({ "experiment_id": experiment, "run_name": new.name, "start_time": new.began, "tags": tags });
         let answer = self.post("runs/create", &question)?;
         let info = &answer["run"]["info"];
         let id = text(&info["run_id"]).ok_or_else(|| self.strange("a run without an id"))?;
@@ -177,7 +177,8 @@ impl Server {
         };
         // `mlflow-artifacts:/1/RUN/artifacts`, or with a host before the path.
         let folder = folder.strip_prefix("//").and_then(|rest| rest.split_once('/')).map_or(folder, |(_, path)| path);
-        let path_there: Vec<String> = folder.split('/').chain(name.split('/')).filter(|part| !part.is_empty()).map(escaped).collect();
+        let path_there: Vec<String> =
+            folder.split('/').chain(name.split('/')).filter(|part| !part.is_empty()).map(escaped).collect();
         let address = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}", self.address, path_there.join("/"));
         let (status, answer) = self.ask("PUT", &address, Some(("application/octet-stream", read(path)?)))?;
         if status == 200 { Ok(()) } else { Err(self.refused(status, &answer)) }
@@ -188,7 +189,8 @@ impl Server {
     }
 
     fn post(&self, path: &str, question: &Value) -> Result<Value, TrackError> {
-        let (status, answer) = self.ask("POST", &self.api(path), Some(("application/json", question.to_string().into_bytes())))?;
+        let (status, answer) =
+            self.ask("POST", &self.api(path), Some(("application/json", question.to_string().into_bytes())))?;
         if status == 200 { Ok(answer) } else { Err(self.refused(status, &answer)) }
     }
 

@@ -92,7 +92,8 @@ impl Event<'_> {
                 let plugin = Message::default().text(1, "hparams").message(2, data);
                 // A summary without a value is not read: an empty tensor of one dimension stands for it.
                 let tensor = Message::default().int(1, 1).message(2, &Message::default());
-                let value = Message::default().text(1, tag).message(9, &Message::default().message(1, &plugin)).message(8, &tensor);
+                let value =
+                    Message::default().text(1, tag).message(9, &Message::default().message(1, &plugin)).message(8, &tensor);
                 event.message(5, &Message::default().message(1, &value))
             }
         };

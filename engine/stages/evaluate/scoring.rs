@@ -166,7 +166,7 @@ impl Placing<'_> {
         let block = input.labels.iter().filter(|(axis, _)| *axis != self.row_axis && *axis != self.column_axis);
         let mut block: Vec<String> = block.map(|(axis, value)| format!("{axis}={value}")).collect();
         block.sort();
-        self.scored(world, split, &opened, input, [row, column, block.join(",")], selected, Some(likeness))
+        self.scored(world, split, (&opened, input), [row, column, block.join(",")], selected, Some(likeness))
     }
 
     /// The teachers on the rows of each row and block of the table.
@@ -199,7 +199,7 @@ impl Placing<'_> {
                 }
                 let selected = self.rows(world, split, &student.genres)?;
                 let place = [student.row.clone(), TEACHER.to_owned(), student.block.clone()];
-                made.push(self.scored(world, split, &opened, input, place, selected, None)?);
+                made.push(self.scored(world, split, (&opened, input), place, selected, None)?);
             }
         }
         Ok(made)
@@ -218,8 +218,7 @@ impl Placing<'_> {
         &self,
         world: &World<'_>,
         split: &SplitWorld<'_>,
-        opened: &ModelFiles,
-        input: &Input<'a>,
+        (opened, input): (&ModelFiles, &Input<'a>),
         [row, column, block]: [String; 3],
         Selected { filter, examples, train_rows }: Selected,
         likeness: Option<&mut Teachers<'_>>,
