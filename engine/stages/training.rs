@@ -86,7 +86,13 @@ pub fn read_chosen(f: &mut Fields<'_>) -> Training {
         f.refuse(key, format!("`settings` says what `{key}` is"), "leave one of the two out");
     }
     let filter = settings::filter(f);
-    let epochs = f.section("stop", |f| f.optional_int("epochs", 1..=LARGEST as u64));
+    let epochs = f.section("stop", |f| {
+        let epochs = f.optional_int("epochs", 0..=LARGEST as u64);
+        if epochs == Some(0) {
+            f.mistake("epochs", "what is not trained has no use for settings", Some("set it to at least 1, or leave it out"));
+        }
+        epochs
+    });
     let seed = f.int("seed", Some(TrainConfig::default().seed), ..);
     let chosen = Settings::Chosen { seed, epochs: epochs.and_then(|epochs| usize::try_from(epochs).ok()) };
     rest(f, filter, chosen)
