@@ -21,18 +21,19 @@ writeFileSync(join(folder, "m.yaml"), `talkflow: 1\nname: live\nstages:\n  first
 
 function talkflow(...args) {
   const child = spawn(process.env.TALKFLOW, args, { cwd: folder, env: { ...process.env, GO: go, HOME: folder }, stdio: ["ignore", "pipe", "ignore"] });
+  // Listened for from the beginning: it may end before anybody asks.
+  child.ended = new Promise((resolve) => child.on("exit", (code, signal) => resolve(code ?? signal)));
   running.push(child);
   return child;
 }
 
-const ended = (child) => new Promise((resolve) => child.on("exit", (code, signal) => resolve(code ?? signal)));
 const text = (child) => new Promise((resolve) => child.stdout.once("data", (data) => resolve(String(data))));
 
 test("a page follows its run without being asked to", async () => {
   // Something has to have made the store.
   writeFileSync(join(folder, "go.before"), "");
   writeFileSync(join(folder, "before.yaml"), `talkflow: 1\nname: before\nstages:\n  before:\n${wait("before")} }\n`);
-  assert.equal(await ended(talkflow("run", "before.yaml")), 0);
+  assert.equal(await talkflow("run", "before.yaml").ended, 0);
   const server = talkflow("serve", "m.yaml", "--port", "0");
   const address = (await text(server)).trim();
   const allowed = (url) => url.startsWith(address);
@@ -56,7 +57,7 @@ test("a page follows its run without being asked to", async () => {
   await page.locator("#stages-1.running").waitFor({ timeout: 60_000 });
   writeFileSync(`${go}.second`, "");
   await page.locator("#stages-1.ran").waitFor({ timeout: 60_000 });
-  assert.equal(await ended(run), 0);
+  assert.equal(await run.ended, 0);
   await page.locator(".outcome.done").waitFor({ timeout: 60_000 });
   // What the stage said has come too.
   await page.locator("#stages-0").click();
@@ -66,7 +67,7 @@ test("a page follows its run without being asked to", async () => {
   const beside = await open(`${address}run/${(await (await fetch(`${address}runs.json`)).json())[0]}`, { allowed });
   assert.equal(await beside.locator("g.box.ran").count(), 2);
   server.kill("SIGTERM");
-  assert.equal(await ended(server), 0);
+  assert.equal(await server.ended, 0);
   await beside.locator(".live.off").waitFor({ timeout: 60_000 });
   // That the server has gone is all that the console says.
   beside.said = beside.said.filter((line) => !/ERR_|Failed to load/.test(line));
