@@ -61,7 +61,7 @@ test("a page follows its run without being asked to", async () => {
   await page.locator(".outcome.done").waitFor({ timeout: 60_000 });
   // What the stage said has come too.
   await page.locator("#stages-0").click();
-  await page.getByText("first went").waitFor({ timeout: 60_000 });
+  await page.locator("pre.log", { hasText: "first went" }).waitFor({ timeout: 60_000 });
   await close(page);
   // A second client, of the same page by its name.
   const beside = await open(`${address}run/${(await (await fetch(`${address}runs.json`)).json())[0]}`, { allowed });
