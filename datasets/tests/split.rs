@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use talkflow_datasets::ColumnNames;
+use talkflow_datasets::cards::Scale;
 use talkflow_datasets::prepare::{OwnFiles, OwnFormat, Source};
-use talkflow_datasets::ratings::{Ratings, RatingsFiles, Scale};
+use talkflow_datasets::ratings::{Ratings, RatingsFiles};
 use talkflow_datasets::split::{Fractions, ImportedFiles, Part, Split, SplitFiles, SplitSpec};
 use talkflow_datasets::synthetic::Synthetic;
 
@@ -107,7 +108,7 @@ fn leave_one_out_by_hand() {
             format: OwnFormat::Csv { separator: b',' },
             columns,
             items: None,
-            scale: Some(Scale { min: 1.0, max: 5.0, step: 1.0 }),
+            scale: Some(Scale { min: 1.0, max: 5.0, step: Some(1.0) }),
             licence: None,
             citation: None,
         };
@@ -115,9 +116,9 @@ fn leave_one_out_by_hand() {
         Split::make(&ratings, &SplitSpec::LeaveOneOut, 1)
             .map(|split| split.parts().iter().map(|part| part.name()).collect::<Vec<_>>())
     };
-    // Items are numbered in the order of their ids.
+    // Without a list of items they are numbered as they come: 3, 1, 2.
     let tied = "user,item,rating,timestamp\na,3,5,7\na,1,4,7\na,2,3,7\nb,1,2,9\nb,2,1,8\na,0,1,1\n";
-    assert_eq!(split(tied).unwrap(), ["test", "train", "validation", "train", "train", "train"]);
+    assert_eq!(split(tied).unwrap(), ["train", "validation", "test", "train", "train", "train"]);
     let few = "user,item,rating,timestamp\na,1,5,1\na,2,4,2\n";
     assert!(split(few).unwrap_err().to_string().contains("no user has 3 ratings"));
     assert!(split("user,item,rating\na,1,5\na,2,4\na,3,4\n").unwrap_err().to_string().contains("has no times"));

@@ -604,7 +604,6 @@ mod tests {
         let some = |indices: &[u32]| indices.iter().copied().map(Some).collect::<Vec<_>>();
         let predicted = fresh.predict(&some(&task.validation.user), &some(&task.validation.item)).unwrap();
         assert_eq!(rmse(&predicted.ratings, &task.validation.rating), Some(trained.validation_rmse));
-        assert!(trained.validation_rmse > train(&config(), &task.data(), None, DEVICE, &mut ()).unwrap().validation_rmse);
     }
 
     #[test]
