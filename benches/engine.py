@@ -139,6 +139,10 @@ def build() -> str:
     return str(pathlib.Path(target).resolve() / "release/talkflow")
 
 
+# Seconds after which a stat tells whether a file has changed since.
+SETTLED = 3
+
+
 def compare(arguments: argparse.Namespace, ours: str, scratch: pathlib.Path) -> None:
     print(f"| {arguments.stages} stages, -j{arguments.jobs} | what | " + " | ".join(["talkflow", *arguments.tools]) + " | " +
           " | ".join(f"talkflow / {tool}" for tool in arguments.tools) + " |")
@@ -154,13 +158,16 @@ def compare(arguments: argparse.Namespace, ours: str, scratch: pathlib.Path) -> 
                 clock, cpu = both(words, folder)
                 seconds.setdefault((tool, "full run"), []).append(clock)
                 seconds.setdefault((tool, "full run, CPU"), []).append(cpu)
-                # The first run after all is done still writes down what makes the next ones quick. One round of nothing to do is
-                # short: the best of three stands for it.
-                timed(words, folder)
-                clock, cpu = zip(*(both(words, folder) for _ in range(3)))
-                seconds.setdefault((tool, "no-op"), []).append(min(clock))
-                seconds.setdefault((tool, "no-op, CPU"), []).append(min(cpu))
-        for what in ["full run", "full run, CPU", "no-op", "no-op, CPU"]:
+                # One run with nothing to do is short: the best of three stands for it. At once after the full run, when files are so young
+                # that their stats do not tell yet whether they changed, and when they have been at rest.
+                for what, rest in [("no-op at once", 0), ("no-op", SETTLED)]:
+                    time.sleep(rest)
+                    # What this one writes down makes the next ones quick.
+                    timed(words, folder)
+                    clock, cpu = zip(*(both(words, folder) for _ in range(3)))
+                    seconds.setdefault((tool, what), []).append(min(clock))
+                    seconds.setdefault((tool, f"{what}, CPU"), []).append(min(cpu))
+        for what in [f"{what}{of}" for what in ["full run", "no-op at once", "no-op"] for of in ["", ", CPU"]]:
             row = [f"{statistics.median(seconds[tool, what]):.3f} s" for tool in ["talkflow", *arguments.tools]]
             ratios = []
             for tool in arguments.tools:
