@@ -5,14 +5,17 @@
 //! With few rows beside the widths it is too high, even for states that have nothing to do with each other.
 
 /// Linear CKA of states `a`, (rows, `width_a`), and `b`, (rows, `width_b`), both row-major: |B'A|^2 / (|A'A| |B'B|) in Frobenius norms, columns
-/// centered. None for fewer than two rows, and where either state is the same for all rows.
+/// centered. None for fewer than two rows or no dimension, and where either state is the same for all rows.
 ///
 /// # Panics
 /// Where the two have not the same number of whole rows.
 pub fn linear_cka(a: &[f32], width_a: usize, b: &[f32], width_b: usize) -> Option<f64> {
-    let rows = a.len() / width_a.max(1);
+    if width_a == 0 || width_b == 0 {
+        return None;
+    }
+    let rows = a.len() / width_a;
     assert!(a.len() == rows * width_a && b.len() == rows * width_b, "states of the same rows");
-    if rows < 2 || width_a == 0 || width_b == 0 {
+    if rows < 2 {
         return None;
     }
     let (a, b) = (centered(a, width_a), centered(b, width_b));
