@@ -6,7 +6,8 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     ffi::OsStr,
-    fs, io,
+    fs,
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -65,10 +66,30 @@ impl Leads {
     }
 }
 
+/// The text of a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Text {
+    length: u64,
+    digest: Digest,
+}
+
+impl Text {
+    fn of(text: &[u8]) -> Self {
+        Self { length: text.len() as u64, digest: Digest::of(text) }
+    }
+
+    /// Reads no more than shows whether it is another one, whatever lies there by now.
+    fn now(path: &Path, length: u64) -> io::Result<Self> {
+        let mut text = Vec::new();
+        fs::File::open(path)?.take(length.saturating_add(1)).read_to_end(&mut text)?;
+        Ok(Self::of(&text))
+    }
+}
+
 /// The looks of one planning.
 #[derive(Debug, Default)]
 pub struct Looks {
-    texts: RefCell<HashMap<PathBuf, Digest>>,
+    texts: RefCell<HashMap<PathBuf, Text>>,
     variables: RefCell<HashMap<String, Option<Digest>>>,
     paths: RefCell<HashMap<PathBuf, Leads>>,
     folders: RefCell<HashMap<PathBuf, Option<Stat>>>,
@@ -93,7 +114,7 @@ impl Looks {
 
     /// Notes the text of a manifest.
     pub fn text(&self, path: &Path, text: &[u8]) {
-        self.texts.borrow_mut().insert(path.to_owned(), Digest::of(text));
+        self.texts.borrow_mut().insert(path.to_owned(), Text::of(text));
     }
 
     /// Notes the value of a variable.
@@ -132,7 +153,7 @@ fn digest(value: Option<&OsStr>) -> Option<Digest> {
 /// All that one planning saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    texts: Vec<(PathBuf, Digest)>,
+    texts: Vec<(PathBuf, Text)>,
     /// Their values only as digests.
     variables: Vec<(String, Option<Digest>)>,
     paths: Vec<(PathBuf, Leads)>,
@@ -150,7 +171,7 @@ impl Seen {
     /// Whether planning would see the same now.
     pub fn is_as_it_was(&self) -> bool {
         self.variables.iter().all(|(name, then)| digest(std::env::var_os(name).as_deref()) == *then)
-            && self.texts.iter().all(|(path, then)| fs::read(path).is_ok_and(|text| Digest::of(&text) == *then))
+            && self.texts.iter().all(|(path, then)| Text::now(path, then.length).is_ok_and(|now| now == *then))
             && self.folders.iter().all(|(path, then)| stat(path).is_ok_and(|now| now == *then))
             && self.paths.iter().all(|(path, then)| Leads::now(path) == *then)
     }

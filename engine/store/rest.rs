@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use rayon::prelude::*;
@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// What is kept in the store under a name only to be quicker the next time; nothing where there is nothing.
-    pub fn shortcut(root: &std::path::Path, name: &str) -> Option<Vec<u8>> {
+    pub fn shortcut(root: &Path, name: &str) -> Option<Vec<u8>> {
         fs::read(root.join(PARSED).join(name)).ok()
     }
 
