@@ -82,6 +82,7 @@ pub use transfer::{Lost, Transferred};
 pub use unsynced::Recovered;
 pub use usage::{Group, Space};
 pub use verify::{Damage, Verified};
+pub use view::readable;
 
 /// The version of the layout above.
 pub const FORMAT: &str = "2";

@@ -9,8 +9,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    Answer, Common, Failure, ManifestArgs, Selection, Written, answer, devices, limits::LimitArgs, load, metrics::write_whole,
-    print, print_for_people, print_json, run, say,
+    Answer, Common, Failure, ManifestArgs, Selection, Written, answer, devices, limits::LimitArgs, load, print, print_for_people,
+    print_json, run, say,
 };
 use crate::{
     artifact::{ArtifactKind, Digest},
@@ -20,7 +20,7 @@ use crate::{
     plan::{Instance, Plan},
     report::{
         check::{At, Checked, FailedStage, Located},
-        table,
+        table, write_whole,
     },
     scores::{self, Scores},
     selector::Name,

@@ -1,11 +1,7 @@
 //! `talkflow metrics`: the metrics of all runs in one tidy table, a line a number: run, time, manifest, stage, its matrix values, the
 //! parameters that differ between the runs, metric and value.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, Float64Array, StringArray, TimestampMillisecondArray},
@@ -19,6 +15,7 @@ use serde_json::Value;
 use super::{Answer, Common, Failure, Raw, answer};
 use crate::{
     history,
+    report::write_whole,
     selector::{Name, Selector},
     time,
 };
@@ -80,15 +77,6 @@ pub fn metrics(args: &MetricsArgs, common: &Common) -> Answer {
     write_whole(path, &bytes).map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
     let document = serde_json::json!({ "ok": true, "rows": rows.len(), "file": path });
     answer(common, &document, || format!("{} rows in {}\n", rows.len(), path.display()))
-}
-
-/// Aside and renamed, so that no reader sees half of it.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let aside = path.with_file_name(name);
-    std::fs::write(&aside, bytes)?;
-    std::fs::rename(&aside, path)
 }
 
 fn rows(args: &MetricsArgs, common: &Common) -> Result<Vec<Row>, Failure> {

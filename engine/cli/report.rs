@@ -6,14 +6,15 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    Answer, Common, Failure, Format, ManifestArgs, answer, load,
-    metrics::write_whole,
-    print_json,
+    Answer, Common, Failure, Format, ManifestArgs, answer, load, print_json,
     store::{bytes, count},
 };
 use crate::{
     history::{self, Run},
-    report::page::{Page, PageError},
+    report::{
+        page::{Page, PageError},
+        write_whole,
+    },
     store::Store,
 };
 

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 use super::{
     Answer, Common, Failure, Format, ManifestArgs, answer, load,
-    metrics::write_whole,
     store::{bytes, count, scaled},
     sweep,
 };
@@ -16,7 +15,7 @@ use crate::{
     history::{self, Lineage, Run},
     key::{ActionKey, Label},
     plan::{Line, Resolution},
-    report::{comparisons::Sheet, results::parquet_of, search, table},
+    report::{comparisons::Sheet, results::parquet_of, search, table, write_whole},
     selector::{Name, Selector},
     stages::made_by,
     store::{Lookup, Record, Store, StoreError},

@@ -6,8 +6,8 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Common, Failure, Format, ManifestArgs, Selection, answer, columns, limits::LimitArgs, load, metrics::write_whole,
-    print_for_people, print_json, run, say,
+    Answer, Common, Failure, Format, ManifestArgs, Selection, answer, columns, limits::LimitArgs, load, print_for_people,
+    print_json, run, say,
 };
 use crate::{
     exec::{self, Fate, Standing, Walk},
@@ -16,7 +16,7 @@ use crate::{
     report::{
         points::{Points, State},
         results::{self, Made, Results},
-        table,
+        table, write_whole,
     },
     scores,
     selector::Selector,

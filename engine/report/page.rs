@@ -7,7 +7,7 @@
 
 mod compared;
 mod cost;
-mod curves;
+pub(super) mod curves;
 mod dag;
 pub mod html;
 mod likeness;
@@ -116,7 +116,8 @@ impl Page {
         let events = run.events();
         let mut remarks = Vec::new();
         let results = results(run)?;
-        let seen = stages::Known::of(store, run, &about, &resolution, &events, &mut remarks)?;
+        let mut seen = stages::Known::of(store, run, &about, &resolution, &events, &mut remarks)?;
+        seen.read_logs(store, run, &mut remarks)?;
         let axes = Axes::of(&resolution);
         let evaluations = tables::read(store, &seen, &mut remarks)?;
         let (comparisons, why) = compared::of(&evaluations, results.as_ref());

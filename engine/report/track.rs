@@ -9,10 +9,9 @@ pub mod tensorboard;
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
-use arrow::array::{Array, Float32Array, Float64Array, RecordBatch};
 use serde_json::Value;
 
-use super::page::{PageError, stages::Known};
+use super::page::{self, PageError, stages::Known};
 use crate::{
     artifact::{ArtifactKind, Digest, FileEntry},
     history::{About, RESULTS, Run, State},
@@ -233,27 +232,15 @@ fn curves(store: &Store, record: &Record) -> Result<Vec<Curve>, TrackError> {
     let path = store.proven(CURVES, entry)?;
     let table = |why: String| TrackError::Table { path: path.display().to_string(), why };
     let batch = read_parquet(&path).map_err(|error| table(format!("{error:#}")))?;
-    let epochs = column(&batch, EPOCH).ok_or_else(|| table(format!("it has no column `{EPOCH}`")))?;
-    let mut curves = Vec::new();
-    for field in batch.schema().fields().iter().filter(|field| field.name() != EPOCH) {
-        let Some(values) = column(&batch, field.name()) else { continue };
-        let points =
-            epochs.iter().zip(values).filter(|(_, value)| value.is_finite()).map(|(epoch, value)| (*epoch as i64, value));
-        curves.push((tag(field.name()), points.collect()));
-    }
-    Ok(curves)
-}
-
-fn column(batch: &RecordBatch, name: &str) -> Option<Vec<f64>> {
-    let column = batch.column_by_name(name)?.as_any();
-    let wide = column.downcast_ref::<Float64Array>().map(|values| (0..values.len()).map(|at| value(values, at)).collect());
-    wide.or_else(|| {
-        column.downcast_ref::<Float32Array>().map(|all| all.iter().map(|one| one.map_or(f64::NAN, f64::from)).collect())
-    })
-}
-
-fn value(values: &Float64Array, at: usize) -> f64 {
-    if values.is_null(at) { f64::NAN } else { values.value(at) }
+    let mut columns = page::curves::values(&batch);
+    let epochs =
+        columns.iter().position(|(name, _)| name == EPOCH).ok_or_else(|| table(format!("it has no column `{EPOCH}`")))?;
+    let (_, epochs) = columns.remove(epochs);
+    let curve = |(name, values): (String, Vec<Option<f64>>)| {
+        let points = epochs.iter().zip(values).filter_map(|(epoch, value)| Some((epoch.as_ref()?, value?)));
+        (tag(&name), points.filter(|(_, value)| value.is_finite()).map(|(epoch, value)| (*epoch as i64, value)).collect())
+    };
+    Ok(columns.into_iter().map(curve).collect())
 }
 
 /// A curve's name as trackers group by: `validation/rmse`; what is not of validation is of training.

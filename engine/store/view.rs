@@ -186,7 +186,7 @@ fn remove(path: &Path) -> Result<(), StoreError> {
 
 /// An instance's name as a file's: what a shell or a file system might take for something else is written as `_`, and what was
 /// changed so is told apart by a digest.
-fn readable(instance: &str) -> String {
+pub fn readable(instance: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_.,=[]+@".contains(c);
     let mut name: String = instance.chars().map(|c| if plain(c) { c } else { '_' }).collect();
     if name != instance || name.len() > 200 || name.starts_with('.') {

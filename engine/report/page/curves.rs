@@ -1,6 +1,6 @@
 //! What trainings were like, epoch by epoch, from the files they left.
 
-use arrow::array::Float64Array;
+use arrow::array::{Float64Array, RecordBatch};
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -56,10 +56,8 @@ pub fn of(store: &Store, known: &Known, remarks: &mut Vec<String>) -> Result<Cur
             continue;
         };
         let mut columns = IndexMap::new();
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            if let Some(values) = column.as_any().downcast_ref::<Float64Array>() {
-                columns.insert(field.name().clone(), values.iter().map(|value| value.and_then(short)).collect());
-            }
+        for (name, values) in values(&batch) {
+            columns.insert(name, values.into_iter().map(|value| value.and_then(short)).collect());
         }
         shown.push(Training { instance, best: known.metric(instance, "best_epoch"), columns });
     }
@@ -67,6 +65,14 @@ pub fn of(store: &Store, known: &Known, remarks: &mut Vec<String>) -> Result<Cur
         remarks.push(format!("The curves of {unreadable} trainings cannot be read."));
     }
     Ok(Curves { of: trainings.len(), shown })
+}
+
+/// The columns of a training's curves by name, one value an epoch.
+pub fn values(batch: &RecordBatch) -> Vec<(String, Vec<Option<f64>>)> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let numbers = columns.filter_map(|(field, column)| Some((field.name(), column.as_any().downcast_ref::<Float64Array>()?)));
+    numbers.map(|(name, values)| (name.clone(), values.iter().collect())).collect()
 }
 
 /// A number with as many digits as a line shows; none where it is no number.

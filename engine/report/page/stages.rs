@@ -157,7 +157,6 @@ impl Known {
         }
         let mut known = Self { stages: stages.into_values().collect(), instances, records, edges };
         known.settle(&seen);
-        known.read_logs(store, run, remarks)?;
         Ok(known)
     }
 
@@ -183,7 +182,7 @@ impl Known {
     }
 
     /// Reads logs: of what failed first, as long as there is room.
-    fn read_logs(&mut self, store: &Store, run: &Run, remarks: &mut Vec<String>) -> Result<(), PageError> {
+    pub fn read_logs(&mut self, store: &Store, run: &Run, remarks: &mut Vec<String>) -> Result<(), PageError> {
         let mut order: Vec<usize> = (0..self.instances.len()).collect();
         order.sort_by_key(|place| self.instances[*place].state != State::Failed);
         let (mut room, mut left, mut damaged) = (ALL_LOGS, 0, 0);

@@ -6,13 +6,10 @@
 //! record: length u64, masked crc32c of these 8 bytes, bytes, masked crc32c of the bytes        all little-endian
 //! ```
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use super::{Part, TrackError, Tracked};
-use crate::{history::State, visible::visible};
+use crate::{history::State, report::write_whole, store::readable};
 
 /// Writes a run below `folder`: `RUN/STAGE/events.out.tfevents.SECONDS.talkflow`. The same run gives the same bytes, so to do it
 /// again changes nothing. How many files there are.
@@ -21,24 +18,12 @@ use crate::{history::State, visible::visible};
 /// Where a file cannot be written.
 pub fn export(tracked: &Tracked, folder: &Path) -> Result<usize, TrackError> {
     for part in &tracked.parts {
-        let of = folder.join(&tracked.id).join(file_name(&part.name));
+        let of = folder.join(&tracked.id).join(readable(&part.name));
         fs::create_dir_all(&of).map_err(|source| TrackError::File { what: "make", path: of.clone(), source })?;
         let path = of.join(format!("events.out.tfevents.{}.talkflow", part.began as u64));
-        write_whole(&path, &events(part))?;
+        write_whole(&path, &events(part)).map_err(|source| TrackError::File { what: "write", path, source })?;
     }
     Ok(tracked.parts.len())
-}
-
-/// An instance's name as that of a folder.
-fn file_name(instance: &str) -> String {
-    let name: String = visible(instance).chars().map(|c| if c == '/' || c == '\\' { '_' } else { c }).collect();
-    if name.starts_with('.') { format!("_{name}") } else { name }
-}
-
-fn write_whole(path: &PathBuf, bytes: &[u8]) -> Result<(), TrackError> {
-    let aside = path.with_extension("part");
-    let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, path));
-    written.map_err(|source| TrackError::File { what: "write", path: path.clone(), source })
 }
 
 /// The events of one training.
@@ -216,11 +201,5 @@ mod tests {
         let two = (-2.0_f32).to_le_bytes();
         let expected = [&[0x08, 0xac, 0x02, 0x12, 2, b'h', b'i', 0x19][..], &one, &[0x25], &two].concat();
         assert_eq!(message.0, expected);
-    }
-
-    #[test]
-    fn an_instance_is_a_folder_of_its_own() {
-        assert_eq!(file_name("student[genre=Sci-Fi]@a.b=1"), "student[genre=Sci-Fi]@a.b=1");
-        assert_eq!((file_name("../x").as_str(), file_name("a\u{1b}b").as_str()), ("_.._x", "a_u{1b}b"));
     }
 }
