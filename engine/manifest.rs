@@ -17,7 +17,7 @@ mod set;
 mod template;
 mod yaml;
 
-pub use interpolate::{AxisValue, Interpolation, Scope};
+pub use interpolate::{AxisValue, Interpolation, Scope, matrix_uses};
 pub use load::{Manifest, TOP, load, read_file};
 pub use node::{Entry, Map, Node, Value, Variable, Via};
 pub use params::Reach;

@@ -318,7 +318,9 @@ impl Writer<'_> {
             }
             Shape::Section => vec![self.form(scope, &format!("{path}."), &under(""))],
             Shape::Named(item) => {
-                let item = self.any(self.shape(scope, path, item, field), !takes_text(item));
+                let mut any = self.shape(scope, path, item, field);
+                any.extend(self.changed.then(|| json!({ "type": "null" })));
+                let item = self.any(any, !takes_text(item));
                 vec![json!({ "type": "object", "propertyNames": { "pattern": NAME }, "additionalProperties": item })]
             }
             Shape::Variant(words) => {

@@ -39,10 +39,10 @@ fn the_baselines_run() {
 
 #[test]
 fn the_controls_run() {
-    let changed = ["seeds=[1]", "genres=[Western]", "teacher_epochs=3"];
+    let changed = ["candidates=1", "trials=[101]", "seed=[1]", "genres=[Western]", "teacher_epochs=3"];
     let document = run("controls.yaml", &changed);
     let expected = [
-        "bias_only",
+        "biased_teacher",
         "modules_only",
         "one_way",
         "one_way_wide",
@@ -66,6 +66,37 @@ fn the_controls_run() {
     let [talk, random] = ["talk", "random_teacher"]
         .map(|method| metric(&format!("student[seed=1,genre=Western,method={method}]"), "decoded_state_ratio"));
     assert_ne!(talk, random);
+}
+
+/// Each method, tuned by a search of its own, in small; the columns are those of `methods`.
+#[test]
+fn the_experiments_run() {
+    let changed = ["candidates=1", "trials=[101]", "seed=[1]", "genres=[Western]"];
+    let experiments = [
+        (
+            "movielens_sparse.yaml",
+            vec!["bias_only", "feature", "label", "one_way", "one_way_wide", "scratch", "talk", "talk_label"],
+        ),
+        (
+            "ablation_losses.yaml",
+            vec!["no_interact", "no_message", "no_state", "one_way", "scratch", "state_only", "student_state", "talk"],
+        ),
+        ("ablation_rounds.yaml", vec!["rounds_2", "rounds_3", "rounds_5", "scratch", "talk"]),
+        (
+            "ablation_messages.yaml",
+            vec!["ask_answer", "message_2", "message_64", "message_8", "question_stop", "scratch", "talk", "warm_up"],
+        ),
+    ];
+    for (manifest, mut expected) in experiments {
+        expected.push("teacher");
+        expected.sort_unstable();
+        let document = run(manifest, &changed);
+        assert_eq!(columns(&document, "scores", "rmse"), expected, "{manifest}");
+        // Settings come from the searches: each chose one candidate of one.
+        let stages = document["stages"].as_array().unwrap();
+        let tuned = stages.iter().filter(|stage| stage["name"].as_str().unwrap().starts_with("tuned[")).count();
+        assert_eq!(tuned + 1, expected.len(), "{manifest}");
+    }
 }
 
 #[test]

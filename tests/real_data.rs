@@ -10,6 +10,17 @@ fn data() -> PathBuf {
     data.expect("set TALKFLOW_DATA to a folder with MovieLens 100K (ml-100k/ or ml-100k.zip) and ml-latest-small.zip")
 }
 
+/// The manifests whose results are in RESULTS.md.
+const EXPERIMENTS: [&str; 7] = [
+    "movielens_sparse",
+    "movielens_dense",
+    "movielens_small",
+    "ablation_losses",
+    "ablation_rounds",
+    "ablation_messages",
+    "controls",
+];
+
 struct World {
     store: tempfile::TempDir,
 }
@@ -43,14 +54,14 @@ fn rmse(document: &Value, row: Option<&str>, column: &str) -> f64 {
 }
 
 #[test]
-fn the_flagship_runs_and_reruns_only_what_changed() {
+fn what_is_quick_runs_and_reruns_only_what_changed() {
     let world = World::new();
-    let document = world.run("manifests/movielens_sparse.yaml", &[]);
+    let document = world.run("manifests/movielens_quick.yaml", &[]);
     real(&document);
     assert_eq!(document["failed"], 0);
-    let again = world.run("manifests/movielens_sparse.yaml", &[]);
+    let again = world.run("manifests/movielens_quick.yaml", &[]);
     assert_eq!(again["ran"], 0);
-    let changed = world.run("manifests/movielens_sparse.yaml", &["--set", "talk.weights.interact=0.3"]);
+    let changed = world.run("manifests/movielens_quick.yaml", &["--set", "talk.weights.interact=0.3"]);
     let state = |stage: &Value| stage["state"].as_str().unwrap().to_owned();
     let (ran, stayed): (Vec<&Value>, Vec<&Value>) =
         changed["stages"].as_array().unwrap().iter().partition(|stage| state(stage) == "ran");
@@ -80,12 +91,17 @@ fn the_teacher_is_good_and_scratch_is_worth_comparing_with() {
     assert!(scratch <= bias_only, "scratch {scratch} is worse than bias_only {bias_only}");
 }
 
+/// The experiments of RESULTS.md, with a search of two candidates on one split, and one block: the machinery is the same for more.
 #[test]
-fn the_other_manifests_run_on_real_data() {
-    // One block each: the machinery is the same for three.
-    for manifest in ["manifests/movielens_dense.yaml", "manifests/movielens_small.yaml"] {
-        let (world, one) = (World::new(), ["--set", "seeds=[1]"]);
-        real(&world.run(manifest, &one));
-        assert_eq!(world.run(manifest, &one)["ran"], 0);
+fn the_experiments_run_on_real_data() {
+    let small = ["--set", "candidates=2", "--set", "trials=[101]", "--set", "seed=[1]"];
+    let world = World::new();
+    for manifest in EXPERIMENTS {
+        let document = world.run(&format!("manifests/{manifest}.yaml"), &small);
+        real(&document);
+        assert_eq!(document["failed"], 0);
+    }
+    for manifest in EXPERIMENTS {
+        assert_eq!(world.run(&format!("manifests/{manifest}.yaml"), &small)["ran"], 0);
     }
 }

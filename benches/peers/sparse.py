@@ -1,4 +1,4 @@
-"""Does in PyTorch what `talkflow run manifests/movielens_sparse.yaml` does: bench (d), beside that command from an empty store.
+"""Does in PyTorch what `talkflow run manifests/movielens_quick.yaml` does: bench (d), beside that command from an empty store.
 
 MovieLens 100K from its interaction and item files; three seeds of a random 80/10/10 split; a teacher a seed (ncf 64, hidden 128-64, dropout
 0.4); its features cached for the training rows of the four sparse genres; eight methods by four genres by three seeds of students (ncf 16, hidden

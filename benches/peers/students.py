@@ -1,6 +1,6 @@
 """Times several students at once in PyTorch, a sweep's inner loop: bench (f), beside talkflow's students a minute on the same cores.
 
-Each student is one like `scratch` of manifests/movielens_sparse.yaml: ncf 16, hidden 32-16, dropout 0.3, batch 64, fused Adam with decoupled
+Each student is one like `scratch` of manifests/movielens_quick.yaml: ncf 16, hidden 32-16, dropout 0.3, batch 64, fused Adam with decoupled
 decay of the embeddings, but on a genre of 8 000 training rows and for 20 epochs always, with validation after each. Students are shared
 out over processes of one thread each. The clock runs from when every process has imported torch and drawn its data to when
 the last student is done; `--compile` compiles forward and loss, and one student is trained untimed first so that compiling is not counted.

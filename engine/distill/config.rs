@@ -7,6 +7,18 @@ use crate::methods::Method;
 use crate::models::ModelSpec;
 use crate::optim::{Optimizer, Schedule, at_least_one, positive};
 
+/// The epoch whose weights are a training's result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// The one with the least validation RMSE.
+    #[default]
+    Best,
+    /// The last. With few validation rows the best of many epochs is chosen by their noise, and its score is too good; the number of epochs
+    /// is then better a setting like any other, which trainings on several splits choose together.
+    Last,
+}
+
 /// How a model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
@@ -23,9 +35,10 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Greatest number of epochs; 0 leaves the weights as they were drawn. Default 30.
     pub epochs: usize,
-    /// Stop after this many epochs without a better validation RMSE, at least 1; none: never. Either way the best epoch's weights are
-    /// the result. Default 5.
+    /// Stop after this many epochs without a better validation RMSE, at least 1; none: never. Default 5.
     pub patience: Option<usize>,
+    /// The epoch whose weights are the result. The last only without patience. Default the best.
+    pub kept: Kept,
     /// Greatest global norm of a step's gradient, above 0; larger ones are scaled down. Default none.
     pub clip: Option<f64>,
     /// Names all random streams. Default 1.
@@ -42,6 +55,7 @@ impl Default for TrainConfig {
             batch: 256,
             epochs: 30,
             patience: Some(5),
+            kept: Kept::Best,
             clip: None,
             seed: 1,
         }
@@ -60,6 +74,15 @@ impl TrainConfig {
         at_least_one("batch", self.batch)?;
         if let Some(patience) = self.patience {
             at_least_one("patience", patience)?;
+            if self.kept == Kept::Last {
+                return Err(SpecError::Contradiction {
+                    method: self.method.name(),
+                    what: format!(
+                        "the last epoch is kept, and which one that is would depend on validation rows by `patience` {patience}"
+                    ),
+                    advice: "set `patience` to 0, or keep the best epoch",
+                });
+            }
         }
         if let Some(clip) = self.clip {
             positive("clip", clip)?;
@@ -100,6 +123,7 @@ mod tests {
             (check(TrainConfig { batch: 7, ..good() }, &deep), "a correlation over batches of 7 rows"),
             (check(TrainConfig { batch: 0, ..good() }, &deep), "`batch` is 0"),
             (check(TrainConfig { patience: Some(0), ..good() }, &deep), "`patience` is 0"),
+            (check(TrainConfig { kept: Kept::Last, ..good() }, &deep), "set `patience` to 0"),
             (check(TrainConfig { clip: Some(0.0), ..good() }, &deep), "`clip` is 0"),
             (check(TrainConfig { model: ncf(&[8]), ..good() }, &deep), "the student has 1; give its model a second hidden layer"),
             (check(TrainConfig { model: mf(), ..good() }, &deep), "the student has 0"),

@@ -51,7 +51,7 @@ mod trace;
 mod trainer;
 
 pub use cka::linear_cka;
-pub use config::TrainConfig;
+pub use config::{Kept, TrainConfig};
 pub use cost::{Cost, StepCost, step_cost};
 pub use curves::Curves;
 pub use data::{Examples, Scale, TaskData};

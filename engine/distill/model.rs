@@ -277,7 +277,7 @@ mod tests {
     }
 
     fn wide() -> Wide {
-        Wide { damping: Some(1.0) }
+        Wide { damping: Some(1.0), ..Wide::default() }
     }
 
     fn specs() -> [ModelSpec; 3] {
@@ -329,7 +329,7 @@ mod tests {
             (
                 with(
                     "model",
-                    serde_json::json!({ "ncf": { "embedding": u64::MAX, "hidden": [1], "dropout": 0.0, "embedding_sd": 0.1, "wide": { "damping": null } } }),
+                    serde_json::json!({ "ncf": { "embedding": u64::MAX, "hidden": [1], "dropout": 0.0, "embedding_sd": 0.1, "wide": { "terms": true, "damping": null } } }),
                 ),
                 "its shape is",
             ),

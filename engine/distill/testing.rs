@@ -84,7 +84,7 @@ pub(crate) fn config() -> TrainConfig {
             embedding: 4,
             hidden: vec![8, 6],
             dropout: 0.1,
-            wide: Wide { damping: Some(3.0) },
+            wide: Wide { damping: Some(3.0), ..Wide::default() },
             ..Ncf::default()
         }),
         optimizer: Optimizer::Adam(Adam {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::batches::{batch_start, batches, order};
 use crate::checkpoint;
-use crate::config::TrainConfig;
+use crate::config::{Kept, TrainConfig};
 use crate::cost::{Cost, step_cost};
 use crate::curves::Curves;
 use crate::data::TaskData;
@@ -31,15 +31,15 @@ use crate::tensors::Tensors;
 /// A finished training.
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// The model of the best epoch.
+    /// The model of the epoch that is kept: the best, or the last.
     pub model: RatingModel,
     /// One row an epoch.
     pub curves: Curves,
-    /// What was seen at the best epoch.
+    /// What was seen at that epoch.
     pub monitor: Monitor,
     /// What it costs.
     pub cost: Cost,
-    /// The best epoch, from 1; 0 where none was trained.
+    /// That epoch, from 1; 0 where none was trained.
     pub best_epoch: usize,
     /// Its RMSE on the validation rows.
     pub validation_rmse: f64,
@@ -71,7 +71,7 @@ pub fn train(
     }
 }
 
-/// The best epoch so far.
+/// The epoch to be kept so far.
 #[derive(Clone, Debug)]
 pub(crate) struct Best {
     /// From 1.
@@ -285,7 +285,7 @@ impl<'a, D: Ops> Session<'a, D> {
         Ok(())
     }
 
-    /// Validates, keeps the weights if they are the best, and reports.
+    /// Validates, keeps the weights if they are those to be kept so far, and reports.
     fn finish_epoch(&mut self, io: &mut dyn TrainIo) -> Result<(), TrainError> {
         let epoch = self.state.epoch + 1;
         self.state.student.settle();
@@ -309,7 +309,7 @@ impl<'a, D: Ops> Session<'a, D> {
             row.push(self.decoded_ratio().unwrap_or(f64::NAN));
         }
         self.state.curves.push(&row);
-        if self.state.best.as_ref().is_none_or(|best| error < best.rmse) {
+        if self.config.kept == Kept::Last || self.state.best.as_ref().is_none_or(|best| error < best.rmse) {
             self.state.best = Some(Best { epoch, rmse: error, weights: self.state.student.export() });
         }
         self.state.epoch = epoch;
@@ -347,7 +347,7 @@ impl<'a, D: Ops> Session<'a, D> {
         (variance > 0.0 && sums.rows > 0.0).then(|| sums.decoded / sums.rows / variance)
     }
 
-    /// Puts the best epoch's weights back, and gathers the results.
+    /// Puts the kept epoch's weights back, and gathers the results.
     fn finish(mut self) -> Result<Trained, TrainError> {
         let best = self.state.best.take();
         let (best_epoch, weights) = match best {
@@ -393,7 +393,7 @@ mod tests {
         Bounded, De, Dist, Feature, IakdAdapter, Label, Method, OneWay, Protocol, Refilled, Replies, Rkd, Sp, Srd, Talk, Upper,
         Vid, Weights,
     };
-    use crate::models::{ModelSpec, Ncf};
+    use crate::models::{ModelSpec, Ncf, Wide};
     use crate::optim::{Optimizer, Sgd};
     use crate::testing::{DEVICE, ITEMS, SCALE, Task, Teacher, Tested, USERS, config, device, rows};
 
@@ -474,6 +474,35 @@ mod tests {
         assert_eq!(bias.model.spec().name(), "bias");
         assert_eq!(bias.monitor.collapsed, None);
         assert_eq!(scratch.monitor.collapsed, Some(false));
+    }
+
+    /// Whatever such a model knows of users and items is in its states.
+    #[test]
+    fn without_bias_terms_the_deep_path_learns_everything() {
+        let teacher = Teacher::new();
+        let model = |terms| {
+            let wide = Wide { terms, damping: None };
+            ModelSpec::Ncf(Ncf { embedding: 4, hidden: vec![8, 6], wide, ..Ncf::default() })
+        };
+        let train = |terms, method| run_with(&TrainConfig { model: model(terms), method, epochs: 8, ..config() }, &teacher);
+        for method in [Method::Scratch, Method::Label(Label::default()), Method::Talk(talk(1))] {
+            let (with, without) = (train(true, method.clone()), train(false, method));
+            assert_eq!(with.cost.serving - without.cost.serving, (USERS + ITEMS) as u64);
+            let all = |trained: &Trained| {
+                let users: Vec<_> = (0..USERS as u32).map(Some).collect();
+                let items: Vec<_> = (0..USERS as u32).map(|user| Some(user % ITEMS as u32)).collect();
+                trained.model.predict(&users, &items).unwrap()
+            };
+            let mean = without.model.predict(&[None], &[None]).unwrap().ratings[0];
+            let predicted = all(&without);
+            let clip = |rating: f32| rating.clamp(SCALE.min, SCALE.max);
+            assert!(predicted.ratings.iter().zip(&predicted.deep).all(|(rating, deep)| *rating == clip(mean + deep)));
+            let biased = all(&with);
+            assert!(biased.ratings.iter().zip(&biased.deep).any(|(rating, deep)| *rating != clip(mean + deep)));
+            assert_eq!(without.monitor.collapsed, Some(false));
+        }
+        let refused = TrainConfig { model: model(false), method: Method::BiasOnly, ..config() }.check(None).unwrap_err();
+        assert!(refused.to_string().contains("method `bias_only` needs bias terms"), "{refused}");
     }
 
     #[test]
@@ -612,6 +641,21 @@ mod tests {
         let trained = train(&config, &Task::new().data(), None, DEVICE, &mut ()).unwrap();
         assert!(trained.curves.epochs() < 200);
         assert_eq!(trained.curves.epochs(), trained.best_epoch + 2);
+    }
+
+    #[test]
+    fn the_last_epoch_can_be_kept_instead_of_the_best() {
+        let config = |kept, epochs| TrainConfig { epochs, patience: None, kept, ..config() };
+        let run = |kept, epochs| train(&config(kept, epochs), &Task::new().data(), None, DEVICE, &mut ()).unwrap();
+        let (best, last) = (run(Kept::Best, 60), run(Kept::Last, 60));
+        assert!(best.best_epoch < 60, "it has to get worse for this test");
+        assert_eq!((last.best_epoch, last.curves.epochs()), (60, 60));
+        assert_eq!(last.curves.column("validation_rmse"), best.curves.column("validation_rmse"));
+        assert_eq!(last.curves.column("validation_rmse").unwrap()[59], last.validation_rmse);
+        assert_ne!(bytes(&last), bytes(&best));
+        // Where the best is the last, they are the same.
+        let epochs = best.best_epoch;
+        assert_eq!(bytes(&run(Kept::Last, epochs)), bytes(&best));
     }
 
     #[test]

@@ -50,6 +50,27 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// The axes that the `${matrix.x}` in a tree, as written, name, and where.
+#[must_use]
+pub fn matrix_uses(node: &Node) -> Vec<(String, Span)> {
+    match &node.value {
+        Value::Text(text) if is_template(text) => {
+            // What is wrong with a text is said where it is resolved.
+            let pieces = pieces(text, |_, _| node.span, &mut Vec::new()).unwrap_or_default();
+            let axis = |piece: Piece<'_>| match piece {
+                Piece::Reference { path, .. } => {
+                    path.strip_prefix("matrix.").map(|rest| rest.split('.').next().unwrap_or(rest).to_owned())
+                }
+                Piece::Text(_) => None,
+            };
+            pieces.into_iter().filter_map(axis).map(|axis| (axis, node.span)).collect()
+        }
+        Value::List(items) => items.iter().flat_map(matrix_uses).collect(),
+        Value::Map(map) => map.values().flat_map(|entry| matrix_uses(&entry.node)).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Resolves the `${...}` of one manifest.
 pub struct Interpolation<'a> {
     sources: &'a Sources,

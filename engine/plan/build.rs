@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::beside::{self, BESIDE, Beside, MOST_IN_POOL};
-use super::matrix::{self, MOST_INSTANCES, Matrix, Values};
+use super::matrix::{self, Dependent, MOST_INSTANCES, Matrix, Values};
 use super::order::order;
 use super::{Input, Instance, Kinds, Plan};
 use crate::fields::{self, Directory, Fields, Labels, Outside, Port, Reading, WantedFrom};
@@ -238,8 +238,10 @@ fn stage<'m, K: Kinds>(
     let (matrix, whole) = match body.get("matrix") {
         None => (None, true),
         Some(entry) => {
-            let node = values.expand(&entry.node, Scope::default());
-            let (matrix, whole) = matrix::read(&node, entry.key, world, mistakes);
+            let (plain, dependent) = Dependent::taken(&entry.node);
+            let node = values.expand(&plain, Scope::default());
+            let (mut matrix, whole) = matrix::read(&node, entry.key, world, mistakes);
+            let whole = whole && dependent.resolve(&mut matrix, values);
             (Some(matrix), whole)
         }
     };

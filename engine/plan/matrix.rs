@@ -1,12 +1,16 @@
 //! A matrix: one instance of a stage for each combination of values, less what `exclude` names, more what `include` names.
+//!
+//! A named value may be made of the values that an instance has on other axes: a method whose weight is an axis of its own. Such a value
+//! is set aside until the combinations are known, and then resolved once for each instance.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::build::World;
 use crate::fields::{Labels, glob::Pattern};
-use crate::manifest::{AxisValue, Entry, Map, Node, Value, is_name};
+use crate::manifest::{AxisValue, Entry, Interpolation, Map, Node, Scope, Value, is_name, matrix_uses};
 use crate::source::{Diagnostic, Span, one_of};
 use crate::space;
 
@@ -53,6 +57,66 @@ pub(super) fn read(node: &Node, at: Span, world: World<'_>, mistakes: &mut Vec<D
             let row = axes.iter().map(broken).collect();
             (Matrix { axes, rows: vec![row] }, false)
         }
+    }
+}
+
+/// The named values of axes that are made of other axes' values, as written: by axis, then by name.
+#[derive(Debug, Default)]
+pub(super) struct Dependent(IndexMap<String, IndexMap<String, Node>>);
+
+impl Dependent {
+    /// Takes them out of a matrix as written; what is left can be resolved without an instance.
+    pub(super) fn taken(node: &Node) -> (Node, Self) {
+        let mut taken = Self::default();
+        let Value::Map(map) = &node.value else { return (node.clone(), taken) };
+        let mut left = (**map).clone();
+        for (axis, entry) in &mut left {
+            let drawn = pattern(&entry.node).is_some() || random(&entry.node).is_some();
+            let Value::Map(values) = &mut entry.node.value else { continue };
+            if drawn || values.values().all(|value| matrix_uses(&value.node).is_empty()) {
+                continue;
+            }
+            for (name, value) in Arc::make_mut(values).iter_mut().filter(|(_, value)| !matrix_uses(&value.node).is_empty()) {
+                let empty = Node::new(value.node.span, Value::Null);
+                let written = std::mem::replace(&mut value.node, empty);
+                taken.0.entry(axis.clone()).or_default().insert(name.clone(), written);
+            }
+        }
+        (Node { value: Value::Map(Arc::new(left)), ..node.clone() }, taken)
+    }
+
+    fn written(&self, axis: &str, value: &AxisValue) -> Option<&Node> {
+        self.0.get(axis)?.get(&value.name)
+    }
+
+    /// Puts them back, resolved with the other values of each instance. False after a mistake, which is said for the first instance that has it.
+    pub(super) fn resolve(&self, matrix: &mut Matrix, values: &mut Interpolation<'_>) -> bool {
+        if self.0.is_empty() {
+            return true;
+        }
+        let before = values.mistakes.len();
+        for row in &mut matrix.rows {
+            let plain: Values = (row.iter())
+                .filter(|(axis, value)| self.written(axis, value).is_none())
+                .map(|(axis, value)| (axis.clone(), value.clone()))
+                .collect();
+            for (axis, value) in row.iter_mut() {
+                let Some(written) = self.written(axis, value) else { continue };
+                let both = |(name, _): &(String, Span)| self.0.contains_key(name) && !plain.contains_key(name);
+                match matrix_uses(written).into_iter().find(both) {
+                    Some((other, span)) => {
+                        let message = format!("this value of `{other}` is made of other axes' values itself");
+                        let help = "a value can take those of axes that take none".to_owned();
+                        values.mistakes.push(Diagnostic::new(span, message).help(help));
+                    }
+                    None => value.node = values.expand(written, Scope::stage(Some(&plain))),
+                }
+            }
+            if values.mistakes.len() > before {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -160,7 +224,12 @@ impl Reader<'_> {
             Value::Broken => return None,
             Value::Map(map) => map.iter().for_each(|(name, entry)| add(self, name.clone(), entry.key, &entry.node)),
             Value::List(items) => {
-                for item in items.iter() {
+                // A list among the values, as of a parameter that holds several, stands for its own values.
+                let spread = |item: &Node| match &item.value {
+                    Value::List(inner) => inner.to_vec(),
+                    _ => vec![item.clone()],
+                };
+                for item in &items.iter().flat_map(spread).collect::<Vec<_>>() {
                     match name_of(item) {
                         Some(name) => add(self, name, item.span, item),
                         None if matches!(item.value, Value::Broken) => broken = true,

@@ -31,6 +31,8 @@ pub struct Sheet {
     /// How many of the columns are text; the others are numbers, but for the last.
     texts: usize,
     cells: Vec<Vec<String>>,
+    /// The method's own mean on each line, for papers and reports: on a terminal the table of the evaluation stands above. Empty over users.
+    means: Vec<String>,
     /// How many lines are about single rows, where others are not.
     single: usize,
     /// Those of them that resolve nothing.
@@ -113,7 +115,8 @@ pub fn over_blocks(declared: &Declared, heads: &[String], row_axis: &str, lines:
     let idle = (shown.iter().enumerate()).filter(|(_, (_, of))| single(of) && of.judgement.verdict == Verdict::Unresolved);
     let idle = idle.map(|(at, _)| at).collect();
     let single = shown.iter().filter(|(_, of)| single(of)).count();
-    Some(Sheet { title, head, texts, cells: cells.collect(), single, idle, notes, columns })
+    let means = shown.iter().map(|(_, of)| of.method_mean.map_or_else(|| NONE.to_owned(), figure)).collect();
+    Some(Sheet { title, head, texts, cells: cells.collect(), means, single, idle, notes, columns })
 }
 
 /// The lines as people are shown them: what is the same at every setting, since none matters to it, once.
@@ -189,7 +192,7 @@ fn over_users(declared: &Declared, row_axis: &str, lines: &[OverUsers]) -> Optio
             .to_owned(),
     ];
     let title = format!("comparisons of {} over users", declared.metric);
-    Some(Sheet { title, head, texts: 3, cells: cells.collect(), single: 0, idle: BTreeSet::new(), notes, columns })
+    Some(Sheet { title, head, texts: 3, cells: cells.collect(), means: Vec::new(), single: 0, idle: BTreeSet::new(), notes, columns })
 }
 
 /// Everything that is known of each line.
@@ -278,18 +281,33 @@ impl Sheet {
             return self.clone();
         }
         let cells = (0..self.cells.len()).filter(|at| !hidden(at)).map(|at| self.cells[at].clone()).collect();
+        let means = (0..self.means.len()).filter(|at| !hidden(at)).map(|at| self.means[at].clone()).collect();
         let all = self.single;
         let mut notes = self.notes.clone();
         notes.push(format!(
             "of {all} comparisons on single rows, {left} are not resolved and not shown: `talkflow show` has them"
         ));
-        Self { cells, notes, idle: BTreeSet::new(), ..self.clone() }
+        Self { cells, means, notes, idle: BTreeSet::new(), ..self.clone() }
     }
 
     /// Whether it is about two models and other users, not about methods.
     #[must_use]
     pub fn is_over_users(&self) -> bool {
         self.columns.iter().any(|column| column.name == "users")
+    }
+
+    /// The same with the methods' own means beside what they are compared with.
+    fn with_means(&self) -> Self {
+        if self.means.is_empty() {
+            return self.clone();
+        }
+        let with = |line: &[String], mean: &str| {
+            let mut line = line.to_vec();
+            line.insert(self.texts, mean.to_owned());
+            line
+        };
+        let cells = self.cells.iter().zip(&self.means).map(|(line, mean)| with(line, mean)).collect();
+        Self { head: with(&self.head, "mean"), cells, means: Vec::new(), ..self.clone() }
     }
 
     fn is_number(&self, column: usize) -> bool {
@@ -299,13 +317,14 @@ impl Sheet {
     /// As Markdown, without a heading.
     #[must_use]
     pub fn markdown(&self) -> String {
+        let sheet = self.with_means();
         let line = |cells: &[String]| {
             format!("| {} |\n", cells.iter().map(|cell| escaped_markdown(cell)).collect::<Vec<_>>().join(" | "))
         };
-        let mut text = line(&self.head);
-        let rule = |column: usize| if self.is_number(column) { "---:|" } else { "---|" };
-        text += &format!("|{}\n", (0..self.head.len()).map(rule).collect::<String>());
-        text.extend(self.cells.iter().map(|cells| line(cells)));
+        let mut text = line(&sheet.head);
+        let rule = |column: usize| if sheet.is_number(column) { "---:|" } else { "---|" };
+        text += &format!("|{}\n", (0..sheet.head.len()).map(rule).collect::<String>());
+        text.extend(sheet.cells.iter().map(|cells| line(cells)));
         text.push('\n');
         self.notes.iter().for_each(|note| text += &format!("{}\n\n", escaped_markdown(&sentence(note))));
         text
@@ -314,21 +333,22 @@ impl Sheet {
     /// As a `tabular` that needs the package `booktabs`.
     #[must_use]
     pub fn latex(&self) -> String {
+        let sheet = self.with_means();
         let mut text = format!("% {}\n", self.title);
         self.notes.iter().for_each(|note| text += &format!("% {note}\n"));
-        let kinds: String = (0..self.head.len()).map(|column| if self.is_number(column) { 'r' } else { 'l' }).collect();
+        let kinds: String = (0..sheet.head.len()).map(|column| if sheet.is_number(column) { 'r' } else { 'l' }).collect();
         text += &format!("\\begin{{tabular}}{{{kinds}}}\n\\toprule\n");
         let line = |cells: &[String], numbers: bool| {
-            let cell = |(column, cell): (usize, &String)| match numbers && self.is_number(column) {
+            let cell = |(column, cell): (usize, &String)| match numbers && sheet.is_number(column) {
                 // A hyphen is no minus.
                 true => escaped_latex(cell).replace('-', "$-$"),
                 false => escaped_latex(cell),
             };
             format!("{} \\\\\n", cells.iter().enumerate().map(cell).collect::<Vec<_>>().join(" & "))
         };
-        text += &line(&self.head, false);
+        text += &line(&sheet.head, false);
         text += "\\midrule\n";
-        text.extend(self.cells.iter().map(|cells| line(cells, true)));
+        text.extend(sheet.cells.iter().map(|cells| line(cells, true)));
         text + "\\bottomrule\n\\end{tabular}\n"
     }
 

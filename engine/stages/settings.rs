@@ -4,9 +4,9 @@
 use std::ops::Bound;
 
 use talkflow_distill::{
-    Adam, Annealed, Bounded, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Label, Method, Mf,
-    ModelSpec, Ncf, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap,
-    TrainConfig, Upper, Vid, Weights, Wide,
+    Adam, Annealed, Bounded, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Kept, Label,
+    Method, Mf, ModelSpec, Ncf, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk,
+    Tap, TrainConfig, Upper, Vid, Weights, Wide,
 };
 
 use crate::{
@@ -33,14 +33,17 @@ pub fn training(f: &mut Fields<'_>, method: Method) -> TrainConfig {
     let optimizer = optimizer(f);
     let schedule = schedule(f);
     let batch = size(f, "batch", d.batch);
-    let (epochs, patience) = f.section("stop", |f| {
+    let (epochs, patience, kept) = f.section("stop", |f| {
         let epochs = f.count("epochs", Some(d.epochs), 0..=LARGEST);
-        let patience = f.int("patience", Some(d.patience.unwrap_or(0) as u64), 0..=LARGEST as u64);
-        (epochs, usize::try_from(patience).ok().filter(|patience| *patience > 0))
+        let kept = f.choice("weights", Some(d.kept));
+        // Where no validation row chooses the epoch, none ends the training.
+        let usual = if kept == Kept::Last { 0 } else { d.patience.unwrap_or(0) as u64 };
+        let patience = f.int("patience", Some(usual), 0..=LARGEST as u64);
+        (epochs, usize::try_from(patience).ok().filter(|patience| *patience > 0), kept)
     });
     let clip = f.optional_float("clip", above_zero());
     let seed = f.int("seed", Some(d.seed), ..);
-    let config = TrainConfig { model, method, optimizer, schedule, batch, epochs, patience, clip, seed };
+    let config = TrainConfig { model, method, optimizer, schedule, batch, epochs, patience, kept, clip, seed };
     if let (true, Err(error)) = (f.sound(), config.check(None)) {
         f.mistake("method", error.to_string(), None);
     }
@@ -240,6 +243,10 @@ impl Choice for InteractInto {
         &[("both", Self::Both), ("student", Self::Student), ("modules", Self::Modules)];
 }
 
+impl Choice for Kept {
+    const WORDS: &'static [(&'static str, Self)] = &[("best", Self::Best), ("last", Self::Last)];
+}
+
 impl Choice for Replies {
     const WORDS: &'static [(&'static str, Self)] = &[("own", Self::Own), ("shuffled", Self::Shuffled)];
 }
@@ -320,9 +327,14 @@ pub fn model(f: &mut Fields<'_>, deep: bool) -> ModelSpec {
     })
 }
 
-/// `damping`, which models share.
+/// `bias_terms` and `damping`, which models share.
 pub fn wide(f: &mut Fields<'_>) -> Wide {
-    Wide { damping: f.optional_float("damping", 0.0..) }
+    let terms = f.bool("bias_terms", Some(Wide::default().terms));
+    if terms {
+        return Wide { terms, damping: f.optional_float("damping", 0.0..) };
+    }
+    f.refuse("damping", "without bias terms there is nothing that `damping` could begin", "delete it, or `bias_terms: false`");
+    Wide { terms, damping: None }
 }
 
 /// `optimizer`: `{ adam: {...} }` or `{ sgd: {...} }`.

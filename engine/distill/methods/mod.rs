@@ -132,7 +132,8 @@ impl Method {
     /// [`SpecError`] says what does not fit, and what to change.
     pub fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
         match self {
-            Method::BiasOnly | Method::Scratch => Ok(()),
+            Method::BiasOnly => bias_only::check(student),
+            Method::Scratch => Ok(()),
             Method::Label(label) => label.check(),
             Method::Feature(feature) => feature.check(student, teacher, batch),
             Method::Bounded(bounded) => bounded.check(),

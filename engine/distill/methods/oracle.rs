@@ -691,7 +691,7 @@ fn simple_methods() {
         hold(&bench, &Method::Feature(Feature::default()));
         hold(&bench, &Method::OneWay(OneWay { message_dim: 3, ..OneWay::default() }));
     }
-    let wide = Wide { damping: Some(1.0) };
+    let wide = Wide { damping: Some(1.0), ..Wide::default() };
     hold(&Bench::new(ModelSpec::Bias(wide), &[6, 3]), &Method::BiasOnly);
 }
 

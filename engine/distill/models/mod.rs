@@ -1,6 +1,6 @@
 //! The kinds of rating models: their settings, in one list.
 //!
-//! Every model predicts `mean + user bias + item bias` (its *wide* part) plus what its deep path adds. A kind says how the
+//! Every model predicts `mean + user bias + item bias` (its *wide* part; the mean alone without bias terms) plus what its deep path adds. A kind says how the
 //! deep path is made from the embeddings of a user and an item; [`Student`](student::Student) holds what all kinds share. A new kind is a
 //! file, a variant of [`ModelSpec`], and its arms below.
 
@@ -28,12 +28,21 @@ pub enum ModelSpec {
     Bias(Wide),
 }
 
-/// How the bias terms begin.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The bias terms of users and items.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wide {
+    /// Whether there are any. Without, the deep path has to tell users and items apart that rate high and low, so all that a model knows
+    /// is in its states, where methods that compare states can read it. Default true.
+    pub terms: bool,
     /// With a number n >= 0: bias terms begin at the damped means of the training residuals, sum / (count + n), items
     /// first, then users on what items leave. Without: they begin at 0. Default: none.
     pub damping: Option<f64>,
+}
+
+impl Default for Wide {
+    fn default() -> Self {
+        Wide { terms: true, damping: None }
+    }
 }
 
 impl Default for ModelSpec {
@@ -87,7 +96,7 @@ impl ModelSpec {
         }
     }
 
-    /// How the bias terms begin.
+    /// Its bias terms.
     pub fn wide(&self) -> &Wide {
         match self {
             ModelSpec::Ncf(ncf) => &ncf.wide,

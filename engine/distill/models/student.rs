@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::error::ModelError;
 use crate::graph::Graph;
-use crate::models::{ModelSpec, mf, ncf};
+use crate::models::{ModelSpec, Wide, mf, ncf};
 use crate::ops::{Buffer, Layer, Ops, Pool, Var};
 use crate::optim::{Group, Optimizer, Rule};
 use crate::params::{LayerId, Params};
@@ -148,9 +148,10 @@ impl<D: Ops> Student<D> {
         let mean = sum / train.rating.len() as f64;
         let mut residuals: Vec<f64> = train.rating.iter().map(|&r| f64::from(r) - mean).collect();
         let mut bias = |name, rows, index: &[u32]| {
-            let values = match spec.wide().damping {
-                Some(damping) => damped_means(&mut residuals, index, rows, damping),
-                None => vec![0.0; rows],
+            let values = match spec.wide() {
+                Wide { terms: true, damping: Some(damping) } => damped_means(&mut residuals, index, rows, *damping),
+                // Without bias terms these stay 0, as no gradient reaches them.
+                Wide { .. } => vec![0.0; rows],
             };
             Table::new(name, Group::BiasTerm, 1, values)
         };
@@ -243,7 +244,9 @@ impl<D: Ops> Student<D> {
 
     /// How many numbers serving needs.
     pub(crate) fn numbers(&self) -> u64 {
-        let tables: usize = self.tables().map(|table| table.values.len()).sum();
+        // Tables of bias terms that there are not hold zeros, which nobody needs.
+        let unneeded = if self.spec.wide().terms { 0 } else { self.user_bias.values.len() + self.item_bias.values.len() };
+        let tables = self.tables().map(|table| table.values.len()).sum::<usize>() - unneeded;
         1 + tables as u64 + self.params.numbers()
     }
 
@@ -343,13 +346,17 @@ impl<D: Ops> Student<D> {
         both(
             joined.as_ref().map_or(0, |joined| joined.len()),
             || {
-                self.user_bias.collect(user_bias, users, &wide, 1, 0);
+                if self.spec.wide().terms {
+                    self.user_bias.collect(user_bias, users, &wide, 1, 0);
+                }
                 if let Some(((table, _), joined)) = deep {
                     table.collect(user, users, joined, 2 * table.width, 0);
                 }
             },
             || {
-                self.item_bias.collect(item_bias, items, &wide, 1, 0);
+                if self.spec.wide().terms {
+                    self.item_bias.collect(item_bias, items, &wide, 1, 0);
+                }
                 if let Some(((_, table), joined)) = deep {
                     table.collect(item, items, joined, 2 * table.width, table.width);
                 }

@@ -48,6 +48,54 @@ fn a_matrix_may_be_a_list_of_its_instances() {
 }
 
 #[test]
+fn a_named_value_takes_what_its_instance_has_on_other_axes() {
+    let stages = r#"
+  split:
+    matrix:
+      part:
+        even: { train: "${matrix.train}", validation: "${matrix.rest.half}", test: "${matrix.rest.half}" }
+        most: { train: 1.0, validation: 0.0, test: 0.0 }
+        text: { train: 1.0, validation: 0.0, test: "${zero}" }
+      train: [0.5]
+      rest: { a: { half: 0.25 } }
+    split: { rows: ratings, fractions: "${matrix.part}" }
+"#;
+    let plan = load(&small("{ zero: 0.0 }", stages), &[]).unwrap();
+    let names: Vec<&str> = plan.instances.iter().skip(1).map(|instance| instance.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["split[part=even,train=0.5,rest=a]", "split[part=most,train=0.5,rest=a]", "split[part=text,train=0.5,rest=a]"]
+    );
+    assert_eq!(setting(&plan, names[0], "fractions.train"), "0.5");
+    assert_eq!(setting(&plan, names[0], "fractions.test"), "0.25");
+    assert_eq!(setting(&plan, names[1], "fractions.train"), "1.0");
+    assert_eq!(setting(&plan, names[2], "fractions.test"), "0.0");
+    // Said once, although both instances have it.
+    let wrong = |from: &str, to: &str| load(&small("{ zero: 0.0 }", &stages.replace(from, to)), &[]).unwrap_err();
+    let none = wrong("matrix.train}", "matrix.trian}");
+    assert_eq!(none.list().len(), 1, "{}", none.render());
+    assert!(none.render().contains("has no `trian`") && none.render().contains("`train`"), "{}", none.render());
+    let each_other = wrong("[0.5]", "{ x: \"${matrix.part.train}\" }").render();
+    assert!(each_other.contains("is made of other axes' values itself"), "{each_other}");
+}
+
+#[test]
+fn a_list_among_the_values_of_an_axis_stands_for_its_own() {
+    let stages = r#"
+  split:
+    matrix: { seed: ["${seeds}", "${seed}", 101] }
+    split: { rows: ratings, seed: "${matrix.seed}", fractions: { train: 1, validation: 0, test: 0 } }
+"#;
+    let plan = load(&small("{ seeds: [1, 2], seed: 7 }", stages), &[]).unwrap();
+    let names: Vec<&str> = plan.instances.iter().skip(1).map(|instance| instance.name.as_str()).collect();
+    assert_eq!(names, ["split[seed=1]", "split[seed=2]", "split[seed=7]", "split[seed=101]"]);
+    let twice = load(&small("{ seeds: [1, 101], seed: 7 }", stages), &[]).unwrap_err().render();
+    assert!(twice.contains("axis `seed` has the value `101` twice"), "{twice}");
+    let deeper = load(&small("{ seeds: [[1], 2], seed: 7 }", stages), &[]).unwrap_err().render();
+    assert!(deeper.contains("a value that is a list needs a name"), "{deeper}");
+}
+
+#[test]
 fn references_select_by_the_matrix_of_who_asks() {
     let stages = r#"
   split:
