@@ -111,7 +111,9 @@ fn every_stage_kind_and_every_method_is_used_by_a_manifest() {
 fn every_manifest_opens_with_its_command() {
     for file in files(&root().join("manifests"), "yaml") {
         let text = fs::read_to_string(&file).unwrap();
-        let word = if text.contains("\nsweep:") { "sweep" } else { "run" };
+        let extended = text.lines().find_map(|line| line.strip_prefix("extends: "));
+        let extended = extended.map(|name| fs::read_to_string(file.with_file_name(name)).unwrap()).unwrap_or_default();
+        let word = if [&text, &extended].iter().any(|text| text.contains("\nsweep:")) { "sweep" } else { "run" };
         let command = format!("# talkflow {word} {}", file.strip_prefix(root()).unwrap().display());
         assert!(text.starts_with(&command), "{} does not open with `{command}`", file.display());
         assert!(!text.contains("TIME"), "{} gives no measured time", file.display());
