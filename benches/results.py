@@ -26,8 +26,8 @@ COLLAPSED = 0.04
 
 def table(head: list[str], numbers: int, lines: list[list[str]]) -> str:
     """A Markdown table whose last columns are numbers."""
-    rule = ["---"] * (len(head) - numbers) + ["---:"] * numbers
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, rule, *lines])
+    rule = "---|" * (len(head) - numbers) + "---:|" * numbers
+    return "".join([f"| {' | '.join(head)} |\n|{rule}\n", *(f"| {' | '.join(cells)} |\n" for cells in lines)])
 
 
 def methods(name: str) -> list[str]:
@@ -96,7 +96,9 @@ def main() -> None:
             if name not in folders:
                 folders[name] = pathlib.Path(scratch) / name
                 command = [talkflow, "sweep", f"manifests/{name}.yaml", *store, *data, "-o", str(folders[name])]
-                subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+                done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                if done.returncode != 0:
+                    raise SystemExit(f"{name}: exit code {done.returncode}\n{done.stderr[-4000:]}")
             match kind:
                 case "sweep":
                     body = compared(folders[name])
