@@ -18,6 +18,10 @@ real-data:
     cargo test --release --test real_data
     cargo test -p talkflow-datasets --test real_data
 
+# Transformers beside what PyTorch computes; TALKFLOW_DATA and TALKFLOW_PARITY name folders, see engine/distill/tests/parity.rs.
+parity:
+    cargo test -p talkflow-distill --test parity -- --nocapture
+
 # Everything that learns, on a GPU, and CPU and CUDA side by side: for whoever has a GPU and the CUDA toolkit.
 cuda:
     cargo test --release -p talkflow-distill --features cuda

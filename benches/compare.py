@@ -8,6 +8,7 @@ stands on either side, chosen by its median; the share is that of the machine's 
     benches/compare.py step-large --rounds 5         # (b)
     benches/compare.py sparse --data DIR             # (d): DIR holds ml-100k/, in RecBole's files
     benches/compare.py preprocess --data DIR         # (e): DIR holds ratings.csv and movies.csv
+    benches/compare.py transformers                  # (g)
 """
 
 import argparse
@@ -140,13 +141,45 @@ def preprocess(arguments: argparse.Namespace) -> None:
         row("preprocess", job, f"{mine:.2f} s, {my_peak:.0f} MiB", "", f"{theirs:.2f} s, {their_peak:.0f} MiB ({engine})", theirs / mine)
 
 
+# Of transformers: model, sequences, tokens of each. The last is of texts as long as questions are, which a peer has to pad.
+SHAPES = [("minilm", 1, "20"), ("minilm", 32, "32"), ("minilm", 16, "128"), ("vit-s", 64, "17"), ("vit-s", 16, "65"), ("vit-s", 4, "257"),
+          ("minilm", 64, "8,11,14,16,20,24,31,40")]
+
+
+def transformers(arguments: argparse.Namespace) -> None:
+    """Each pass of each shape in a process of its own: sequences a second, more is better; CPU time and peak memory of the same."""
+    ours = binary("transformers", "bench", "-p", "talkflow-distill", "--bench", "transformers", "--no-run")
+    theirs = [str(PEERS / ".venv/bin/python"), "encoders.py"]
+    for (model, batch, tokens), back in ((shape, back) for shape in SHAPES for back in (False, True)):
+        size = ["--model", model, "--batch", str(batch), "--tokens", tokens, "--seconds", str(arguments.seconds)] + ["--back"] * back
+        sides = (collections.defaultdict(list), collections.defaultdict(list))
+        for _ in range(arguments.rounds):
+            for threads in arguments.threads:
+                ways = [(0, [ours])] + [(1, [*theirs, "--variant", variant]) for variant in arguments.encoders]
+                for side, command in ways:
+                    for measured in run([*command, *size, "--threads", str(threads)]):
+                        sides[side][measured["variant"], threads].append(measured)
+        middle = lambda key: lambda runs: statistics.median(run[key] for run in runs)
+        fastest = [max(side.items(), key=lambda item: middle("samples_per_second")(item[1])) for side in sides]
+        # CPU time by one thread, where there is no waiting for others in it.
+        alone = [min((middle("cpu_ms")(runs) for (_, threads), runs in side.items() if threads == 1), default=float("nan")) for side in sides]
+        cells = []
+        for (variant, threads), runs in fastest:
+            figures = f"{middle('samples_per_second')(runs):,.0f}, {middle('peak_mib')(runs):.0f} MiB"
+            cells.append(f"{figures} ({threads})" if variant == "talkflow" else f"{figures} ({variant}, {threads})")
+        words = f"{model}, {batch} x {tokens}, " + ("forward and back" if back else "forward")
+        rate = [middle("samples_per_second")(runs) for _, runs in fastest]
+        row("transformers", words, cells[0], f"CPU {alone[1] / alone[0]:.2f}", cells[1], rate[0] / rate[1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("bench", nargs="+", choices=["step", "step-large", "talk", "students", "sparse", "preprocess"])
+    parser.add_argument("bench", nargs="+", choices=["step", "step-large", "talk", "students", "sparse", "preprocess", "transformers"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a measurement")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of step, step-large and talk, on both sides")
     parser.add_argument("--variants", nargs="+", default=VARIANTS, help="of the peer")
+    parser.add_argument("--encoders", nargs="+", default=["eager", "compile"], help="variants of the peer of transformers")
     parser.add_argument("--data", help="of sparse and preprocess")
     arguments = parser.parse_args()
     if arguments.data is None and {"sparse", "preprocess"} & set(arguments.bench):
@@ -158,6 +191,8 @@ def main() -> None:
                 sparse(arguments)
             case "preprocess":
                 preprocess(arguments)
+            case "transformers":
+                transformers(arguments)
             case _:
                 throughput(bench, arguments)
 

@@ -7,7 +7,7 @@
 use dfdx::tensor::{OwnedTape, PutTape, Tape};
 use dfdx::tensor_ops::Backward;
 
-use crate::ops::{Buffer, Link, Ops, Pool, Var};
+use crate::ops::{Buffer, Link, Ops, Pool, Var, kernels};
 use crate::trace::{Trace, Work};
 
 /// Operations on matrices of one device, recorded where gradients are wanted.
@@ -175,11 +175,17 @@ impl<D: Ops> Graph<D> {
     pub(crate) fn add(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>, D::Err> {
         let sum = {
             let (a, b) = (a.host(), b.host());
-            self.pool.collect(a.len(), a.iter().zip(b.iter()).map(|(a, b)| a + b))
+            let mut sum = self.pool.take(a.len());
+            kernels::sum(&mut sum, &a, &b);
+            sum
         };
         let work = Work { forward: a.cols() as u64, backward: 0 };
         self.host_op([a, b], sum, a.cols(), work, |pool, g, wanted| {
-            [wanted[0].then(|| pool.copy(&g)), wanted[1].then(|| pool.copy(&g))]
+            // One of the two can have the gradient itself.
+            match wanted {
+                [true, false] => [Some(g), None],
+                [first, _] => [first.then(|| pool.copy(&g)), Some(g)],
+            }
         })
     }
 
@@ -219,7 +225,7 @@ impl<D: Ops> Graph<D> {
 
     /// Puts an operation computed on the host into the graph. `backward` gets the result's gradient, and says what to add
     /// to that of each input that wants one.
-    fn host_op<const N: usize>(
+    pub(crate) fn host_op<const N: usize>(
         &mut self,
         inputs: [&Var<D>; N],
         values: Buffer,
@@ -227,14 +233,14 @@ impl<D: Ops> Graph<D> {
         work: Work,
         backward: impl FnOnce(&Pool, Buffer, [bool; N]) -> [Option<Buffer>; N] + 'static,
     ) -> Result<Var<D>, D::Err> {
-        let rows = inputs[0].rows();
+        let rows = values.len().checked_div(cols).unwrap_or(0);
         let value = self.device.matrix(values, rows, cols)?;
         let wanted = inputs.map(|input| input.wanted);
         let recorded = wanted.contains(&true);
         if let Some(tape) = self.tape.as_mut().filter(|_| recorded) {
-            let of = inputs.map(|input| input.value.clone());
+            let of = inputs.map(|input| D::for_gradients(&input.value, &self.pool));
             let (device, pool) = (self.device.clone(), self.pool.clone());
-            let out = value.clone();
+            let out = D::for_gradients(&value, &self.pool);
             tape.add_backward_op(move |_| {
                 let Some(g) = device.take_gradient(&out, &pool)? else { return Ok(()) };
                 for ((of, wanted), gradient) in of.iter().zip(wanted).zip(backward(&pool, g, wanted)) {
@@ -259,7 +265,7 @@ impl<D: Ops> Graph<D> {
         }
         if let Some(tape) = self.tape.as_mut().filter(|_| of.wanted) {
             let device = self.device.clone();
-            let of = of.value.clone();
+            let of = D::for_gradients(&of.value, &self.pool);
             tape.add_backward_op(move |_| device.accumulate(&of, gradient));
         }
     }

@@ -8,7 +8,8 @@
 //! - [`Distance`], `modules`, [`TeacherUpper`]: what methods are made of;
 //! - [`Method`]: the list of methods, one file each;
 //! - `trace`, [`step_cost`]: what a step costs, from its shapes;
-//! - [`train`]: the loop, with monitors, curves and checkpoints.
+//! - [`train`]: the loop, with monitors, curves and checkpoints;
+//! - [`Transformer`]: foundation models for texts and images, frozen, with their upper layers live.
 //!
 //! A training in one piece: [`TrainConfig::check`] refuses what cannot be trained; [`train`] builds a student and the method's modules,
 //! then for each batch gathers embeddings on the host, runs dense layers on the device, lets the method add its terms, goes back, and moves
@@ -49,6 +50,7 @@ mod tensors;
 mod testing;
 mod trace;
 mod trainer;
+mod transformer;
 
 pub use cka::linear_cka;
 pub use config::{Kept, TrainConfig};
@@ -71,3 +73,6 @@ pub use optim::{Adam, Course, Decay, Optimizer, Schedule, Sgd};
 pub use ranking::Rank;
 pub use teacher::{States, TeacherNeeds, TeacherUpper, TeacherView, means, variances};
 pub use trainer::{Trained, train};
+pub use transformer::{
+    Hidden, IMAGENET, Images, Pooling, Tokenizer, Tokens, Transformer, TransformerError, TransformerUpper, Until,
+};

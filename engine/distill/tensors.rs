@@ -143,38 +143,13 @@ impl Tensors {
     }
 
     /// Reads the wanted tensors of a file in the safetensors format, and of the others not a byte: the header says where each lies.
-    pub(crate) fn from_file(mut file: impl Read + Seek, wanted: impl Fn(&str) -> bool) -> Result<Self, ModelError> {
-        let failed = |what: String| ModelError::Safetensors(what);
-        let io = |error: std::io::Error| failed(error.to_string());
-        let length = file.seek(SeekFrom::End(0)).map_err(io)?;
-        file.rewind().map_err(io)?;
-        let mut size = [0; 8];
-        file.read_exact(&mut size).map_err(io)?;
-        let size = u64::from_le_bytes(size);
-        if size > LARGEST_HEADER || size + 8 > length {
-            return Err(failed(format!("its header of {size} bytes does not fit")));
-        }
-        let mut header = Vec::new();
-        (&mut file).take(size).read_to_end(&mut header).map_err(io)?;
-        let infos: BTreeMap<String, TensorInfo> = serde_json::from_slice(&header).map_err(|error| failed(error.to_string()))?;
+    pub(crate) fn from_file(file: impl Read + Seek, wanted: impl Fn(&str) -> bool) -> Result<Self, ModelError> {
+        let mut file = TensorFile::open(file)?;
+        let names: Vec<String> = file.names().filter(|name| wanted(name)).map(str::to_owned).collect();
         let mut tensors = BTreeMap::new();
-        // Tensors do not share bytes: together they are no larger than the file.
-        let mut left = length - 8 - size;
-        for (name, info) in infos.into_iter().filter(|(name, _)| wanted(name)) {
+        for name in names {
             let wrong = |what: String| ModelError::Tensor { name: name.clone(), what };
-            let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
-            if start > end || end > length - 8 - size {
-                return Err(wrong("it lies outside of the file".into()));
-            }
-            // The library multiplies without looking, and takes a product that went over for a small one.
-            let numbers = info.shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
-            if numbers.is_none_or(|numbers| numbers as u64 > end - start) {
-                return Err(wrong(format!("its shape {:?} has more numbers than it has bytes", info.shape)));
-            }
-            left = left.checked_sub(end - start).ok_or_else(|| wrong("it shares its bytes with others".into()))?;
-            file.seek(SeekFrom::Start(8 + size + start)).map_err(io)?;
-            let mut bytes = Vec::new();
-            (&mut file).take(end - start).read_to_end(&mut bytes).map_err(io)?;
+            let (info, bytes) = file.read(&name)?;
             let view = TensorView::new(info.dtype, info.shape, &bytes).map_err(|error| wrong(error.to_string()))?;
             let tensor = HostTensor::of(&view).ok_or_else(|| wrong(unknown(view.dtype())))?;
             tensors.insert(name, tensor);
@@ -196,6 +171,89 @@ impl Tensors {
             tensors.insert(name.to_owned(), tensor);
         }
         Ok(Tensors(tensors))
+    }
+}
+
+/// A file in the safetensors format whose header has been read: tensors come one by one, when they are asked for.
+#[derive(Debug)]
+pub(crate) struct TensorFile<F> {
+    file: F,
+    infos: BTreeMap<String, TensorInfo>,
+    /// Where the numbers begin.
+    start: u64,
+    /// Bytes of numbers, and how many of them nobody has read. Tensors do not share bytes: together they are no larger than the file.
+    size: u64,
+    left: u64,
+}
+
+impl<F: Read + Seek> TensorFile<F> {
+    pub(crate) fn open(mut file: F) -> Result<Self, ModelError> {
+        let failed = |what: String| ModelError::Safetensors(what);
+        let io = |error: std::io::Error| failed(error.to_string());
+        let length = file.seek(SeekFrom::End(0)).map_err(io)?;
+        file.rewind().map_err(io)?;
+        let mut size = [0; 8];
+        file.read_exact(&mut size).map_err(io)?;
+        let header = u64::from_le_bytes(size);
+        if header > LARGEST_HEADER || header + 8 > length {
+            return Err(failed(format!("its header of {header} bytes does not fit")));
+        }
+        let mut text = Vec::new();
+        (&mut file).take(header).read_to_end(&mut text).map_err(io)?;
+        let mut entries: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+        // Words about the file, which say nothing of any tensor.
+        entries.remove("__metadata__");
+        let info = |(name, entry)| {
+            let info = serde_json::from_value(entry).map_err(|error| failed(format!("`{name}`: {error}")))?;
+            Ok((name, info))
+        };
+        let infos = entries.into_iter().map(info).collect::<Result<_, ModelError>>()?;
+        let size = length - 8 - header;
+        Ok(TensorFile { file, infos, start: 8 + header, size, left: size })
+    }
+
+    /// The names of all tensors.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.infos.keys().map(String::as_str)
+    }
+
+    /// What a tensor is, and its bytes.
+    fn read(&mut self, name: &str) -> Result<(TensorInfo, Vec<u8>), ModelError> {
+        let wrong = |what: String| ModelError::Tensor { name: name.to_owned(), what };
+        let info = self.infos.get(name).ok_or_else(|| wrong("it is missing".into()))?.clone();
+        let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
+        if start > end || end > self.size {
+            return Err(wrong("it lies outside of the file".into()));
+        }
+        // The library multiplies without looking, and takes a product that went over for a small one.
+        let numbers = info.shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
+        if numbers.is_none_or(|numbers| numbers as u64 > end - start) {
+            return Err(wrong(format!("its shape {:?} has more numbers than it has bytes", info.shape)));
+        }
+        self.left = self.left.checked_sub(end - start).ok_or_else(|| wrong("it shares its bytes with others".into()))?;
+        let io = |error: std::io::Error| ModelError::Safetensors(error.to_string());
+        self.file.seek(SeekFrom::Start(self.start + start)).map_err(io)?;
+        let mut bytes = Vec::new();
+        (&mut self.file).take(end - start).read_to_end(&mut bytes).map_err(io)?;
+        Ok((info, bytes))
+    }
+
+    /// The numbers of a tensor of this shape in single precision: those of half precision (`F16`, `BF16`) are all among them.
+    pub(crate) fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let wrong = |what: String| ModelError::Tensor { name: name.to_owned(), what };
+        if let Some(info) = self.infos.get(name).filter(|info| info.shape != shape) {
+            return Err(wrong(format!("its shape is {:?}, expected {shape:?}", info.shape)));
+        }
+        let (info, bytes) = self.read(name)?;
+        let view = TensorView::new(info.dtype, info.shape, &bytes).map_err(|error| wrong(error.to_string()))?;
+        let halves = || bytes.as_chunks::<2>().0.iter();
+        match view.dtype() {
+            Dtype::F32 => Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
+            Dtype::F16 => Ok(halves().map(|bytes| half::f16::from_le_bytes(*bytes).to_f32()).collect()),
+            Dtype::BF16 => Ok(halves().map(|bytes| half::bf16::from_le_bytes(*bytes).to_f32()).collect()),
+            other => Err(wrong(format!("its numbers are {other:?}, expected F32, F16 or BF16"))),
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 //! tape keeps the order of the way back.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dfdx::tensor::{Cpu, CpuError, OwnedTape, Tape};
 use rayon::prelude::*;
@@ -21,6 +21,8 @@ use super::{Activation, Link, Ops, Var};
 
 /// Rows of a batch that go through a run together, about.
 const ROWS: usize = 128;
+/// Rows of a block of a small batch, at least, about.
+const SMALL_ROWS: usize = 8;
 /// Rows of a weight whose gradient is computed together.
 const WEIGHT_ROWS: usize = 66;
 /// Multiplications below which sharing work out costs more than it gains.
@@ -33,11 +35,43 @@ pub(crate) struct HostMat {
     cols: usize,
     values: Arc<Buffer>,
     gradient: Arc<Mutex<Option<Buffer>>>,
+    /// Of a matrix that never changes: its numbers as products read them, and then `values` is empty.
+    kept: Option<Arc<Kept>>,
+}
+
+/// A right side of products, packed once and for all.
+#[derive(Debug)]
+struct Kept {
+    straight: Arc<Panels>,
+    /// Made when somebody goes back through it.
+    transposed: OnceLock<Arc<Panels>>,
 }
 
 impl HostMat {
     fn new(values: Buffer, rows: usize, cols: usize) -> Self {
-        HostMat { rows, cols, values: Arc::new(values), gradient: Arc::default() }
+        HostMat { rows, cols, values: Arc::new(values), gradient: Arc::default(), kept: None }
+    }
+
+    /// The same matrix to give gradients to and take them from, which holds on to its numbers only where they are `read`.
+    fn held(&self, read: bool, pool: &Pool) -> Self {
+        if read { self.clone() } else { HostMat { values: Arc::new(pool.take(0)), kept: None, ..self.clone() } }
+    }
+
+    /// Ready to be the right side of products.
+    fn panels(&self, pool: &Pool) -> Arc<Panels> {
+        match &self.kept {
+            Some(kept) => kept.straight.clone(),
+            None => Arc::new(Panels::of(pool, Operand::new(&self.values, self.rows, self.cols))),
+        }
+    }
+
+    /// The same of what it is transposed.
+    fn transposed_panels(&self, pool: &Pool) -> Arc<Panels> {
+        let pack = |values: &[f32]| Arc::new(Panels::of(pool, Operand::new(values, self.rows, self.cols).transposed()));
+        match &self.kept {
+            Some(kept) => kept.transposed.get_or_init(|| pack(&kept.straight.unpacked(pool))).clone(),
+            None => pack(&self.values),
+        }
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Buffer>> {
@@ -84,10 +118,27 @@ impl Ops for Cpu {
     }
 
     fn host(matrix: &HostMat) -> Cow<'_, [f32]> {
-        Cow::Borrowed(&matrix.values)
+        match &matrix.kept {
+            Some(kept) => Cow::Owned(kept.straight.unpacked(&Pool::default()).to_vec()),
+            None => Cow::Borrowed(&matrix.values),
+        }
+    }
+
+    fn keep(&self, matrix: HostMat, pool: &Pool) -> HostMat {
+        let kept = Kept { straight: matrix.panels(pool), transposed: OnceLock::new() };
+        HostMat { values: Arc::new(pool.take(0)), kept: Some(Arc::new(kept)), ..matrix }
+    }
+
+    fn adopt(&self, matrix: &HostMat) -> Result<HostMat, CpuError> {
+        Ok(HostMat { gradient: Arc::default(), ..matrix.clone() })
+    }
+
+    fn for_gradients(matrix: &HostMat, pool: &Pool) -> HostMat {
+        matrix.held(false, pool)
     }
 
     fn overwrite(&self, matrix: &mut HostMat, values: &[f32], pool: &Pool) {
+        debug_assert!(matrix.kept.is_none(), "what is kept does not change");
         match Arc::get_mut(&mut matrix.values) {
             Some(own) => own.copy_from_slice(values),
             // Somebody still holds the old numbers.
@@ -116,7 +167,13 @@ impl Ops for Cpu {
             })
             .collect();
         if let Some(tape) = tape.filter(|_| wanted) {
-            let back = Back { pool: pool.clone(), x: x.clone(), links, states: states.clone(), masked };
+            // Of what a link reads, and of what it makes, the way back reads numbers only for a weight's gradient and for a ReLU.
+            let read_by = |link: Option<&Link<Self>>| link.is_some_and(|link| link.layer.weight.wanted && link.mask.is_none());
+            let held = |var: &Var<Self>, read| Var { value: var.value.held(read, pool), wanted: var.wanted };
+            let states = (states.iter().enumerate())
+                .map(|(place, state)| held(state, links[place].is_relu() || read_by(links.get(place + 1))))
+                .collect();
+            let back = Back { pool: pool.clone(), x: held(x, read_by(links.first())), links, states, masked };
             tape.add_backward_op(move |_| {
                 back.run();
                 Ok(())
@@ -136,30 +193,30 @@ impl Ops for Cpu {
 }
 
 impl Link<Cpu> {
-    fn weight(&self) -> Operand<'_> {
-        Operand::new(&self.layer.weight.value.values, self.inputs(), self.outputs())
-    }
-
     fn is_relu(&self) -> bool {
         self.activation == Activation::Relu
     }
 }
 
-/// Rows of a block of a batch: the batch shared out evenly, in whole tiles.
-fn block_rows(batch: usize) -> usize {
-    let count = ((batch + ROWS / 2) / ROWS).max(1);
+/// Rows of a block of a batch: the batch shared out evenly, in whole tiles. A small batch is one block, unless its weights are so large
+/// that there is work for several threads: then blocks are smaller, and each reads the weights for itself.
+fn block_rows(batch: usize, multiplications: usize) -> usize {
+    let count = match (batch + ROWS / 2) / ROWS {
+        0 | 1 if multiplications >= 2 * WORTH_SHARING => (batch / SMALL_ROWS).clamp(1, 4),
+        0 => 1,
+        count => count,
+    };
     batch.div_ceil(count).next_multiple_of(gemm::TALL)
 }
 
 /// Cuts matrices into blocks of rows: for each block, its part of every matrix. An empty matrix has empty parts.
-fn blocks<'a>(matrices: impl IntoIterator<Item = (&'a mut [f32], usize)>, batch: usize) -> Vec<Vec<&'a mut [f32]>> {
-    let rows = block_rows(batch);
+fn blocks<'a>(matrices: impl IntoIterator<Item = (&'a mut [f32], usize)>, batch: usize, rows: usize) -> Vec<Vec<&'a mut [f32]>> {
     let mut parts: Vec<_> = matrices.into_iter().map(|(values, cols)| values.chunks_mut(rows * cols.max(1))).collect();
     (0..batch.div_ceil(rows)).map(|_| parts.iter_mut().map(|part| part.next().unwrap_or_default()).collect()).collect()
 }
 
 /// Calls `work` for each task, on as many threads as there are if there is enough to do.
-fn share<T: Send>(tasks: Vec<T>, multiplications: usize, work: impl Fn(T) + Sync + Send) {
+pub(super) fn share<T: Send>(tasks: Vec<T>, multiplications: usize, work: impl Fn(T) + Sync + Send) {
     if multiplications < WORTH_SHARING || tasks.len() < 2 {
         tasks.into_iter().for_each(work);
     } else {
@@ -187,13 +244,15 @@ fn rows_of(values: &[f32], cols: usize, from: usize, rows: usize) -> &[f32] {
 
 /// Fills `outputs`, and for each link with a mask its place in `masked`: the input after dropout, which the way back needs again.
 fn forward(pool: &Pool, x: &[f32], batch: usize, links: &[Link<Cpu>], outputs: &mut [Buffer], masked: &mut [Buffer]) {
-    let weights = packed(links, batch, |link| Panels::of(pool, link.weight()));
-    let outputs = blocks(outputs.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.outputs())), batch);
-    let masked = blocks(masked.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.inputs())), batch);
+    let weights = packed(links, batch, |link| link.layer.weight.value.panels(pool));
+    let work = multiplications(links, batch);
+    let most = block_rows(batch, work);
+    let outputs = blocks(outputs.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.outputs())), batch, most);
+    let masked = blocks(masked.iter_mut().zip(links).map(|(values, link)| (&mut **values, link.inputs())), batch, most);
     let tasks: Vec<_> = outputs.into_iter().zip(masked).enumerate().collect();
-    share(tasks, multiplications(links, batch), |(block, (mut outputs, mut masked))| {
-        let from = block * block_rows(batch);
-        let rows = block_rows(batch).min(batch - from);
+    share(tasks, work, |(block, (mut outputs, mut masked))| {
+        let from = block * most;
+        let rows = most.min(batch - from);
         for (place, link) in links.iter().enumerate() {
             let inputs = link.inputs();
             let (before, out) = outputs.split_at_mut(place);
@@ -255,15 +314,17 @@ impl Back {
         // Whether the gradient from above overwrites; of the last state there is nothing above.
         let mut fresh: Vec<bool> = states.iter().map(|state| state.fresh).collect();
         fresh.insert(0, end.as_ref().is_some_and(|end| end.fresh));
-        let weights = packed(links, batch, |link| Panels::of(&self.pool, link.weight().transposed()));
+        let weights = packed(links, batch, |link| link.layer.weight.value.transposed_panels(&self.pool));
         let states = states.iter_mut().zip(links).map(|(state, link)| (&mut *state.buffer, link.outputs()));
         let end = end.map(|end| (&mut *end.buffer, links[0].inputs()));
         let leads_on = end.is_some();
         let matrices: Vec<_> = end.into_iter().chain(states).collect();
-        let tasks: Vec<_> = blocks(matrices, batch).into_iter().enumerate().collect();
-        share(tasks, multiplications(links, batch), |(block, mut gradients)| {
-            let from = block * block_rows(batch);
-            let rows = block_rows(batch).min(batch - from);
+        let work = multiplications(links, batch);
+        let most = block_rows(batch, work);
+        let tasks: Vec<_> = blocks(matrices, batch, most).into_iter().enumerate().collect();
+        share(tasks, work, |(block, mut gradients)| {
+            let from = block * most;
+            let rows = most.min(batch - from);
             // `gradients` begins with that of the first link's input, if it is wanted.
             let shift = usize::from(leads_on);
             let result = |place: usize| {

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use dfdx::tensor::{Cuda, OwnedTape, TensorFromVec};
+use dfdx::tensor::{Cpu, Cuda, OwnedTape, TensorFromVec};
 
 use super::generic::{self, Dense, Matrix};
-use super::{Buffer, Link, Ops, Pool, Var};
+use super::{Buffer, HostMat, Link, Ops, Pool, Var};
 
 type Failed = <Cuda as dfdx::tensor::HasErr>::Err;
 
@@ -23,6 +23,18 @@ impl Ops for Cuda {
 
     fn host(matrix: &Self::Mat) -> Cow<'_, [f32]> {
         Cow::Owned(generic::to_host(&matrix.values))
+    }
+
+    fn keep(&self, matrix: Self::Mat, _: &Pool) -> Self::Mat {
+        matrix
+    }
+
+    fn adopt(&self, matrix: &HostMat) -> Result<Self::Mat, Failed> {
+        Ok(Matrix::new(self.try_tensor_from_vec(Cpu::host(matrix).into_owned(), Cpu::dims(matrix))?))
+    }
+
+    fn for_gradients(matrix: &Self::Mat, _: &Pool) -> Self::Mat {
+        matrix.clone()
     }
 
     fn overwrite(&self, matrix: &mut Self::Mat, values: &[f32], _: &Pool) {

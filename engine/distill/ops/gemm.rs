@@ -44,6 +44,11 @@ impl<'a> Operand<'a> {
         Operand { data: &self.data[first..], rows: count, ..self }
     }
 
+    /// Some columns of a row-major matrix of more.
+    pub(crate) fn within(data: &'a [f32], rows: usize, of: usize, from: usize, cols: usize) -> Self {
+        Operand::new(data, rows, of).cols(from, cols)
+    }
+
     /// Some of its columns.
     fn cols(self, from: usize, count: usize) -> Self {
         self.transposed().rows(from, count).transposed()
@@ -73,6 +78,18 @@ impl Panels {
             pack_wide(rows, b.cols(panel * WIDE, WIDE.min(cols - panel * WIDE)).transposed());
         }
         Panels { data, depth, cols }
+    }
+
+    /// What was packed, row-major.
+    pub(crate) fn unpacked(&self, pool: &Pool) -> Buffer {
+        let mut rows = pool.take(self.depth * self.cols);
+        for (panel, columns) in self.data.chunks_exact((self.depth * WIDE).max(1)).enumerate() {
+            let wide = WIDE.min(self.cols - panel * WIDE);
+            for (row, values) in rows.chunks_exact_mut(self.cols).zip(columns.chunks_exact(WIDE)) {
+                row[panel * WIDE..panel * WIDE + wide].copy_from_slice(&values[..wide]);
+            }
+        }
+        rows
     }
 }
 
@@ -491,6 +508,8 @@ mod tests {
                 for b in [Operand::new(&b, k, n), b_t] {
                     let product = slow(a, b);
                     let panels = Panels::of(&pool, b);
+                    let entries: Vec<f32> = (0..k).flat_map(|i| (0..n).map(move |j| b.at(i, j))).collect();
+                    assert_eq!(panels.unpacked(&pool)[..], entries[..]);
                     let mut out = vec![f32::NAN; m * n];
                     multiply_deep(&mut out, a, b, false, &pool);
                     assert!(close(&out, &product), "deep {m} {k} {n}");

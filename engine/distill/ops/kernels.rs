@@ -20,6 +20,14 @@ pub(crate) fn add(to: &mut [f32], from: &[f32]) {
     }
 }
 
+/// `to = a + b`
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+avx512f+avx512vl"))]
+pub(crate) fn sum(to: &mut [f32], a: &[f32], b: &[f32]) {
+    for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
+        *to = a + b;
+    }
+}
+
 /// `to = values * mask`, or `to += values * mask` where `add`
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+avx512f+avx512vl"))]
 pub(crate) fn mask(to: &mut [f32], values: &[f32], mask: &[f32], add: bool) {

@@ -5,13 +5,16 @@
 //! layers are ours: one operation runs a batch through any number of them, and computes gradients only for the operands that
 //! want one, so a frozen layer computes its input's and nothing else. The room knows no models and no losses.
 
+mod attention;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod gelu;
 mod gemm;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod generic;
 pub(crate) mod kernels;
+mod norm;
 mod pool;
 
 use std::borrow::Cow;
@@ -21,8 +24,12 @@ use std::sync::Arc;
 use dfdx::tensor::OwnedTape;
 use dfdx::tensor_ops::Device;
 
+pub(crate) use attention::{Sequences, attention, attention_back};
+pub(crate) use cpu::HostMat;
+pub(crate) use gelu::{gelu, gelu_back};
 #[cfg(test)]
 pub(crate) use gemm::MULTIPLIED;
+pub(crate) use norm::{norm, norm_back, norm_weights_back};
 pub(crate) use pool::{Buffer, Pool};
 
 /// A matrix, and whether its gradient is wanted.
@@ -125,6 +132,15 @@ pub(crate) trait Ops: Device<f32> {
 
     /// The numbers of a matrix, row-major.
     fn host(matrix: &Self::Mat) -> Cow<'_, [f32]>;
+
+    /// The same matrix, which from now on never changes: a device may make it ready once for all the products it will be in.
+    fn keep(&self, matrix: Self::Mat, pool: &Pool) -> Self::Mat;
+
+    /// A matrix of the processor's on this device, without a gradient; no copy where it is there already.
+    fn adopt(&self, matrix: &HostMat) -> Result<Self::Mat, Self::Err>;
+
+    /// The same matrix for those who only give it gradients or take them; a device may let go of its numbers here.
+    fn for_gradients(matrix: &Self::Mat, pool: &Pool) -> Self::Mat;
 
     /// Gives a matrix other numbers.
     fn overwrite(&self, matrix: &mut Self::Mat, values: &[f32], pool: &Pool);
@@ -348,6 +364,45 @@ mod tests {
         let one = run(1);
         assert_eq!(one, run(2));
         assert_eq!(one, run(3));
+    }
+
+    /// What never changes computes what it would have computed, on the way there and back; and so does a small batch through large
+    /// weights, which is cut into smaller blocks.
+    #[test]
+    fn what_is_kept_computes_the_same() {
+        let (device, pool) = (device(), Pool::default());
+        for (batch, inputs, outputs) in [(7, 5, 19), (20, 330, 800)] {
+            let var = |name: &str, rows: usize, cols: usize| Var::<crate::testing::Tested> {
+                value: device.matrix(pool.copy(&numbers(name, rows * cols)), rows, cols).unwrap(),
+                wanted: name == "x",
+            };
+            let weight = var("w", inputs, outputs);
+            let kept = Var { value: device.keep(weight.value.clone(), &pool), wanted: false };
+            assert_eq!(kept.host(), weight.host());
+            let [as_is, as_kept] = [weight, kept].map(|weight| {
+                let x = var("x", batch, inputs);
+                let mut tape = OwnedTape::default();
+                let link = Layer { weight, bias: var("b", 1, outputs) }.then(Activation::None);
+                let states = device.run(&pool, Some(&mut tape), &x, vec![link]).unwrap();
+                let (of, seed) = (states[0].value.clone(), pool.copy(&numbers("seed", batch * outputs)));
+                tape.add_backward_op({
+                    let device = device.clone();
+                    move |_| device.accumulate(&of, seed)
+                });
+                device.zeros_like(&()).put_tape(tape).backward();
+                let gradient = device.take_gradient(&x.value, &pool).unwrap().unwrap().to_vec();
+                [states[0].host().to_vec(), gradient]
+            });
+            assert_eq!(as_is, as_kept);
+            // Each row by itself.
+            let weight = var("w", inputs, outputs);
+            let rows = numbers("x", batch * inputs);
+            for (row, expected) in rows.chunks(inputs).zip(as_is[0].chunks(outputs)) {
+                let x = Var { value: device.matrix(pool.copy(row), 1, inputs).unwrap(), wanted: false };
+                let link = Layer { weight: weight.clone(), bias: var("b", 1, outputs) }.then(Activation::None);
+                assert!(close(&device.run(&pool, None, &x, vec![link]).unwrap()[0].host(), expected));
+            }
+        }
     }
 
     /// y = relu(relu(x w0 + b0) * mask w1 + b1) and its derivatives by finite differences in double precision.

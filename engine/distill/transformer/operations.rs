@@ -1,0 +1,127 @@
+//! The operations of a transformer that are no products of matrices, in a graph: norm, GELU, attention, and what is read off at the end.
+//!
+//! They are host operations, as all that is small beside the dense layers is, so they serve any device: one that keeps its numbers elsewhere hands
+//! them over and back. Each holds on to what it read and to nothing it made, and computes gradients of what wants one only, so frozen
+//! layers and trained ones are the same code.
+
+use rayon::prelude::*;
+
+use crate::graph::Graph;
+use crate::ops::{self, Buffer, Ops, Pool, Sequences, Var};
+use crate::trace::Work;
+
+/// Numbers that a thread does together.
+const CHUNK: usize = 1 << 13;
+
+/// The weights of a layer norm, (1, width) each, and what is added to a variance.
+#[derive(Clone, Debug)]
+pub(crate) struct Norm<D: Ops> {
+    pub(crate) gain: Var<D>,
+    pub(crate) bias: Var<D>,
+    pub(crate) eps: f32,
+}
+
+impl<D: Ops> Graph<D> {
+    /// Layer norm of each row.
+    pub(crate) fn norm(&mut self, x: &Var<D>, norm: &Norm<D>) -> Result<Var<D>, D::Err> {
+        let (cols, eps) = (x.cols(), norm.eps);
+        let mut out = self.pool().take(x.rows() * cols);
+        ops::norm(&mut out, &x.host(), &norm.gain.host(), &norm.bias.host(), eps);
+        let (source, gain) = (x.clone(), norm.gain.clone());
+        let work = Work { forward: 8 * cols as u64, backward: 14 * cols as u64 };
+        self.host_op([x, &norm.gain, &norm.bias], out, cols, work, move |pool, g, wanted| {
+            let (x, gain) = (source.host(), gain.host());
+            let to_x = wanted[0].then(|| {
+                let mut out = pool.take(x.len());
+                ops::norm_back(&mut out, &x, &gain, &g, eps);
+                out
+            });
+            if !(wanted[1] || wanted[2]) {
+                return [to_x, None, None];
+            }
+            let (mut to_gain, mut to_bias) = (pool.zeros(cols), pool.zeros(cols));
+            ops::norm_weights_back(&mut to_gain, &mut to_bias, &x, &g, eps);
+            [to_x, Some(to_gain), Some(to_bias)]
+        })
+    }
+
+    /// x Phi(x), entry by entry.
+    pub(crate) fn gelu(&mut self, x: &Var<D>) -> Result<Var<D>, D::Err> {
+        let mut out = self.pool().take(x.rows() * x.cols());
+        out.par_chunks_mut(CHUNK).zip(x.host().par_chunks(CHUNK)).for_each(|(out, x)| ops::gelu(out, x));
+        let source = x.clone();
+        let work = Work { forward: 30 * x.cols() as u64, backward: 33 * x.cols() as u64 };
+        self.host_op([x], out, x.cols(), work, move |pool, g, _| {
+            let x = source.host();
+            let mut out = pool.take(x.len());
+            let parts = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(g.par_chunks(CHUNK));
+            parts.for_each(|((out, x), g)| ops::gelu_back(out, x, g));
+            [Some(out)]
+        })
+    }
+
+    /// Attention of each sequence to itself: from (rows, 3 width), which is queries, keys and values by heads, to (rows, width).
+    pub(crate) fn attention(&mut self, qkv: &Var<D>, heads: usize, sequences: &Sequences) -> Result<Var<D>, D::Err> {
+        let width = qkv.cols() / 3;
+        let shape = (width, heads);
+        let out = ops::attention(self.pool(), &qkv.host(), shape, sequences);
+        let (source, parts) = (qkv.clone(), sequences.clone());
+        // Of a row: products with as many rows as there are in its sequence on average, two there and five back.
+        let beside = (sequences.pairs() / sequences.rows().max(1)) as u64;
+        let (product, softmax) = (2 * beside * width as u64, 8 * beside * heads as u64);
+        let work = Work { forward: 2 * product + softmax, backward: 5 * product + 2 * softmax };
+        self.host_op([qkv], out, width, work, move |pool, g, _| {
+            [Some(ops::attention_back(pool, &source.host(), &g, shape, &parts))]
+        })
+    }
+
+    /// The mean of each sequence's rows: (rows, width) to (sequences, width).
+    pub(crate) fn sequence_means(&mut self, x: &Var<D>, sequences: &Sequences) -> Result<Var<D>, D::Err> {
+        self.gathered(x, sequences, |rows| rows)
+    }
+
+    /// The first row of each sequence: (rows, width) to (sequences, width).
+    pub(crate) fn sequence_firsts(&mut self, x: &Var<D>, sequences: &Sequences) -> Result<Var<D>, D::Err> {
+        self.gathered(x, sequences, |rows| rows.start..rows.start + 1)
+    }
+
+    /// The mean of some of each sequence's rows.
+    fn gathered(
+        &mut self,
+        x: &Var<D>,
+        sequences: &Sequences,
+        of: fn(std::ops::Range<usize>) -> std::ops::Range<usize>,
+    ) -> Result<Var<D>, D::Err> {
+        let (width, parts) = (x.cols(), sequences.clone());
+        let out = means(self.pool(), &x.host(), width, sequences, of);
+        let work = Work { forward: width as u64, backward: width as u64 };
+        self.host_op([x], out, width, work, move |pool, g, _| {
+            let mut out = pool.zeros(parts.rows() * width);
+            for (rows, g) in parts.ranges().map(of).zip(g.chunks_exact(width)) {
+                let share = 1.0 / rows.len() as f32;
+                for row in out[rows.start * width..rows.end * width].chunks_exact_mut(width) {
+                    row.iter_mut().zip(g).for_each(|(to, g)| *to = g * share);
+                }
+            }
+            [Some(out)]
+        })
+    }
+}
+
+fn means(
+    pool: &Pool,
+    x: &[f32],
+    width: usize,
+    sequences: &Sequences,
+    of: impl Fn(std::ops::Range<usize>) -> std::ops::Range<usize>,
+) -> Buffer {
+    let mut out = pool.zeros(sequences.len() * width);
+    for (rows, mean) in sequences.ranges().map(of).zip(out.chunks_exact_mut(width)) {
+        for row in x[rows.start * width..rows.end * width].chunks_exact(width) {
+            mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += x);
+        }
+        let share = 1.0 / rows.len() as f32;
+        mean.iter_mut().for_each(|mean| *mean *= share);
+    }
+    out
+}
