@@ -297,7 +297,7 @@ fn student(seed: u64) -> TrainConfig {
         hidden: vec![32, 16],
         dropout: 0.3,
         embedding_sd: 0.03,
-        wide: Wide { damping: Some(5.0) },
+        wide: Wide { damping: Some(5.0), ..Wide::default() },
     });
     let decay = Decay { embeddings: 1.0, ..Decay::default() };
     let optimizer = Optimizer::Adam(Adam { decay, ..Adam::default() });
