@@ -192,7 +192,17 @@ fn over_users(declared: &Declared, row_axis: &str, lines: &[OverUsers]) -> Optio
             .to_owned(),
     ];
     let title = format!("comparisons of {} over users", declared.metric);
-    Some(Sheet { title, head, texts: 3, cells: cells.collect(), means: Vec::new(), single: 0, idle: BTreeSet::new(), notes, columns })
+    Some(Sheet {
+        title,
+        head,
+        texts: 3,
+        cells: cells.collect(),
+        means: Vec::new(),
+        single: 0,
+        idle: BTreeSet::new(),
+        notes,
+        columns,
+    })
 }
 
 /// Everything that is known of each line.
