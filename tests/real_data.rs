@@ -11,7 +11,7 @@ fn data() -> PathBuf {
 }
 
 /// The manifests whose results are in RESULTS.md.
-const EXPERIMENTS: [&str; 7] = [
+const EXPERIMENTS: [&str; 8] = [
     "movielens_sparse",
     "movielens_dense",
     "movielens_small",
@@ -19,6 +19,7 @@ const EXPERIMENTS: [&str; 7] = [
     "ablation_rounds",
     "ablation_messages",
     "controls",
+    "controls_dense",
 ];
 
 struct World {
