@@ -1,7 +1,7 @@
-//! Reads single files out of a zip archive in place: nothing is unpacked, so nothing can land outside a folder.
+//! Reads single files out of an archive in place: nothing is unpacked, so nothing can land outside a folder.
 //!
 //! Even so an archive that names such places, or links, is refused: whoever made it meant harm. So is an entry that grows beyond
-//! what it declares. This file knows zip, and nothing of what is inside.
+//! what it declares. This file knows zip, and nothing of what is inside; `tape` knows tar.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
+use crate::tape;
+
 /// No file of ratings we know of is larger; the largest (32M) has 0.9 GB.
-const LARGEST_ENTRY: u64 = 2 << 30;
+pub(crate) const LARGEST_ENTRY: u64 = 2 << 30;
 /// No archive we know of holds more than some dozens.
-const MOST_ENTRIES: usize = 10_000;
+pub(crate) const MOST_ENTRIES: usize = 10_000;
 
 /// Why an archive cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,9 @@ pub enum ArchiveProblem {
     /// It is no zip archive, or a damaged one.
     #[error("not a whole zip archive: {0}; delete it so that it is fetched again")]
     Damaged(ZipError),
+    /// It is no tape packed by gzip, or a damaged one.
+    #[error("not a whole tar.gz archive: {0}; delete it so that it is fetched again")]
+    DamagedTape(io::Error),
     /// An entry would land outside the folder it is unpacked to, or is a link.
     #[error("refused: the entry {0:?} leads out of the archive's own folder, or is a link")]
     Escapes(String),
@@ -78,6 +83,9 @@ pub(crate) fn with_entry<T, E: From<ArchiveError>>(
     name: &str,
     read: impl FnOnce(&mut (dyn Read + Send), u64) -> Result<T, E>,
 ) -> Result<T, E> {
+    if tape::is_tape(path) {
+        return tape::with_entry(path, name, read);
+    }
     let fail = |problem| ArchiveError { path: path.to_owned(), problem };
     let file = File::open(path).map_err(|e| fail(e.into()))?;
     let mut archive = ZipArchive::new(BufReader::with_capacity(1 << 16, file)).map_err(|e| fail(damaged(e)))?;
@@ -96,13 +104,10 @@ fn locate<R: Read + io::Seek>(archive: &ZipArchive<R>, name: &str) -> Result<usi
     for index in 0..archive.len() {
         let entry = archive.by_index_data(index).map_err(damaged)?;
         let path = String::from_utf8_lossy(entry.name_raw()).into_owned();
-        if entry.is_symlink() || escapes(&path) {
+        if entry.is_symlink() {
             return Err(ArchiveProblem::Escapes(path));
         }
-        let kind = entry.unix_mode().map_or(0, |mode| mode & KIND);
-        if path.contains(char::is_control) || !matches!(kind, 0 | PLAIN | FOLDER) {
-            return Err(ArchiveProblem::Odd(path));
-        }
+        check_name(&path, entry.unix_mode().map_or(0, |mode| mode & KIND))?;
         if entry.is_dir() {
             continue;
         }
@@ -118,21 +123,35 @@ fn locate<R: Read + io::Seek>(archive: &ZipArchive<R>, name: &str) -> Result<usi
         }
         held.push(path);
     }
-    found.map(|(index, _)| index).ok_or_else(|| {
-        let mut shown = crate::suggest::listed(held.iter().take(8).map(String::as_str));
-        if held.len() > 8 {
-            shown.push_str(&format!(" and {} more", held.len() - 8));
-        } else if held.is_empty() {
-            "nothing".clone_into(&mut shown);
-        }
-        ArchiveProblem::Missing { wanted: name.to_owned(), held: shown }
-    })
+    found.map(|(index, _)| index).ok_or_else(|| missing(name, &held))
+}
+
+/// Refuses an entry whose name leads elsewhere or would be obeyed by a terminal, and one of an odd kind.
+pub(crate) fn check_name(path: &str, kind: u32) -> Result<(), ArchiveProblem> {
+    if escapes(path) {
+        return Err(ArchiveProblem::Escapes(path.to_owned()));
+    }
+    if path.contains(char::is_control) || !matches!(kind, 0 | PLAIN | FOLDER) {
+        return Err(ArchiveProblem::Odd(path.to_owned()));
+    }
+    Ok(())
+}
+
+/// What is said of an archive that lacks a file.
+pub(crate) fn missing(name: &str, held: &[String]) -> ArchiveProblem {
+    let mut shown = crate::suggest::listed(held.iter().take(8).map(String::as_str));
+    if held.len() > 8 {
+        shown.push_str(&format!(" and {} more", held.len() - 8));
+    } else if held.is_empty() {
+        "nothing".clone_into(&mut shown);
+    }
+    ArchiveProblem::Missing { wanted: name.to_owned(), held: shown }
 }
 
 /// What a file is, as Unix has it in its mode.
 const KIND: u32 = 0o170_000;
-const PLAIN: u32 = 0o100_000;
-const FOLDER: u32 = 0o040_000;
+pub(crate) const PLAIN: u32 = 0o100_000;
+pub(crate) const FOLDER: u32 = 0o040_000;
 
 /// Whether a path inside an archive leads elsewhere on any system.
 fn escapes(path: &str) -> bool {
@@ -381,7 +400,7 @@ mod tests {
             blocks.next(Vec::new()).map_err(crate::Error::io(&path, "read the file"))
         });
         assert!(lines.unwrap_err().to_string().contains("a line is longer than 16777216 bytes"));
-        assert!(input.read(1 << 20).unwrap_err().to_string().contains("larger than 1048576 bytes"));
+        assert!(input.read(1 << 20, "a list").unwrap_err().to_string().contains("larger than 1048576 bytes"));
     }
 
     #[test]

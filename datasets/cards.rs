@@ -6,7 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::examples::Content;
+use crate::split::{Part, PartCounts};
 use crate::suggest;
+
+mod examples;
 
 /// What is known about a data set before any of it is read.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,46 +19,127 @@ pub struct Card {
     pub name: &'static str,
     /// The name people use.
     pub title: &'static str,
+    /// What its rows are.
+    pub rows: Rows,
     /// Where the rows come from.
     pub kind: Kind,
     /// The terms under which the data may be used.
     pub licence: &'static str,
     /// What to cite.
     pub citation: &'static str,
-    /// The ratings that can occur.
-    pub scale: Scale,
-    /// What its publisher counts.
-    pub counts: Counts,
+}
+
+/// What the rows of a data set are, and what its publisher counts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rows {
+    /// Ratings of items by users.
+    Ratings {
+        /// The ratings that can occur.
+        scale: Scale,
+        /// How many there are.
+        counts: Counts,
+    },
+    /// Examples of classes: texts or images, each with a label.
+    Examples {
+        /// What an example is.
+        content: Content,
+        /// The names of the classes, in the order of their labels.
+        classes: &'static [&'static str],
+        /// Rows of each part that the publisher made.
+        counts: PartCounts,
+    },
 }
 
 /// Where a card's rows come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// A published archive.
+    /// A published archive of ratings.
     Archive(Archive),
-    /// [`crate::synthetic`] makes them; there is nothing to find or to fetch.
+    /// Published files of examples, in parts.
+    Parts(Parts),
+    /// A generator makes them; there is nothing to find or to fetch.
     Synthetic,
 }
 
-/// A published archive and how to read it.
+/// A file that can be downloaded.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Archive {
-    /// The archive's file name, in the data folder and in the download cache.
+pub struct Download {
+    /// Its name, in the data folder and in the download cache.
     pub file: &'static str,
-    /// The folder's names once somebody has unpacked it.
-    pub folders: &'static [&'static str],
     /// Where it can be downloaded, tried in this order.
     pub addresses: &'static [&'static str],
     /// Its size in bytes, where published; a download of another size is refused.
     pub bytes: Option<u64>,
     /// A download beyond this many bytes is refused.
     pub limit: u64,
-    /// The archive's checksum.
+    /// Its checksum.
     pub checksum: Checksum,
+}
+
+/// A published archive of ratings and how to read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Archive {
+    /// The archive.
+    pub download: Download,
+    /// The folder's names once somebody has unpacked it.
+    pub folders: &'static [&'static str],
     /// How the files inside are written.
     pub format: Format,
     /// Every genre its films have.
     pub genres: &'static [&'static str],
+}
+
+/// Published files of examples and how to read them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts {
+    /// What is downloaded.
+    pub published: Published,
+    /// The folders of a data folder in which the files may lie, unpacked; the empty name is the data folder itself.
+    pub folders: &'static [&'static str],
+    /// The files, each with the part it belongs to, in the order of rows.
+    pub files: &'static [(Part, &'static str)],
+    /// How the files are written.
+    pub format: ExampleFormat,
+}
+
+impl Parts {
+    /// Everything that is downloaded.
+    pub fn downloads(&self) -> &[Download] {
+        match &self.published {
+            Published::Archive(archive) => std::slice::from_ref(archive),
+            Published::Files(files) => files,
+        }
+    }
+}
+
+/// How files of examples are published.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Published {
+    /// All in one archive.
+    Archive(Download),
+    /// Each by itself, in the order of [`Parts::files`] and under the same names.
+    Files(&'static [Download]),
+}
+
+/// How files of examples are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExampleFormat {
+    /// CIFAR's binary records: this many bytes of labels, the last of which counts, then the pixels.
+    Records {
+        /// Bytes before the pixels.
+        labels: usize,
+    },
+    /// A line an example: the number of its class, a space, the text.
+    Lines(Encoding),
+}
+
+/// How the bytes of a text are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// As UTF-8; anything else is a mistake.
+    Utf8,
+    /// As ISO 8859-1, in which every byte is a character.
+    Latin1,
 }
 
 /// How a MovieLens release writes its files.
@@ -222,151 +307,181 @@ const GENRES: [&str; 19] = [
     "Western",
 ];
 
-/// Every card, smallest data set first, the synthetic one last.
-pub static CARDS: [Card; 8] = [
+/// Every card: ratings, then texts, then images; each smallest data set first, the synthetic one last.
+pub static CARDS: [Card; 14] = [
     Card {
         name: "movielens/100k",
         title: "MovieLens 100K",
+        rows: Rows::Ratings { scale: WHOLE_STARS, counts: Counts { ratings: 100_000, users: 943, items: 1_682 } },
         kind: Kind::Archive(Archive {
-            file: "ml-100k.zip",
+            download: Download {
+                file: "ml-100k.zip",
+                addresses: &["https://files.grouplens.org/datasets/movielens/ml-100k.zip"],
+                bytes: Some(4_924_029),
+                limit: 4_924_029,
+                checksum: Checksum::Sha256("50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"),
+            },
             folders: &["ml-100k"],
-            addresses: &["https://files.grouplens.org/datasets/movielens/ml-100k.zip"],
-            bytes: Some(4_924_029),
-            limit: 4_924_029,
-            checksum: Checksum::Sha256("50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"),
             format: Format::Tab,
             genres: &EARLY_GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
-        scale: WHOLE_STARS,
-        counts: Counts { ratings: 100_000, users: 943, items: 1_682 },
     },
     Card {
         name: "movielens/latest-small",
         title: "MovieLens latest-small (September 2018)",
+        rows: Rows::Ratings { scale: HALF_STARS, counts: Counts { ratings: 100_836, users: 610, items: 9_742 } },
         kind: Kind::Archive(Archive {
-            file: "ml-latest-small.zip",
+            download: Download {
+                file: "ml-latest-small.zip",
+                addresses: &["https://files.grouplens.org/datasets/movielens/ml-latest-small.zip"],
+                bytes: Some(978_202),
+                limit: 978_202,
+                checksum: Checksum::Sha256("696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"),
+            },
             folders: &["ml-latest-small"],
-            addresses: &["https://files.grouplens.org/datasets/movielens/ml-latest-small.zip"],
-            bytes: Some(978_202),
-            limit: 978_202,
-            checksum: Checksum::Sha256("696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"),
             format: Format::Csv,
             genres: &GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
-        scale: HALF_STARS,
-        counts: Counts { ratings: 100_836, users: 610, items: 9_742 },
     },
     Card {
         name: "movielens/1m",
         title: "MovieLens 1M",
+        rows: Rows::Ratings { scale: WHOLE_STARS, counts: Counts { ratings: 1_000_209, users: 6_040, items: 3_883 } },
         kind: Kind::Archive(Archive {
-            file: "ml-1m.zip",
+            download: Download {
+                file: "ml-1m.zip",
+                addresses: &["https://files.grouplens.org/datasets/movielens/ml-1m.zip"],
+                bytes: Some(5_917_549),
+                limit: 5_917_549,
+                checksum: Checksum::Sha256("a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
+            },
             folders: &["ml-1m"],
-            addresses: &["https://files.grouplens.org/datasets/movielens/ml-1m.zip"],
-            bytes: Some(5_917_549),
-            limit: 5_917_549,
-            checksum: Checksum::Sha256("a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
             format: Format::DoubleColon,
             genres: &EARLY_GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
-        scale: WHOLE_STARS,
-        counts: Counts { ratings: 1_000_209, users: 6_040, items: 3_883 },
     },
     Card {
         name: "movielens/10m",
         title: "MovieLens 10M",
+        rows: Rows::Ratings { scale: HALF_STARS, counts: Counts { ratings: 10_000_054, users: 71_567, items: 10_681 } },
         kind: Kind::Archive(Archive {
-            file: "ml-10m.zip",
+            download: Download {
+                file: "ml-10m.zip",
+                addresses: &["https://files.grouplens.org/datasets/movielens/ml-10m.zip"],
+                bytes: None,
+                limit: 100 << 20,
+                checksum: Checksum::Md5("ce571fd55effeba0271552578f2648bd"),
+            },
             folders: &["ml-10M100K", "ml-10m"],
-            addresses: &["https://files.grouplens.org/datasets/movielens/ml-10m.zip"],
-            bytes: None,
-            limit: 100 << 20,
-            checksum: Checksum::Md5("ce571fd55effeba0271552578f2648bd"),
             format: Format::DoubleColon,
             genres: &GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
-        scale: HALF_STARS,
-        counts: Counts { ratings: 10_000_054, users: 71_567, items: 10_681 },
     },
     Card {
         name: "movielens/20m",
         title: "MovieLens 20M",
+        rows: Rows::Ratings { scale: HALF_STARS, counts: Counts { ratings: 20_000_263, users: 138_493, items: 27_278 } },
         kind: Kind::Archive(Archive {
-            file: "ml-20m.zip",
+            download: Download {
+                file: "ml-20m.zip",
+                addresses: &["https://files.grouplens.org/datasets/movielens/ml-20m.zip"],
+                bytes: Some(198_702_078),
+                limit: 198_702_078,
+                checksum: Checksum::Sha256("96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3"),
+            },
             folders: &["ml-20m"],
-            addresses: &["https://files.grouplens.org/datasets/movielens/ml-20m.zip"],
-            bytes: Some(198_702_078),
-            limit: 198_702_078,
-            checksum: Checksum::Sha256("96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3"),
             format: Format::Csv,
             genres: &GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
-        scale: HALF_STARS,
-        counts: Counts { ratings: 20_000_263, users: 138_493, items: 27_278 },
     },
     Card {
         name: "movielens/25m",
         title: "MovieLens 25M",
+        rows: Rows::Ratings { scale: HALF_STARS, counts: Counts { ratings: 25_000_095, users: 162_541, items: 62_423 } },
         kind: Kind::Archive(Archive {
-            file: "ml-25m.zip",
+            download: Download {
+                file: "ml-25m.zip",
+                addresses: &["https://files.grouplens.org/datasets/movielens/ml-25m.zip"],
+                bytes: Some(261_978_986),
+                limit: 261_978_986,
+                checksum: Checksum::Sha256("8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa"),
+            },
             folders: &["ml-25m"],
-            addresses: &["https://files.grouplens.org/datasets/movielens/ml-25m.zip"],
-            bytes: Some(261_978_986),
-            limit: 261_978_986,
-            checksum: Checksum::Sha256("8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa"),
             format: Format::Csv,
             genres: &GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
-        scale: HALF_STARS,
-        counts: Counts { ratings: 25_000_095, users: 162_541, items: 62_423 },
     },
     Card {
         name: "movielens/32m",
         title: "MovieLens 32M",
+        rows: Rows::Ratings { scale: HALF_STARS, counts: Counts { ratings: 32_000_204, users: 200_948, items: 87_585 } },
         kind: Kind::Archive(Archive {
-            file: "ml-32m.zip",
+            download: Download {
+                file: "ml-32m.zip",
+                addresses: &["https://files.grouplens.org/datasets/movielens/ml-32m.zip"],
+                bytes: Some(238_950_008),
+                limit: 238_950_008,
+                checksum: Checksum::Md5("d472be332d4daa821edc399621853b57"),
+            },
             folders: &["ml-32m"],
-            addresses: &["https://files.grouplens.org/datasets/movielens/ml-32m.zip"],
-            bytes: Some(238_950_008),
-            limit: 238_950_008,
-            checksum: Checksum::Md5("d472be332d4daa821edc399621853b57"),
             format: Format::Csv,
             genres: &GENRES,
         }),
         licence: LICENCE,
         citation: CITATION,
-        scale: HALF_STARS,
-        counts: Counts { ratings: 32_000_204, users: 200_948, items: 87_585 },
     },
     Card {
         name: "movielens/synthetic",
         title: "synthetic ratings in the likeness of MovieLens 100K",
+        rows: Rows::Ratings { scale: WHOLE_STARS, counts: Counts { ratings: 100_000, users: 943, items: 1_682 } },
         kind: Kind::Synthetic,
         licence: "made by talkflow; free of any terms",
         citation: "none needed: no person gave these ratings",
-        scale: WHOLE_STARS,
-        counts: Counts { ratings: 100_000, users: 943, items: 1_682 },
     },
+    examples::TREC,
+    examples::SST2,
+    examples::SYNTHETIC_TEXT,
+    examples::CIFAR_10,
+    examples::CIFAR_100,
+    examples::SYNTHETIC_IMAGES,
 ];
 
 impl Card {
-    /// Every genre its items have, so that a misspelt one can be told before the data are here.
+    /// Every genre its items have, so that a misspelt one can be told before the data are here; none where rows are no ratings.
     pub fn genres(&self) -> Vec<&'static str> {
+        match (&self.kind, &self.rows) {
+            (Kind::Archive(archive), _) => archive.genres.to_vec(),
+            (Kind::Synthetic, Rows::Ratings { .. }) => crate::synthetic::genre_names().collect(),
+            (Kind::Parts(_) | Kind::Synthetic, _) => Vec::new(),
+        }
+    }
+
+    /// What an example is; `None` where rows are ratings.
+    pub fn content(&self) -> Option<Content> {
+        match self.rows {
+            Rows::Examples { content, .. } => Some(content),
+            Rows::Ratings { .. } => None,
+        }
+    }
+
+    /// Everything that can be downloaded for it.
+    pub fn downloads(&self) -> &[Download] {
         match &self.kind {
-            Kind::Archive(archive) => archive.genres.to_vec(),
-            Kind::Synthetic => crate::synthetic::genre_names().collect(),
+            Kind::Archive(archive) => std::slice::from_ref(&archive.download),
+            Kind::Parts(parts) => parts.downloads(),
+            Kind::Synthetic => &[],
         }
     }
 }
@@ -422,16 +537,32 @@ mod tests {
     #[test]
     fn sums_addresses_and_limits_are_well_formed() {
         for card in &CARDS {
-            let Kind::Archive(archive) = &card.kind else { continue };
-            let length = match archive.checksum {
-                Checksum::Sha256(_) => 64,
-                Checksum::Md5(_) => 32,
-            };
-            let hex = archive.checksum.hex();
-            assert_eq!(hex.len(), length, "{}", card.name);
-            assert!(hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)), "{}", card.name);
-            assert!(archive.addresses.iter().all(|a| a.starts_with("https://") && a.ends_with(archive.file)));
-            assert!(archive.bytes.is_none_or(|bytes| bytes <= archive.limit));
+            for download in card.downloads() {
+                let length = match download.checksum {
+                    Checksum::Sha256(_) => 64,
+                    Checksum::Md5(_) => 32,
+                };
+                let hex = download.checksum.hex();
+                assert_eq!(hex.len(), length, "{}", card.name);
+                assert!(hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)), "{}", card.name);
+                assert!(download.addresses.iter().all(|a| a.starts_with("https://") && a.ends_with(download.file)));
+                assert!(download.bytes.is_none_or(|bytes| bytes <= download.limit));
+            }
+            assert_eq!(card.downloads().is_empty(), card.kind == Kind::Synthetic, "{}", card.name);
+        }
+    }
+
+    #[test]
+    fn classes_of_a_card_have_different_names_and_its_files_are_published() {
+        for card in &CARDS {
+            let Rows::Examples { classes, .. } = card.rows else { continue };
+            let names: BTreeSet<_> = classes.iter().collect();
+            assert!(names.len() == classes.len() && names.len() > 1, "{}", card.name);
+            let Kind::Parts(Parts { published, files, .. }) = &card.kind else { continue };
+            if let Published::Files(published) = published {
+                let published: Vec<_> = published.iter().map(|download| download.file).collect();
+                assert_eq!(published, files.iter().map(|(_, file)| *file).collect::<Vec<_>>(), "{}", card.name);
+            }
         }
     }
 
@@ -452,7 +583,8 @@ mod tests {
             assert!(Scale::new(min, max, step).is_err(), "{min} {max} {step:?}");
         }
         for card in &CARDS {
-            assert!(Scale::new(card.scale.min, card.scale.max, card.scale.step).is_ok(), "{}", card.name);
+            let Rows::Ratings { scale, .. } = card.rows else { continue };
+            assert!(Scale::new(scale.min, scale.max, scale.step).is_ok(), "{}", card.name);
         }
     }
 

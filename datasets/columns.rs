@@ -16,7 +16,7 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{DataType as ParquetType, FloatType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{DEFAULT_WRITE_BATCH_SIZE, EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
@@ -35,6 +35,17 @@ pub(crate) enum Packing {
     Differences,
     /// A dictionary: few different values.
     Dictionary,
+    /// As they are: texts and images, each of its own.
+    Plain,
+}
+
+/// How the rows of a table are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grouping {
+    /// Rows of a row group.
+    pub rows: usize,
+    /// Rows that the library encodes before it looks whether a page is full.
+    pub step: usize,
 }
 
 /// Rows that are encoded at a time. A row group is a whole number of them, and they a whole number of the library's own steps, so that
@@ -47,6 +58,8 @@ pub(crate) struct TableWriter {
     schema: SchemaRef,
     file: SerializedFileWriter<BufWriter<File>>,
     factory: ArrowRowGroupWriterFactory,
+    /// Rows of a row group.
+    rows: usize,
     /// Row groups begun.
     groups: usize,
     /// The row group that has room left.
@@ -62,21 +75,28 @@ struct Group {
 impl TableWriter {
     /// Begins the file at `path`; `packing` is given for each column of `schema`.
     pub(crate) fn create(path: &Path, schema: SchemaRef, packing: &[Packing]) -> Result<Self, Error> {
+        Self::grouped(path, schema, packing, Grouping { rows: GROUP, step: DEFAULT_WRITE_BATCH_SIZE })
+    }
+
+    /// As [`TableWriter::create`], with row groups of another size. Slabs are then whole groups, but for the last.
+    pub(crate) fn grouped(path: &Path, schema: SchemaRef, packing: &[Packing], grouping: Grouping) -> Result<Self, Error> {
         let file = File::create(path).map_err(Error::io(path, "create the file"))?;
-        let mut properties = properties();
+        let mut properties = properties().set_write_batch_size(grouping.step);
         for (field, packing) in schema.fields().iter().zip(packing) {
-            if *packing == Packing::Differences {
-                let column = ColumnPath::from(field.name().as_str());
-                properties = properties
+            let column = ColumnPath::from(field.name().as_str());
+            properties = match packing {
+                Packing::Dictionary => properties,
+                Packing::Plain => properties.set_column_dictionary_enabled(column, false),
+                Packing::Differences => properties
                     .set_column_dictionary_enabled(column.clone(), false)
-                    .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
-            }
+                    .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED),
+            };
         }
         let buffered = BufWriter::with_capacity(1 << 18, file);
         let (file, factory) = ArrowWriter::try_new(buffered, Arc::clone(&schema), Some(properties.build()))
             .and_then(ArrowWriter::into_serialized_writer)
             .map_err(Error::parquet(path))?;
-        Ok(Self { path: path.to_owned(), schema, file, factory, groups: 0, open: None })
+        Ok(Self { path: path.to_owned(), schema, file, factory, rows: grouping.rows, groups: 0, open: None })
     }
 
     /// Writes the next rows, in slabs of [`SLAB`] rows; the last of the table may be shorter. Row groups, and the columns of each, are
@@ -89,7 +109,7 @@ impl TableWriter {
         let mut work: Vec<Work> = Vec::new();
         for slab in slabs {
             let rows = slab.first().map_or(0, |column| column.len());
-            if work.last().is_none_or(|group| group.rows >= GROUP) {
+            if work.last().is_none_or(|group| group.rows >= self.rows) {
                 let group = match self.open.take() {
                     Some(group) => group,
                     None => {
@@ -113,7 +133,7 @@ impl TableWriter {
                         writer.write(&leaf)?;
                     }
                 }
-                let whole = group.rows >= GROUP;
+                let whole = group.rows >= self.rows;
                 Ok(if whole { Encoded::Whole(Box::new(writer.close()?)) } else { Encoded::Part(Box::new(writer)) })
             };
             let fields: Vec<_> = self.schema.fields().iter().zip(group.columns).collect();
@@ -322,6 +342,11 @@ impl TableReader {
             }
         }
         Ok(batches)
+    }
+
+    /// The rows of a group in order.
+    pub(crate) fn rows_of_group(&self, group: usize) -> Result<Vec<RecordBatch>, Error> {
+        self.group(group)?.collect::<Result<_, _>>().map_err(Error::parquet::<arrow::error::ArrowError>(&self.path))
     }
 
     /// A reader of one row group, with a file handle of its own: readers share no position.

@@ -14,7 +14,7 @@ use crate::error::Error;
 pub enum Input {
     /// A file of its own.
     File(PathBuf),
-    /// A file inside a zip archive.
+    /// A file inside an archive: zip, or tar packed by gzip.
     Entry {
         /// The archive.
         archive: PathBuf,
@@ -51,16 +51,15 @@ impl Input {
         }
     }
 
-    /// The whole contents, for small files; at most `limit` bytes.
-    pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>, Error> {
+    /// The whole contents, for files that are held in memory; at most `limit` bytes, which is enough for `what` it is.
+    pub(crate) fn read(&self, limit: u64, what: &str) -> Result<Vec<u8>, Error> {
         self.with(|input, size| {
             let mut bytes = Vec::with_capacity(size.min(limit) as usize);
             let read = input.take(limit + 1).read_to_end(&mut bytes);
             match read {
-                Ok(_) if bytes.len() as u64 > limit => Err(Error::Setting(format!(
-                    "{}: larger than {limit} bytes, which is too much for a list of items",
-                    self.label()
-                ))),
+                Ok(_) if bytes.len() as u64 > limit => {
+                    Err(Error::Setting(format!("{}: larger than {limit} bytes, which is too much for {what}", self.label())))
+                }
                 Ok(_) => Ok(bytes),
                 Err(source) => Err(Error::Io { path: self.path().to_owned(), doing: "read the file", source }),
             }

@@ -1,14 +1,17 @@
-//! Everything talkflow reads: dataset cards, readers, the ratings artifact, splits, and a generator of synthetic ratings.
+//! Everything talkflow reads: dataset cards, readers, the artifacts of ratings and of examples with classes, splits, and generators.
 //!
 //! The life of a data set, in the order of the modules: [`cards`] knows it by name; [`locate`] finds its files or [`download`]s them;
 //! [`prepare`] turns them, with the readers, into the ratings artifact; [`ratings`] loads that artifact, [`selection`] the rows of
-//! some genres of it; [`split`] says which rows train, validate and test. [`synthetic`] makes ratings where there are none. This package knows neither the engine nor learning.
+//! some genres of it; [`split`] says which rows train, validate and test. [`synthetic`] makes ratings where there are none.
+//! [`examples`] does for texts and images with classes what `prepare` and `ratings` do for ratings. This package knows neither the engine
+//! nor learning.
 
 pub mod archive;
 pub mod cards;
 mod columns;
 pub mod download;
 mod error;
+pub mod examples;
 mod input;
 pub mod locate;
 pub mod prepare;
@@ -21,6 +24,7 @@ pub mod sound;
 pub mod split;
 mod suggest;
 pub mod synthetic;
+mod tape;
 mod writer;
 
 pub use error::{Error, Malformed, Place};

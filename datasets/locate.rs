@@ -6,10 +6,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::cards::{Archive, Card, Format, Kind};
+use crate::cards::{Archive, Card, Checksum, Download, Format, Kind, Parts, Published};
 use crate::download::{self, FetchError, Network, Wanted};
 use crate::input::Input;
 use crate::progress::Progress;
+use crate::split::Part;
 
 /// Where to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,9 @@ pub enum Files {
         /// The `.item` file, where there is one.
         items: Option<PathBuf>,
     },
-    /// None: the ratings are generated.
+    /// Files of examples, each with the part that it belongs to, in the order of rows.
+    Parts(Vec<(Part, Input)>),
+    /// None: the rows are generated.
     Generated,
 }
 
@@ -85,6 +88,11 @@ impl Found {
             Files::Official { ratings, items, .. } if ratings.path() == items.path() => vec![ratings.path()],
             Files::Official { ratings, items, .. } => vec![ratings.path(), items.path()],
             Files::Atomic { ratings, items } => std::iter::once(ratings.as_path()).chain(items.as_deref()).collect(),
+            Files::Parts(inputs) => {
+                let mut paths: Vec<&Path> = inputs.iter().map(|(_, input)| input.path()).collect();
+                paths.dedup();
+                paths
+            }
             Files::Generated => Vec::new(),
         }
     }
@@ -92,22 +100,27 @@ impl Found {
 
 /// Looks for the card's files in the data folder and in the cache; `None` where they would have to be downloaded.
 ///
-/// In the data folder: the archive under its published name, the unpacked folder, or RecBole's atomic files (`ml-100k/ml-100k.inter`).
+/// In the data folder: the archive or the files under their published names, the unpacked folder, or RecBole's atomic files
+/// (`ml-100k/ml-100k.inter`).
 /// Never touches the network, reads no contents and checks no sum: [`fetch`] does.
 pub fn locate_local(card: &'static Card, places: &Places) -> Option<Found> {
-    let Kind::Archive(archive) = &card.kind else {
-        return Some(Found { card, files: Files::Generated, origin: Origin::Generated });
+    let (in_data, in_cache) = match &card.kind {
+        Kind::Synthetic => return Some(Found { card, files: Files::Generated, origin: Origin::Generated }),
+        Kind::Archive(archive) => {
+            let path = places.cache.join(archive.download.file);
+            let data = places.data.as_ref().and_then(|data| in_data(archive, data));
+            (data, path.is_file().then(|| (in_archive(archive, &path), path)))
+        }
+        Kind::Parts(parts) => {
+            let data = places.data.as_ref().and_then(|data| parts_in_data(parts, data));
+            (data, parts_in(parts, &places.cache))
+        }
     };
-    if let Some(data) = &places.data
-        && let Some((files, path)) = in_data(archive, data)
-    {
-        return Some(Found { card, files, origin: Origin::Data(path) });
-    }
-    let path = places.cache.join(archive.file);
-    path.is_file().then(|| Found { card, files: in_archive(archive, &path), origin: Origin::Cache(path) })
+    let found = |(files, path), origin: fn(PathBuf) -> Origin| Found { card, files, origin: origin(path) };
+    in_data.map(|there| found(there, Origin::Data)).or_else(|| in_cache.map(|there| found(there, Origin::Cache)))
 }
 
-/// Finds the card's files as [`locate_local`] does, or downloads them into the cache; then compares their sum with the published one.
+/// Finds the card's files as [`locate_local`] does, or downloads them into the cache; then compares their sums with the published ones.
 ///
 /// Unpacked folders and RecBole's files have no published sums: what is in them is checked as it is read.
 ///
@@ -115,54 +128,103 @@ pub fn locate_local(card: &'static Card, places: &Places) -> Option<Found> {
 /// [`FetchError::Unreachable`] where the files are not at hand and nobody answers or `network` is offline, the only error after which a
 /// stand-in may be used. [`FetchError::WrongSum`] names both sums; a bad file in the cache is deleted, one in the user's folder is not.
 pub fn fetch(card: &'static Card, places: &Places, network: &Network, progress: &mut dyn Progress) -> Result<Found, FetchError> {
-    let Kind::Archive(archive) = &card.kind else {
-        return Ok(Found { card, files: Files::Generated, origin: Origin::Generated });
-    };
     if let Some(found) = locate_local(card, places) {
         verify(&found, progress)?;
         return Ok(found);
     }
-    let path = places.cache.join(archive.file);
-    let wanted = Wanted {
-        name: card.name,
-        addresses: archive.addresses,
-        bytes: archive.bytes,
-        limit: archive.limit,
-        checksum: archive.checksum,
+    let mut origin = None;
+    let mut last = places.cache.clone();
+    for download in card.downloads() {
+        let Download { file, addresses, bytes, limit, checksum } = *download;
+        last = places.cache.join(file);
+        let wanted = Wanted { name: card.name, addresses, bytes, limit, checksum };
+        let address = download::download(&wanted, &last, network, progress)?;
+        origin = address.or(origin);
+    }
+    let origin = origin.map_or_else(|| Origin::Cache(last.clone()), Origin::Download);
+    let files = match &card.kind {
+        Kind::Archive(archive) => in_archive(archive, &last),
+        Kind::Parts(parts) => parts_at(parts, &places.cache),
+        Kind::Synthetic => Files::Generated,
     };
-    let address = download::download(&wanted, &path, network, progress)?;
-    let origin = address.map_or_else(|| Origin::Cache(path.clone()), Origin::Download);
-    Ok(Found { card, files: in_archive(archive, &path), origin })
+    Ok(Found { card, files, origin })
 }
 
-/// Compares the files with the published sum; `Ok(false)` where none is published for files of this kind.
+/// Compares the files with the published sums; `Ok(false)` where none is published for files of this kind.
 ///
 /// # Errors
 /// [`FetchError::WrongSum`]; the bad file is deleted where it lies in the download cache. [`FetchError::Io`], [`FetchError::Cancelled`].
 pub fn verify(found: &Found, progress: &mut dyn Progress) -> Result<bool, FetchError> {
-    let (Kind::Archive(archive), Files::Official { ratings: Input::Entry { archive: path, .. }, .. }) =
-        (&found.card.kind, &found.files)
-    else {
-        return Ok(false);
-    };
-    match download::check(path, archive.checksum, progress) {
-        Ok(()) => Ok(true),
-        Err(FetchError::WrongSum { path, algorithm, expected, found: sum, .. }) if matches!(found.origin, Origin::Cache(_)) => {
-            std::fs::remove_file(&path).map_err(|source| FetchError::Io {
-                path: path.clone(),
-                doing: "delete the file",
-                source,
-            })?;
-            let remedy = "the file was deleted; the next run fetches it anew";
-            Err(FetchError::WrongSum { path, algorithm, expected, found: sum, remedy })
+    let sums = sums(found);
+    for (path, checksum) in &sums {
+        match download::check(path, *checksum, progress) {
+            Err(FetchError::WrongSum { path, algorithm, expected, found: sum, .. })
+                if matches!(found.origin, Origin::Cache(_)) =>
+            {
+                std::fs::remove_file(&path).map_err(|source| FetchError::Io {
+                    path: path.clone(),
+                    doing: "delete the file",
+                    source,
+                })?;
+                let remedy = "the file was deleted; the next run fetches it anew";
+                return Err(FetchError::WrongSum { path, algorithm, expected, found: sum, remedy });
+            }
+            outcome => outcome?,
         }
-        Err(error) => Err(error),
     }
+    Ok(!sums.is_empty())
+}
+
+/// The files of which sums are published, with these.
+fn sums(found: &Found) -> Vec<(PathBuf, Checksum)> {
+    match (&found.card.kind, &found.files) {
+        (Kind::Archive(archive), Files::Official { ratings: Input::Entry { archive: path, .. }, .. }) => {
+            vec![(path.clone(), archive.download.checksum)]
+        }
+        (Kind::Parts(parts), Files::Parts(inputs)) => match (&parts.published, &inputs[..]) {
+            (Published::Archive(download), [(_, Input::Entry { archive, .. }), ..]) => vec![(archive.clone(), download.checksum)],
+            (Published::Archive(_), _) => Vec::new(),
+            (Published::Files(files), inputs) => {
+                let sum = |((_, input), download): (&(Part, Input), &Download)| (input.path().to_owned(), download.checksum);
+                inputs.iter().zip(*files).map(sum).collect()
+            }
+        },
+        _ => Vec::new(),
+    }
+}
+
+/// A card's files of examples in the data folder, and where they lie: as they are published, or unpacked.
+fn parts_in_data(parts: &Parts, data: &Path) -> Option<(Files, PathBuf)> {
+    let unpacked = |folder: &&str| {
+        let folder = data.join(folder);
+        let inputs: Vec<(Part, Input)> = parts.files.iter().map(|(part, file)| (*part, Input::File(folder.join(file)))).collect();
+        inputs.iter().all(|(_, input)| input.path().is_file()).then_some((Files::Parts(inputs), folder))
+    };
+    parts_in(parts, data).or_else(|| parts.folders.iter().find_map(unpacked))
+}
+
+/// A card's files of examples in a folder, as they are published, and where they lie; `None` where one is missing.
+fn parts_in(parts: &Parts, folder: &Path) -> Option<(Files, PathBuf)> {
+    let there = parts.downloads().iter().all(|download| folder.join(download.file).is_file());
+    let path = match &parts.published {
+        Published::Archive(download) => folder.join(download.file),
+        Published::Files(_) => folder.to_owned(),
+    };
+    there.then(|| (parts_at(parts, folder), path))
+}
+
+/// Where a card's files of examples are once they are in a folder as they are published.
+fn parts_at(parts: &Parts, folder: &Path) -> Files {
+    let input = |file: &str| match &parts.published {
+        Published::Archive(download) => Input::Entry { archive: folder.join(download.file), name: file.to_owned() },
+        Published::Files(_) => Input::File(folder.join(file)),
+    };
+    Files::Parts(parts.files.iter().map(|(part, file)| (*part, input(file))).collect())
 }
 
 /// The card's files in the data folder, and where they lie.
 fn in_data(archive: &Archive, data: &Path) -> Option<(Files, PathBuf)> {
-    let path = data.join(archive.file);
+    let path = data.join(archive.download.file);
     if path.is_file() {
         return Some((in_archive(archive, &path), path));
     }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use crate::cards::{Format, Kind, Scale};
+use crate::cards::{self, Format, Kind, Scale};
 use crate::error::{Error, Malformed, Place};
 use crate::input::Input;
 use crate::locate::{Files, Found};
@@ -125,21 +125,24 @@ pub fn prepare(source: &Source, folder: &Path, progress: &mut dyn Progress) -> R
 
 fn prepare_card(found: &Found, folder: &Path, progress: &mut dyn Progress) -> Result<Summary, Error> {
     let card = found.card;
+    let cards::Rows::Ratings { scale, counts } = card.rows else {
+        return Err(Error::Setting(format!("{} holds examples of classes, not ratings", card.name)));
+    };
     let about = |timestamps| About {
         name: card.name.to_owned(),
         title: card.title.to_owned(),
         source: match card.kind {
-            Kind::Archive(_) => Provenance::Real,
+            Kind::Archive(_) | Kind::Parts(_) => Provenance::Real,
             Kind::Synthetic => Provenance::Synthetic,
         },
         licence: card.licence.to_owned(),
         citation: card.citation.to_owned(),
-        scale: Some(card.scale),
+        scale: Some(scale),
         timestamps,
-        ratings: Some(card.counts.ratings),
+        ratings: Some(counts.ratings),
     };
     match &found.files {
-        Files::Generated => generate(&Synthetic::default(), folder, progress),
+        Files::Generated | Files::Parts(_) => generate(&Synthetic::default(), folder, progress),
         Files::Official { format, ratings, items } => {
             let (ratings_format, items_format) = official(*format);
             let details = items::read(items, &items_format)?;

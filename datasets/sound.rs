@@ -102,9 +102,14 @@ pub(crate) fn check(
 /// Runs what decodes a file. A fault of the library that a damaged file sets off ends there, as an error about the file: what it asserts
 /// about its input cannot all be foreseen here.
 pub fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+    caught(decode).unwrap_or_else(|problem| Err(unsound(path, problem)))
+}
+
+/// Runs what decodes a file, and says what a library asserted where it fell over it.
+pub(crate) fn caught<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(decode)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(unsound(path, text.unwrap_or("it cannot be decoded").to_owned()))
+        text.unwrap_or("it cannot be decoded").to_owned()
     })
 }
 

@@ -59,7 +59,7 @@ pub(crate) enum ItemsFormat {
 
 /// Reads a list of items.
 pub(crate) fn read(input: &Input, format: &ItemsFormat) -> Result<Items, Error> {
-    let bytes = input.read(LARGEST)?;
+    let bytes = input.read(LARGEST, "a list of items")?;
     parse(input.label(), &bytes, format)
 }
 

@@ -1,14 +1,16 @@
 //! Splits: which rows train, which validate, which test.
 //!
-//! A split is an artifact of its own, so that every stage that names it sees the same rows. `make` draws one, `import` takes the
-//! user's, `files` stores and exports it. This file knows what a split is, and whether two of its uses leak into each other.
+//! A split is an artifact of its own, so that every stage that names it sees the same rows. `make` draws one, `classes` one of examples
+//! with classes, `import` takes the user's, `files` stores and exports it. This file knows what a split is, and whether two of its uses leak into each other.
 
+mod classes;
 mod files;
 mod import;
 mod make;
 
 use serde::{Deserialize, Serialize};
 
+pub use classes::ClassSplit;
 pub use files::{SPLIT, SPLIT_SUMMARY, SplitFiles};
 pub use import::ImportedFiles;
 
@@ -115,7 +117,7 @@ pub struct PartCounts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplitSummary {
-    /// `by_rating`, `by_user`, `by_time`, `leave_one_out`, `files` or `rows`.
+    /// `by_rating`, `by_user`, `by_time`, `leave_one_out`, `files` or `rows`; of examples `given`, `by_class` or `rows`.
     pub how: String,
     /// The shares asked for, where rows were drawn.
     pub fractions: Option<Fractions>,

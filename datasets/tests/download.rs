@@ -349,10 +349,11 @@ fn offline_says_so_and_asks_nobody() {
 fn card(server: &Server, bytes: &[u8]) -> &'static Card {
     let mut card = find("movielens/1m").unwrap().clone();
     if let Kind::Archive(archive) = &mut card.kind {
-        archive.addresses = Box::leak(Box::new([server.address]));
-        archive.bytes = Some(bytes.len() as u64);
-        archive.limit = bytes.len() as u64;
-        archive.checksum = Checksum::Sha256(sum(bytes));
+        let download = &mut archive.download;
+        download.addresses = Box::leak(Box::new([server.address]));
+        download.bytes = Some(bytes.len() as u64);
+        download.limit = bytes.len() as u64;
+        download.checksum = Checksum::Sha256(sum(bytes));
     }
     Box::leak(Box::new(card))
 }

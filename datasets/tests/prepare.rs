@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use talkflow_datasets::ColumnNames;
 use talkflow_datasets::Input;
-use talkflow_datasets::cards::{Card, Counts, Format, Scale, find};
+use talkflow_datasets::cards::{Card, Counts, Format, Rows, Scale, find};
 use talkflow_datasets::locate::{Files, Found, Origin, Places, locate_local};
 use talkflow_datasets::prepare::{OwnFiles, OwnFormat, OwnItems, Source, prepare as run};
 use talkflow_datasets::progress::Silent;
@@ -18,10 +18,11 @@ use super::{contents, prepared, refused, rows_of_genre};
 fn tiny(format: Format) -> &'static Card {
     let mut card = find("movielens/100k").unwrap().clone();
     card.name = "movielens/tiny";
-    card.counts = Counts { ratings: 4, users: 2, items: 4 };
-    if format == Format::Csv {
-        card.scale = Scale { min: 0.5, max: 5.0, step: Some(0.5) };
-    }
+    let scale = match format {
+        Format::Csv => Scale { min: 0.5, max: 5.0, step: Some(0.5) },
+        _ => Scale { min: 1.0, max: 5.0, step: Some(1.0) },
+    };
+    card.rows = Rows::Ratings { scale, counts: Counts { ratings: 4, users: 2, items: 4 } };
     Box::leak(Box::new(card))
 }
 

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use talkflow_datasets::cards::{CARDS, Card, Kind, find};
+use talkflow_datasets::cards::{CARDS, Card, Kind, Rows, find};
 use talkflow_datasets::locate::{Found, Places, locate_local};
 use talkflow_datasets::prepare::{Source, prepare};
 use talkflow_datasets::progress::Silent;
@@ -70,8 +70,9 @@ fn every_data_set_at_hand_has_what_its_publisher_says() {
         let files = RatingsFiles::in_folder(folder.path());
         let summary = ratings.summary();
         println!("{summary:?}");
-        assert_eq!(summary.ratings, card.counts.ratings);
-        assert!(summary.users <= card.counts.users && summary.items <= card.counts.items);
+        let Rows::Ratings { counts, .. } = card.rows else { panic!("{} holds ratings", card.name) };
+        assert_eq!(summary.ratings, counts.ratings);
+        assert!(summary.users <= counts.users && summary.items <= counts.items);
         assert_eq!(summary.items_without_details, 0);
         for (genre, count) in genres(card).into_iter().flatten() {
             let selection = Selection::open(&files, &[genre.to_owned()]).unwrap();
