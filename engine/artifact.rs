@@ -139,8 +139,8 @@ impl FromStr for Digest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArtifactKind {
-    /// Ratings, users and items as Parquet.
-    Ratings,
+    /// A data set as Parquet: ratings with users and items, or examples with classes.
+    Data,
     /// Which row belongs to which part.
     Split,
     /// A trained rating model.
@@ -157,13 +157,12 @@ pub enum ArtifactKind {
 
 impl ArtifactKind {
     /// The one list of kinds.
-    pub const ALL: [Self; 7] =
-        [Self::Ratings, Self::Split, Self::Model, Self::Features, Self::Scores, Self::Settings, Self::Files];
+    pub const ALL: [Self; 7] = [Self::Data, Self::Split, Self::Model, Self::Features, Self::Scores, Self::Settings, Self::Files];
 
     /// What people call it, with its article.
     pub fn noun(self) -> &'static str {
         match self {
-            Self::Ratings => "ratings",
+            Self::Data => "a data set",
             Self::Split => "a split",
             Self::Model => "a model",
             Self::Features => "cached features",

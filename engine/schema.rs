@@ -282,7 +282,7 @@ impl Writer<'_> {
                 vec![schema]
             }
             Shape::Bool => vec![json!({ "type": "boolean" })],
-            Shape::Text | Shape::File => vec![json!({ "type": "string", "minLength": 1 })],
+            Shape::Text | Shape::File | Shape::Folder => vec![json!({ "type": "string", "minLength": 1 })],
             Shape::Word(words) => vec![self.words(path, words)],
             Shape::List { item, distinct } => {
                 let items = self.any(self.shape(scope, path, item, field), !takes_text(item));
@@ -394,7 +394,7 @@ impl Writer<'_> {
 /// Whether any text will do, so also one with a parameter in it.
 fn takes_text(shape: &Shape) -> bool {
     match shape {
-        Shape::Text | Shape::Texts | Shape::File | Shape::Scalar | Shape::Variable => true,
+        Shape::Text | Shape::Texts | Shape::File | Shape::Folder | Shape::Scalar | Shape::Variable => true,
         Shape::Stage(_) | Shape::Stages(_) | Shape::AnyStages => true,
         Shape::Int { .. } | Shape::Float { .. } | Shape::Bool | Shape::Word(_) | Shape::List { .. } => false,
         Shape::Map(_) | Shape::Named(_) | Shape::Section | Shape::Variant(_) => false,
@@ -441,7 +441,7 @@ fn type_of(shape: &Shape) -> String {
             Shape::File => "list of paths".to_owned(),
             item => format!("list of {}", type_of(item)),
         },
-        Shape::File => "path".to_owned(),
+        Shape::File | Shape::Folder => "path".to_owned(),
         Shape::Stage(kind) => kind.noun().to_owned(),
         Shape::Stages(kind) => format!("{}, one or more", kind.noun()),
         Shape::Scalar => "text, number or switch".to_owned(),

@@ -28,7 +28,7 @@ pub use settings::METHODS;
 /// A stage's kind with its settings.
 #[derive(Clone, Debug)]
 pub enum StageSpec {
-    /// Ratings as Parquet.
+    /// Ratings, or examples with classes, as Parquet.
     Dataset(dataset::Dataset),
     /// Which row is for what.
     Split(split::Split),
@@ -91,7 +91,7 @@ impl Kinds for StageKinds {
 
     fn output(&self, word: &str) -> ArtifactKind {
         match word {
-            "dataset" => ArtifactKind::Ratings,
+            "dataset" => ArtifactKind::Data,
             "split" => ArtifactKind::Split,
             "pretrain" | "distill" => ArtifactKind::Model,
             "cache_features" => ArtifactKind::Features,

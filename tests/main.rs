@@ -3,6 +3,7 @@
 
 mod cache;
 mod check;
+mod classes;
 mod codes;
 mod command;
 mod commands;

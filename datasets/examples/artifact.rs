@@ -8,7 +8,7 @@ use arrow::datatypes::Int8Type;
 use rayon::prelude::*;
 
 use crate::columns::{TableReader, column, not_an_artifact};
-use crate::error::{Error, shown};
+use crate::error::Error;
 use crate::sound;
 use crate::split::Part;
 
@@ -183,21 +183,12 @@ fn read_parts(path: &Path, batch: &RecordBatch, parts: &mut Vec<Option<Part>>) -
     let column = column::<DictionaryArray<Int8Type>>(path, batch, "part")?;
     let names = column.values().as_any().downcast_ref::<StringArray>();
     let names = names.ok_or_else(|| not_an_artifact(path, "its column `part` has another type"))?;
-    // A name that no row has may be missing.
-    let named = names.iter().map(|name| match name {
-        None => Ok(None),
-        Some(name) => Part::from_name(name)
-            .map(Some)
-            .ok_or_else(|| not_an_artifact(path, format!("its column `part` holds {}", shown(name.as_bytes())))),
-    });
-    let named: Vec<Option<Part>> = named.collect::<Result<_, _>>()?;
+    // Names that no row has may be anything: where no row has a part, the library's dictionary is made up.
+    let named: Vec<Option<Part>> = names.iter().map(|name| name.and_then(Part::from_name)).collect();
+    let of = |key: i8| usize::try_from(key).ok().and_then(|key| named.get(key).copied().flatten());
     for key in column.keys() {
-        let part = key.map(|key| usize::try_from(key).ok().and_then(|key| named.get(key).copied()));
-        match part {
-            Some(None) => return Err(not_an_artifact(path, "a row's part has no name")),
-            Some(part) => parts.push(part),
-            None => parts.push(None),
-        }
+        let part = key.map(|key| of(key).ok_or_else(|| not_an_artifact(path, "its column `part` holds other names than ours")));
+        parts.push(part.transpose()?);
     }
     Ok(())
 }

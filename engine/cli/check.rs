@@ -163,7 +163,7 @@ impl Job<'_> {
         while let Some(place) = left.pop() {
             let Some(one) = self.plan.instances.get(place).filter(|_| seen.insert(place)) else { continue };
             left.extend(one.inputs.iter().flat_map(|input| &input.from));
-            if matches!(made_by(&one.kind), Some(ArtifactKind::Ratings | ArtifactKind::Split))
+            if matches!(made_by(&one.kind), Some(ArtifactKind::Data | ArtifactKind::Split))
                 && let Some(record) = records.get(one.name.as_str())
             {
                 data.insert(one.name.clone(), record.files.digest());

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde::Serialize;
+use serde_json::json;
 use talkflow_datasets::{
-    cards::{self, Card, Kind},
+    cards::{self, Card, Counts, Rows},
     download::{FetchError, Network},
+    examples,
     locate::{self, Places, locate_local},
     prepare::{Source, prepare},
+    split::PartCounts,
 };
 
 use super::{Answer, Common, Failure, answer, store::bytes};
@@ -38,12 +41,19 @@ pub enum DataCommand {
 struct Listed {
     name: &'static str,
     title: &'static str,
-    ratings: u64,
-    users: u64,
-    items: u64,
+    #[serde(flatten)]
+    rows: Counted,
     bytes: Option<u64>,
     licence: &'static str,
     here: Option<String>,
+}
+
+/// What a publisher counts.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Counted {
+    Ratings { ratings: u64, users: u64, items: u64 },
+    Examples { examples: u64, classes: usize, content: &'static str, parts: PartCounts },
 }
 
 /// Runs one of them.
@@ -71,13 +81,17 @@ fn ls(places: &Places, common: &Common) -> Answer {
     let listed = cards::CARDS.iter().map(|card| Listed {
         name: card.name,
         title: card.title,
-        ratings: card.counts.ratings,
-        users: card.counts.users,
-        items: card.counts.items,
-        bytes: match &card.kind {
-            Kind::Archive(archive) => archive.bytes,
-            Kind::Synthetic => None,
+        rows: match card.rows {
+            Rows::Ratings { counts: Counts { ratings, users, items }, .. } => Counted::Ratings { ratings, users, items },
+            Rows::Examples { content, classes, counts } => Counted::Examples {
+                examples: counts.train + counts.validation + counts.test,
+                classes: classes.len(),
+                content: content.noun(),
+                parts: counts,
+            },
         },
+        // Known only where it is of all files.
+        bytes: card.downloads().iter().map(|download| download.bytes).sum::<Option<u64>>().filter(|bytes| *bytes > 0),
         licence: card.licence,
         here: locate_local(card, places).map(|found| found.origin.to_string()),
     });
@@ -85,7 +99,13 @@ fn ls(places: &Places, common: &Common) -> Answer {
     answer(common, &listed, || {
         let line = |l: &Listed| {
             let here = l.here.clone().unwrap_or_else(|| format!("not here ({})", l.bytes.map_or("size unknown".into(), bytes)));
-            format!("{:<24} {:>10} ratings {:>7} users {:>6} items  {here}\n", l.name, l.ratings, l.users, l.items)
+            let rows = match &l.rows {
+                Counted::Ratings { ratings, users, items } => format!("{ratings:>10} ratings {users:>7} users {items:>6} items"),
+                Counted::Examples { examples, classes, content, .. } => {
+                    format!("{examples:>10} {content:<7} {classes:>7} classes {:>11}", "")
+                }
+            };
+            format!("{:<24} {rows}  {here}\n", l.name)
         };
         listed.iter().map(line).collect()
     })
@@ -105,12 +125,14 @@ fn get(card: &'static Card, output: Option<&std::path::Path>, places: &Places, c
     let mut prepared = None;
     if let Some(folder) = output {
         super::export::empty_folder(folder)?;
-        let source = match card.kind {
-            Kind::Synthetic => Source::Synthetic(talkflow_datasets::synthetic::Synthetic::default()),
-            Kind::Archive(_) => Source::Card(found.clone()),
-        };
         let mut progress = Line::default();
-        let summary = prepare(&source, folder, &mut |what: &str, done, total| progress.show(what, done, total));
+        let mut show = |what: &str, done, total| progress.show(what, done, total);
+        let summary = match card.content() {
+            Some(_) => {
+                examples::make(&examples::Source::Card(found.clone()), None, folder, &mut show).map(|summary| json!(summary))
+            }
+            None => prepare(&Source::Card(found.clone()), folder, &mut show).map(|summary| json!(summary)),
+        };
         progress.end();
         prepared = Some(summary.map_err(|error| Failure::Failed(error.to_string()))?);
     }

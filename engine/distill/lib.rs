@@ -3,6 +3,7 @@
 //! From the bottom up:
 //!
 //! - `random`, `tensors`, [`metrics`]: streams, named tensors, measures;
+//! - [`Augment`]: images changed at random before they are learnt from;
 //! - `gpu`, `ops`, `graph`, `params`, `table`, [`Optimizer`]: what differs between devices, a batch's forward and backward pass, weights and their updates;
 //! - `models`, [`RatingModel`]: rating models while they are trained, and when they are done;
 //! - [`Distance`], `modules`, [`TeacherUpper`]: what methods are made of;
@@ -15,6 +16,7 @@
 //! then for each batch gathers embeddings on the host, runs dense layers on the device, lets the method add its terms, goes back, and moves
 //! the weights; after each epoch it validates and keeps the best weights, which become the [`RatingModel`].
 
+mod augment;
 mod batches;
 mod checkpoint;
 mod cka;
@@ -52,6 +54,7 @@ mod trace;
 mod trainer;
 mod transformer;
 
+pub use augment::{Augment, ImageShape};
 pub use cka::linear_cka;
 pub use config::{Kept, TrainConfig};
 pub use cost::{Cost, StepCost, step_cost};

@@ -20,6 +20,8 @@ pub(crate) enum Role {
     Dropout,
     /// What a method draws in a step; path = what for, index = step.
     Step,
+    /// How an image is changed; path = its row, index = epoch.
+    Augment,
 }
 
 impl Role {
@@ -30,6 +32,7 @@ impl Role {
             Role::Modules => "modules",
             Role::Dropout => "dropout",
             Role::Step => "step",
+            Role::Augment => "augment",
         }
     }
 }
@@ -118,7 +121,7 @@ impl Rng {
     }
 
     /// Uniform in `0..n`, without bias (Lemire 2019, multiply and reject).
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         let threshold = n.wrapping_neg() % n;
         loop {
             let product = u128::from(self.next_u64()) * u128::from(n);

@@ -50,8 +50,8 @@ impl Form {
         let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
         let field = self.fields.get(key)?;
         let Some(rest) = rest else { return Some(field) };
-        // Below names of the user's choosing there is nothing of its own.
-        if field.shapes.iter().any(|shape| matches!(shape, Shape::Map(_) | Shape::Named(_))) {
+        // Below names of the user's choosing, and of files in a folder, there is nothing of its own.
+        if field.shapes.iter().any(|shape| matches!(shape, Shape::Map(_) | Shape::Named(_) | Shape::Folder)) {
             return Some(field);
         }
         if let Some(form) = field.under.get("") {

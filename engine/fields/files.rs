@@ -93,6 +93,66 @@ impl Fields<'_> {
         }
     }
 
+    /// Reads the path of a folder that must be given. All files in it and below become files of the stage, each under its path in the folder;
+    /// what begins with a point is passed over. In the key are these paths and the contents, and not where the folder is. Empty after a
+    /// mistake.
+    pub fn folder(&mut self, key: &str) -> Vec<PlacedFile> {
+        if self.sketch(key, &Shape::Folder, Absent::Required) {
+            return Vec::new();
+        }
+        match self.take(key) {
+            Some(found) => self.folder_found(key, &found).unwrap_or_default(),
+            None => {
+                self.missing(key, &Shape::Folder.noun());
+                Vec::new()
+            }
+        }
+    }
+
+    /// Reads the path of a folder that may be left out.
+    pub fn optional_folder(&mut self, key: &str) -> Option<Vec<PlacedFile>> {
+        if self.sketch(key, &Shape::Folder, Absent::None) {
+            return None;
+        }
+        match self.take(key) {
+            Some(found) if !matches!(found.node.value, Value::Null) => self.folder_found(key, &found),
+            _ => None,
+        }
+    }
+
+    fn folder_found(&mut self, key: &str, found: &Found) -> Option<Vec<PlacedFile>> {
+        let Value::Text(text) = &found.node.value else {
+            self.wrong(found, &Shape::Folder.noun(), None);
+            return None;
+        };
+        let base = self.folder_of(found);
+        let folder = base.as_deref().map_or_else(|| PathBuf::from(&**text), |base| base.join(&**text));
+        if glob::is_pattern(text) {
+            self.say(found.mistake(format!("`{text}` is a pattern, and `{key}` takes the path of one folder")));
+            return None;
+        }
+        if text.is_empty() || !matches!(self.outside.looks.at(&folder), Leads::Folder) {
+            self.say(found.mistake(format!("there is no folder {}", folder.display())));
+            return None;
+        }
+        let pattern = format!("{}/**", text.trim_end_matches('/'));
+        let pattern = Pattern::new(&pattern);
+        match pattern.files(base.as_deref(), self.outside.looks) {
+            Ok(matches) => {
+                let place = |found: Match| PlacedFile { place: found.text[pattern.folder.len()..].to_owned(), path: found.path };
+                let files: Vec<PlacedFile> = matches.into_iter().map(place).collect();
+                for file in &files {
+                    self.keep_file(&format!("{key}.{}", file.place), &file.path, found.node.span);
+                }
+                Some(files)
+            }
+            Err(message) => {
+                self.say(found.mistake(message));
+                None
+            }
+        }
+    }
+
     /// Reads files that are to lie in a folder of the stage's own: a list of paths and patterns, each file at the path it has beside
     /// the manifest, or a mapping of places to them. A folder means all that is in it. They are there now, and each becomes one of
     /// the stage's files under its place: in the key are places and contents, and not where the files come from.

@@ -38,6 +38,8 @@ pub enum Shape {
     },
     /// The path of a file.
     File,
+    /// The path of a folder.
+    Folder,
     /// A reference to one stage.
     Stage(ArtifactKind),
     /// References to one or more stages.
@@ -104,6 +106,7 @@ impl Shape {
                 item => format!("a list, each {}", item.noun()),
             },
             Self::File => "the path of a file".to_owned(),
+            Self::Folder => "the path of a folder".to_owned(),
             Self::Stage(kind) => format!("a stage that yields {}", kind.noun()),
             Self::Stages(kind) => format!("one or more stages that yield {}", kind.noun()),
             Self::Scalar => "text, a number or a switch".to_owned(),

@@ -17,12 +17,12 @@ impl Choice for Metric {
 }
 
 fn mistakes<R: std::fmt::Debug>(text: &str, with: impl FnOnce(&mut Fields<'_>) -> R) -> String {
-    probe(text, &[("ratings", ArtifactKind::Ratings), ("split", ArtifactKind::Split)], with).unwrap_err().render()
+    probe(text, &[("ratings", ArtifactKind::Data), ("split", ArtifactKind::Split)], with).unwrap_err().render()
 }
 
 /// Settings as `path: canonical` lines.
 fn settings<R>(text: &str, with: impl FnOnce(&mut Fields<'_>) -> R) -> (R, Vec<String>) {
-    let stages = [("ratings", ArtifactKind::Ratings), ("split", ArtifactKind::Split)];
+    let stages = [("ratings", ArtifactKind::Data), ("split", ArtifactKind::Split)];
     let reading = probe(text, &stages, with).unwrap();
     let lines = reading.settings.canonical().map(|(path, value)| format!("{path} {value}"));
     let lines = lines.collect();
@@ -184,13 +184,13 @@ fn what_is_unrecorded_is_checked_and_neither_setting_nor_input() {
     let read = |fields: &mut Fields<'_>| {
         fields.unrecorded(|fields| {
             fields.section("model", |fields| fields.int("width", Some(8), 1..));
-            fields.optional_stage("rows", ArtifactKind::Ratings);
+            fields.optional_stage("rows", ArtifactKind::Data);
         });
     };
-    let reading = probe("{ model: { width: 4 }, rows: ratings }", &[("ratings", ArtifactKind::Ratings)], read).unwrap();
+    let reading = probe("{ model: { width: 4 }, rows: ratings }", &[("ratings", ArtifactKind::Data)], read).unwrap();
     assert_eq!((reading.settings.iter().count(), reading.wanted.len()), (0, 0));
     assert!(probe("{ model: { width: 0 } }", &[], read).is_err());
-    assert!(probe("{ rows: ratngs }", &[("ratings", ArtifactKind::Ratings)], read).is_err());
+    assert!(probe("{ rows: ratngs }", &[("ratings", ArtifactKind::Data)], read).is_err());
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn stages_are_inputs_and_not_settings() {
     let (_, lines) = settings("{ rows: split, nested: { ratings: [ratings] } }", |fields| {
         assert_eq!(fields.stage("rows", ArtifactKind::Split), Port("rows".to_owned()));
         fields.section("nested", |fields| {
-            assert_eq!(fields.stages("ratings", ArtifactKind::Ratings), Port("nested.ratings".to_owned()));
+            assert_eq!(fields.stages("ratings", ArtifactKind::Data), Port("nested.ratings".to_owned()));
         });
         assert_eq!(fields.optional_stage("more", ArtifactKind::Split), None);
     });

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use talkflow_datasets::split::{ClassSplit, Part};
 use talkflow_distill::{ModelSpec, TrainConfig};
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     distill,
     evaluate::{Compare, Evaluate},
     settings::Filter,
+    split::{Spec, Split},
     training::{CHOSEN, Settings},
 };
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
     plan::{Disagreement, Seen},
     scores::{Metric, TEACHER},
     source::one_of,
+    stage::Stage,
 };
 
 mod searched;
@@ -26,11 +29,15 @@ type Stages<'a> = Seen<'a, StageSpec>;
 
 /// What does not fit.
 pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
+    if let Some(other) = other_data(seen) {
+        return vec![other];
+    }
     let filter = match seen.spec() {
         StageSpec::Pretrain(pretrain) => &pretrain.0.filter,
         StageSpec::CacheFeatures(features) => &features.filter,
         StageSpec::Distill(distill) => &distill.training.filter,
         StageSpec::Search(search) => return searched::of_search(seen, search),
+        StageSpec::Split(split) => return parts(seen, split).into_iter().collect(),
         StageSpec::Evaluate(evaluate) => {
             return compared(seen, evaluate)
                 .into_iter()
@@ -38,7 +45,7 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
                 .chain(measures(seen, evaluate))
                 .collect();
         }
-        StageSpec::Dataset(_) | StageSpec::Split(_) | StageSpec::Command(_) => return Vec::new(),
+        StageSpec::Dataset(_) | StageSpec::Command(_) => return Vec::new(),
     };
     let mut found = genres(seen, filter);
     match seen.spec() {
@@ -53,6 +60,54 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
         _ => {}
     }
     found
+}
+
+/// Examples with classes where ratings are needed: the port that ratings come through says that they are.
+fn other_data(seen: Stages<'_>) -> Option<Disagreement> {
+    let (data, content) = seen.inputs("ratings").find_map(|data| match data.spec() {
+        StageSpec::Dataset(dataset) => Some((data, dataset.content()?)),
+        _ => None,
+    })?;
+    let message = format!(
+        "`{}` takes ratings, and these are rows of `{}`, which holds {} with classes",
+        seen.spec().kind(),
+        data.name(),
+        content.noun()
+    );
+    Some(Disagreement { field: "rows".to_owned(), message, help: Some("name a split of ratings".to_owned()) })
+}
+
+/// Data that cannot be split in the way that is asked for.
+fn parts(seen: Stages<'_>, split: &Split) -> Option<Disagreement> {
+    let data = seen.input("rows")?;
+    let StageSpec::Dataset(dataset) = data.spec() else { return None };
+    let (name, came_with) = (data.name(), dataset.parts());
+    let say = |message: String, help: &str| Some(Disagreement { field: "by".to_owned(), message, help: Some(help.to_owned()) });
+    let lacking = || [Part::Train, Part::Test].into_iter().find(|part| !came_with.contains(part));
+    match (&split.spec, dataset.content()) {
+        (Spec::Ratings(_), Some(content)) => say(
+            format!("`{name}` holds {} with classes, which cannot be split like ratings", content.noun()),
+            "write `by: given` to keep the parts that the data came with, or `by: class`",
+        ),
+        (Spec::Examples(_), None) => say(
+            format!("`{name}` holds ratings, which have no classes and no parts of their own"),
+            "split them by `rating`, `user` or `time`, or `leave_one_out`",
+        ),
+        (Spec::Examples(ClassSplit::Given(_)), Some(_)) if lacking().is_some() => {
+            let lacking = lacking().map_or("", Part::name);
+            say(
+                format!("`{name}` comes without {lacking} rows of its own"),
+                "name a file or folder for each part, or split it by `class`",
+            )
+        }
+        (Spec::Examples(ClassSplit::Given(Some(share))), Some(_)) if *share > 0.0 && came_with.contains(&Part::Validation) => {
+            say(
+                format!("`{name}` comes with validation rows of its own, so that none are taken from train"),
+                "leave `validation_fraction` out",
+            )
+        }
+        _ => None,
+    }
 }
 
 /// The columns that a model may stand in: by its label, or else by its method, which a search may choose.

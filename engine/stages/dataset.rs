@@ -1,152 +1,127 @@
-//! `dataset`: ratings as Parquet, from a published data set by name, from the user's own files, or generated.
+//! `dataset`: ratings, or examples with classes, as Parquet: from a published data set by name, from the user's own files, or generated.
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::ops::ControlFlow;
 
 use anyhow::Context;
 use talkflow_datasets::{
-    ColumnNames,
-    cards::{self, Card, Kind, Scale},
+    cards::{self, CARDS, Card, Kind, Rows},
     download::{FetchError, Network},
+    examples::{self as classes, Content, Subset},
     locate::{self, Found, Places as Folders, fetch, locate_local},
-    prepare::{OwnFiles, OwnFormat, OwnItems, Source, prepare},
-    synthetic::Synthetic,
+    prepare::{Source, prepare},
+    split::Part,
 };
 
-use super::{settings::LARGEST, split::columns};
+use super::settings::LARGEST;
 use crate::{
-    fields::{Choice, Fields},
+    fields::Fields,
     stage::{Device, Located, Outside, Places, Stage, StageCx, Talk},
 };
 
+mod examples;
+mod ratings;
+
 /// Its settings.
 #[derive(Clone, Debug)]
-pub struct Dataset(From);
+pub struct Dataset {
+    from: From,
+    /// Which rows of examples are kept, where not all are.
+    subset: Option<Subset>,
+}
 
 #[derive(Clone, Debug)]
 enum From {
     /// A published data set, and what to use where it cannot be reached.
-    Card { name: &'static str, otherwise: Option<&'static str> },
-    /// The generator.
-    Synthetic(Synthetic),
-    /// The user's own files.
-    Own(Box<OwnFiles>),
-}
-
-/// The data set that is generated.
-const SYNTHETIC: &str = "movielens/synthetic";
-
-/// How a file of the user's is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FormatWord {
-    Csv,
-    Tsv,
-    Atomic,
-    Parquet,
-}
-
-impl Choice for FormatWord {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("csv", Self::Csv), ("tsv", Self::Tsv), ("atomic", Self::Atomic), ("parquet", Self::Parquet)];
-}
-
-impl FormatWord {
-    fn format(self) -> OwnFormat {
-        match self {
-            Self::Csv => OwnFormat::Csv { separator: b',' },
-            Self::Tsv => OwnFormat::Csv { separator: b'\t' },
-            Self::Atomic => OwnFormat::Atomic,
-            Self::Parquet => OwnFormat::Parquet,
-        }
-    }
-
-    /// What a file's name says.
-    fn of(path: &std::path::Path) -> Self {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("parquet") => Self::Parquet,
-            Some("inter" | "item") => Self::Atomic,
-            Some("tsv" | "tab") => Self::Tsv,
-            _ => Self::Csv,
-        }
-    }
+    Card { card: &'static Card, otherwise: Option<&'static str> },
+    /// Ratings: generated, or the user's own files.
+    Ratings(Source),
+    /// Examples: generated, or the user's own files.
+    Examples(classes::Source),
 }
 
 /// Reads them.
 pub fn read(f: &mut Fields<'_>) -> Dataset {
-    if f.has("file") {
-        return Dataset(From::Own(Box::new(own(f))));
-    }
-    let names: Vec<&'static str> = cards::CARDS.iter().map(|card| card.name).collect();
+    let from = if f.has("file") {
+        From::Ratings(Source::Own(ratings::own(f)))
+    } else if f.has("texts") {
+        From::Examples(classes::Source::Texts(examples::texts(f)))
+    } else if f.has("images") {
+        From::Examples(classes::Source::Folders(examples::images(f)))
+    } else {
+        named(f)
+    };
+    let of_classes = match &from {
+        From::Card { card, .. } => card.content().is_some(),
+        From::Ratings(_) => false,
+        From::Examples(_) => true,
+    };
+    let subset = if of_classes { examples::subset(f) } else { None };
+    Dataset { from, subset }
+}
+
+/// A data set that has a card.
+fn named(f: &mut Fields<'_>) -> From {
+    let names: Vec<&'static str> = CARDS.iter().map(|card| card.name).collect();
     let name = f.word("name", &names, None);
-    let known = |name: &str| names.iter().copied().find(|known| *known == name).unwrap_or(SYNTHETIC);
-    match known(&name) {
-        SYNTHETIC => Dataset(From::Synthetic(synthetic(f))),
-        name => {
-            let otherwise = f.optional_word("otherwise", &names);
-            Dataset(From::Card { name, otherwise: otherwise.map(|name| known(&name)) })
+    let card = CARDS.iter().find(|card| card.name == name).unwrap_or(&CARDS[0]);
+    match (&card.kind, card.content()) {
+        (Kind::Synthetic, None) => return From::Ratings(Source::Synthetic(ratings::synthetic(f))),
+        (Kind::Synthetic, Some(content)) => {
+            return From::Examples(classes::Source::Synthetic(examples::synthetic(f, content)));
         }
+        (Kind::Archive(_) | Kind::Parts(_), _) => {}
     }
-}
-
-fn synthetic(f: &mut Fields<'_>) -> Synthetic {
-    let d = Synthetic::default();
-    let small = |f: &mut Fields<'_>, key: &str, default: u32| {
-        u32::try_from(f.int(key, Some(default.into()), 1..=1 << 24)).unwrap_or(default)
-    };
-    let spec = Synthetic {
-        users: small(f, "users", d.users),
-        items: small(f, "items", d.items),
-        ratings: f.int("ratings", Some(d.ratings), 1..=32_000_000),
-        half_stars: f.bool("half_stars", Some(d.half_stars)),
-        seed: f.int("seed", Some(d.seed), ..),
-    };
-    if let (true, Err(error)) = (f.sound(), spec.check()) {
-        f.mistake("ratings", error.to_string(), None);
+    let otherwise = f.optional_word("otherwise", &names);
+    let otherwise = otherwise.and_then(|name| CARDS.iter().find(|card| card.name == name));
+    if let Some(other) = otherwise.filter(|other| f.sound() && other.content() != card.content()) {
+        let noun = |card: &Card| card.content().map_or("ratings", Content::noun);
+        let message =
+            format!("{} cannot stand in for {}: it holds {}, not such {}", other.name, card.name, noun(other), noun(card));
+        let like = CARDS.iter().filter(|other| other.content() == card.content() && other.name != card.name);
+        let like = like.map(|card| format!("`{}`", card.name)).collect::<Vec<_>>().join(", ");
+        f.mistake("otherwise", message, Some(&format!("what can: {like}")));
     }
-    spec
-}
-
-fn own(f: &mut Fields<'_>) -> OwnFiles {
-    let ratings = f.file("file").unwrap_or_default();
-    let format = f.choice("format", Some(FormatWord::of(&ratings))).format();
-    let by_format = if format == OwnFormat::Atomic { ColumnNames::recbole() } else { ColumnNames::default() };
-    OwnFiles {
-        name: f.text("title", Some("own")),
-        columns: f.optional_section("columns", |f| columns(f, &by_format)).unwrap_or(by_format),
-        items: f.optional_section("items", items),
-        scale: f.optional_section("scale", |f| {
-            let min = f.float("min", None, ..);
-            let max = f.float("max", None, ..);
-            if f.sound() && min >= max {
-                f.mistake("max", format!("the scale from {min} to {max} is empty"), Some("`max` has to be above `min`"));
-            }
-            Scale { min: min as f32, max: max as f32, step: f.optional_float("step", 0.0..).map(|step| step as f32) }
-        }),
-        licence: f.optional_text("licence"),
-        citation: f.optional_text("citation"),
-        ratings,
-        format,
-    }
-}
-
-fn items(f: &mut Fields<'_>) -> OwnItems {
-    let path: PathBuf = f.file("file").unwrap_or_default();
-    OwnItems {
-        format: f.choice("format", Some(FormatWord::of(&path))).format(),
-        id: f.text("id", Some("item")),
-        title: f.optional_text("title"),
-        genres: f.optional_text("genres"),
-        between: f.text("between", Some("|")),
-        path,
-    }
+    From::Card { card, otherwise: otherwise.map(|card| card.name) }
 }
 
 impl Dataset {
     /// The card of a data set that has one; a stand-in is not looked at.
     pub(super) fn card(&self) -> Option<&'static Card> {
-        match self.0 {
-            From::Card { name, .. } => cards::find(name).ok(),
-            From::Synthetic(_) => cards::find(SYNTHETIC).ok(),
-            From::Own(_) => None,
+        match &self.from {
+            From::Card { card, .. } => Some(card),
+            From::Ratings(Source::Synthetic(_)) => cards::find("movielens/synthetic").ok(),
+            From::Ratings(_) | From::Examples(_) => None,
+        }
+    }
+
+    /// What an example is; `None` where rows are ratings.
+    pub(super) fn content(&self) -> Option<Content> {
+        match &self.from {
+            From::Card { card, .. } => card.content(),
+            From::Ratings(_) => None,
+            From::Examples(classes::Source::Card(found)) => found.card.content(),
+            From::Examples(classes::Source::Texts(_)) => Some(Content::Texts),
+            From::Examples(classes::Source::Folders(own)) => Some(Content::Images(own.shape)),
+            From::Examples(classes::Source::Synthetic(spec)) => Some(spec.content),
+        }
+    }
+
+    /// The parts that examples come with; none where they come without.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let of_card = |card: &Card| match card.rows {
+            Rows::Examples { counts, .. } => {
+                let counts = [counts.train, counts.validation, counts.test];
+                Part::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0).map(|(part, _)| part).collect()
+            }
+            Rows::Ratings { .. } => Vec::new(),
+        };
+        match &self.from {
+            From::Card { card, .. } => of_card(card),
+            From::Ratings(_) => Vec::new(),
+            From::Examples(classes::Source::Card(found)) => of_card(found.card),
+            From::Examples(classes::Source::Texts(own)) => own.files.iter().filter_map(|(part, _)| *part).collect(),
+            From::Examples(classes::Source::Folders(own)) => own.images.iter().filter_map(|(part, _)| *part).collect(),
+            From::Examples(classes::Source::Synthetic(_)) => vec![Part::Train, Part::Test],
         }
     }
 }
@@ -170,12 +145,12 @@ impl Stage for Dataset {
     }
 
     fn reads_outside(&self) -> bool {
-        matches!(self.0, From::Card { .. })
+        matches!(self.from, From::Card { .. })
     }
 
     fn locate(&self, places: &Places) -> anyhow::Result<Located> {
-        let From::Card { name, otherwise } = self.0 else { return Ok(Located::Here(Outside::default())) };
-        let card = cards::find(name)?;
+        let From::Card { card, otherwise } = self.from else { return Ok(Located::Here(Outside::default())) };
+        let name = card.name;
         if let Some(found) = locate_local(card, &theirs(places)) {
             return Ok(Located::Here(here(&found)));
         }
@@ -189,8 +164,9 @@ impl Stage for Dataset {
     }
 
     fn fetch(&self, places: &Places, talk: &Talk<'_>) -> anyhow::Result<Outside> {
-        let From::Card { name, otherwise } = self.0 else { return Ok(Outside::default()) };
-        match fetch(cards::find(name)?, &theirs(places), &network(places), &mut progress(talk)) {
+        let From::Card { card, otherwise } = self.from else { return Ok(Outside::default()) };
+        let name = card.name;
+        match fetch(card, &theirs(places), &network(places), &mut progress(talk)) {
             Ok(found) => Ok(here(&found)),
             // Only where it cannot be reached: wrong contents are never papered over.
             Err(error @ FetchError::Unreachable { .. }) => match otherwise {
@@ -205,31 +181,53 @@ impl Stage for Dataset {
     }
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
-        let source = match &self.0 {
-            From::Synthetic(spec) => Source::Synthetic(*spec),
-            From::Own(own) => Source::Own((**own).clone()),
+        match &self.from {
+            From::Ratings(source) => write_ratings(source, cx),
+            From::Examples(source) => self.write_examples(source, cx),
             From::Card { .. } => {
                 let used = cx.outside.facts.iter().find(|(what, _)| what == USED).map(|(_, name)| name.as_str());
                 let card = cards::find(used.context("no data set was located")?)?;
-                match card.kind {
-                    Kind::Synthetic => Source::Synthetic(Synthetic::default()),
-                    Kind::Archive(_) => {
-                        let found = locate_local(card, &theirs(cx.places));
-                        let found = found.with_context(|| format!("{} has gone since it was found", card.name))?;
-                        locate::verify(&found, &mut progress(&cx.talk))?;
-                        Source::Card(found)
-                    }
+                let found = locate_local(card, &theirs(cx.places));
+                let found = found.with_context(|| format!("{} has gone since it was found", card.name))?;
+                locate::verify(&found, &mut progress(&cx.talk))?;
+                match card.content() {
+                    Some(_) => self.write_examples(&classes::Source::Card(found), cx),
+                    None => write_ratings(&Source::Card(found), cx),
                 }
             }
-        };
-        let summary = prepare(&source, cx.out, &mut progress(&cx.talk))?;
-        cx.metric("ratings", summary.ratings);
-        cx.metric("users", summary.users);
-        cx.metric("items", summary.items);
-        if summary.items_without_details > 0 {
+        }
+    }
+}
+
+fn write_ratings(source: &Source, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+    let summary = prepare(source, cx.out, &mut progress(&cx.talk))?;
+    cx.metric("ratings", summary.ratings);
+    cx.metric("users", summary.users);
+    cx.metric("items", summary.items);
+    if summary.items_without_details > 0 {
+        cx.note(format!(
+            "{} of {} items are not in the list of items: they have no title and no genre",
+            summary.items_without_details, summary.items
+        ));
+    }
+    Ok(())
+}
+
+impl Dataset {
+    fn write_examples(&self, source: &classes::Source, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        let summary = classes::make(source, self.subset.as_ref(), cx.out, &mut progress(&cx.talk))?;
+        cx.metric("examples", summary.rows);
+        cx.metric("classes", summary.classes.len());
+        let fewest = summary.classes.iter().map(|class| class.rows).min();
+        cx.metric("fewest_of_a_class", fewest.unwrap_or_default());
+        if let Some(kept) = summary.subset.filter(|kept| !kept.short.is_empty()) {
+            let some: Vec<&str> = kept.short.iter().take(8).map(String::as_str).collect();
+            let more = if kept.short.len() > some.len() { " and others" } else { "" };
             cx.note(format!(
-                "{} of {} items are not in the list of items: they have no title and no genre",
-                summary.items_without_details, summary.items
+                "{} of {} classes have fewer rows in some part than were asked for, and keep all: {}{more}",
+                kept.short.len(),
+                summary.classes.len(),
+                some.join(", ")
             ));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The files of artifacts as stage kinds read and write them: ratings, splits, models. One place says what each file holds.
+//! The files of artifacts as stage kinds read and write them: ratings, examples, splits, models. One place says what each file holds.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -11,6 +11,7 @@ use parquet::arrow::ArrowWriter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use talkflow_datasets::{
+    examples::{EXAMPLES, ExamplesFiles},
     ratings::{DATASET, ITEMS, RATINGS, RatingsFiles, Summary, USERS},
     selection::{Columns, Selection},
     sound,
@@ -47,6 +48,11 @@ pub fn ratings_files(input: &Input<'_>) -> anyhow::Result<RatingsFiles> {
         items: input.file(ITEMS)?,
         dataset: input.file(DATASET)?,
     })
+}
+
+/// Where the files of an artifact of examples are.
+pub fn examples_files(input: &Input<'_>) -> anyhow::Result<ExamplesFiles> {
+    Ok(ExamplesFiles { examples: input.file(EXAMPLES)?, dataset: input.file(DATASET)? })
 }
 
 /// Opens the rows of some genres of a ratings artifact, or without genres all of them.

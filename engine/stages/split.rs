@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use talkflow_datasets::{
     ColumnNames,
-    split::{Fractions, ImportedFiles, Split as Parts, SplitSpec},
+    examples::{EXAMPLES, Examples},
+    split::{ClassSplit, Fractions, ImportedFiles, Split as Parts, SplitSpec},
 };
 
 use super::files;
@@ -17,43 +18,60 @@ use crate::{
 /// Its settings.
 #[derive(Clone, Debug)]
 pub struct Split {
-    spec: SplitSpec,
+    pub(super) spec: Spec,
     seed: u64,
 }
 
+/// What decides a row's part.
+#[derive(Clone, Debug)]
+pub(super) enum Spec {
+    /// Of ratings.
+    Ratings(SplitSpec),
+    /// Of examples with classes.
+    Examples(ClassSplit),
+    /// A csv with the columns `row` and `part`, of either.
+    Rows(PathBuf),
+}
+
+/// The words of `by`, which say what decides a row's part.
+const BY: [&str; 8] = ["rating", "user", "time", "leave_one_out", "files", "given", "class", "parts"];
+
 /// Reads them.
 pub fn read(f: &mut Fields<'_>) -> Split {
-    f.stage("rows", ArtifactKind::Ratings);
-    let spec =
-        f.variant("by", &["rating", "user", "time", "leave_one_out", "files", "parts"], Some("rating"), |word, f| match word {
-            "user" => By::User,
-            "time" => By::Time,
-            "leave_one_out" => By::LeaveOneOut,
-            "files" => By::Files(imported(f)),
-            "parts" => By::Parts(f.file("file").unwrap_or_default()),
-            _ => By::Rating,
-        });
-    let shared = matches!(spec, By::Rating | By::User | By::Time);
-    let left_out = matches!(spec, By::LeaveOneOut);
-    let spec = match spec {
-        By::Files(files) => SplitSpec::Files(files),
-        By::Parts(file) => SplitSpec::Rows(file),
-        By::Rating => SplitSpec::ByRating(fractions(f)),
-        By::User => SplitSpec::ByUser(fractions(f)),
-        By::Time => SplitSpec::ByTime(fractions(f)),
-        By::LeaveOneOut => SplitSpec::LeaveOneOut,
+    f.stage("rows", ArtifactKind::Data);
+    let by = f.variant("by", &BY, Some("rating"), |word, f| match word {
+        "user" => By::User,
+        "time" => By::Time,
+        "leave_one_out" => By::LeaveOneOut,
+        "files" => By::Files(imported(f)),
+        "given" => By::Given(f.optional_float("validation_fraction", 0.0..1.0)),
+        "class" => By::Class,
+        "parts" => By::Parts(f.file("file").unwrap_or_default()),
+        _ => By::Rating,
+    });
+    let no_shares = match by {
+        By::Rating | By::User | By::Time | By::Class => None,
+        By::LeaveOneOut => Some("of each user two ratings are left out, whatever their share"),
+        By::Given(_) => Some("the parts are those that the data came with"),
+        By::Files(_) | By::Parts(_) => Some("an imported split has the parts of its files"),
     };
-    if !shared && f.has("fractions") {
-        let message = match left_out {
-            true => "of each user two ratings are left out, whatever their share",
-            false => "an imported split has the parts of its files",
-        };
+    let spec = match by {
+        By::Files(files) => Spec::Ratings(SplitSpec::Files(files)),
+        By::Parts(file) => Spec::Rows(file),
+        By::Rating => Spec::Ratings(SplitSpec::ByRating(fractions(f))),
+        By::User => Spec::Ratings(SplitSpec::ByUser(fractions(f))),
+        By::Time => Spec::Ratings(SplitSpec::ByTime(fractions(f))),
+        By::LeaveOneOut => Spec::Ratings(SplitSpec::LeaveOneOut),
+        By::Given(validation) => Spec::Examples(ClassSplit::Given(validation)),
+        By::Class => Spec::Examples(ClassSplit::ByClass(fractions(f))),
+    };
+    if let Some(message) = no_shares.filter(|_| f.has("fractions")) {
         f.mistake("fractions", message, Some("remove `fractions`"));
         f.unrecorded(fractions);
     }
     // Times and a file of parts leave nothing to draw: there a seed is no part of the key.
     let seed = |f: &mut Fields<'_>| f.int("seed", Some(1), ..);
-    let draws = !matches!(spec, SplitSpec::ByTime(_) | SplitSpec::LeaveOneOut | SplitSpec::Rows(_));
+    let draws = !matches!(spec, Spec::Rows(_) | Spec::Ratings(SplitSpec::ByTime(_) | SplitSpec::LeaveOneOut));
     Split { spec, seed: if draws { seed(f) } else { f.unrecorded(seed) } }
 }
 
@@ -63,6 +81,8 @@ enum By {
     Time,
     LeaveOneOut,
     Files(ImportedFiles),
+    Given(Option<f64>),
+    Class,
     Parts(PathBuf),
 }
 
@@ -116,7 +136,15 @@ impl Stage for Split {
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
         let input = cx.input("rows")?;
-        let split = Parts::make_from(&files::ratings_files(input)?, &self.spec, self.seed)?;
+        let of_classes = input.files.0.contains_key(EXAMPLES);
+        let split = match &self.spec {
+            Spec::Rows(file) if of_classes => {
+                Parts::of_examples(&Examples::open(&files::examples_files(input)?)?, &ClassSplit::Rows(file.clone()), self.seed)?
+            }
+            Spec::Rows(file) => Parts::make_from(&files::ratings_files(input)?, &SplitSpec::Rows(file.clone()), self.seed)?,
+            Spec::Ratings(spec) => Parts::make_from(&files::ratings_files(input)?, spec, self.seed)?,
+            Spec::Examples(spec) => Parts::of_examples(&Examples::open(&files::examples_files(input)?)?, spec, self.seed)?,
+        };
         split.write(cx.out)?;
         let counts = split.summary().counts;
         cx.metric("train", counts.train);

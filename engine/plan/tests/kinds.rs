@@ -51,7 +51,7 @@ impl Kinds for TestKinds {
 
     fn output(&self, word: &str) -> ArtifactKind {
         match word {
-            "dataset" => ArtifactKind::Ratings,
+            "dataset" => ArtifactKind::Data,
             "split" => ArtifactKind::Split,
             "pretrain" | "distill" => ArtifactKind::Model,
             "cache_features" => ArtifactKind::Features,
@@ -85,7 +85,7 @@ fn dataset(fields: &mut Fields<'_>) {
 }
 
 fn split(fields: &mut Fields<'_>) {
-    fields.stage("rows", ArtifactKind::Ratings);
+    fields.stage("rows", ArtifactKind::Data);
     fields.section("fractions", |fields| {
         let parts = ["train", "validation", "test"].map(|part| fields.float(part, None, 0.0..=1.0));
         let sum: f64 = parts.iter().sum();

@@ -76,7 +76,7 @@ pub fn data(known: &Known) -> Vec<Data> {
             Label::File(role) => Some((format!("file {role}"), value.clone())),
             _ => None,
         });
-        matches!(kind, ArtifactKind::Ratings | ArtifactKind::Split).then(|| Data {
+        matches!(kind, ArtifactKind::Data | ArtifactKind::Split).then(|| Data {
             name: known.instances[place].name.clone(),
             what: kind.noun(),
             digest: record.files.digest().to_string(),
