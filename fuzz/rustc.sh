@@ -10,7 +10,8 @@ for argument in "$@"; do
     previous=$argument
 done
 case $crate in
-talkflow | talkflow_datasets | talkflow_distill | csv | csv_core | granit_parser | parquet | safetensors | serde_saphyr | serde_json | zip)
+talkflow | talkflow_datasets | talkflow_distill | csv | csv_core | fdeflate | granit_parser | image | parquet | png | safetensors | serde_saphyr | \
+    serde_json | zip | zlib_rs | zune_jpeg)
     # What cargo-fuzz passes without a sanitizer; stable Rust takes it.
     exec "$rustc" "$@" --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -45,14 +45,10 @@ fn generated_examples_are_subset_and_split() {
     assert_eq!(metrics(&document, "split[of=images]", ["train", "validation", "test"]), [150, 50, 100]);
     assert_eq!(metrics(&document, "anew", ["train", "validation", "test"]), [108, 36, 36]);
     space.nothing_to_do(&[]);
-    // The whole, by a parameter. What a split draws from test it draws from nothing.
-    let whole = space.document(&["--set", "subset=null", "--set", "validation=0"]);
-    assert_eq!(metrics(&whole, "data[of=text]", ["examples"]), [800]);
-    assert_eq!(metrics(&whole, "split[of=text]", ["train", "validation", "test"]), [600, 0, 200]);
     // Exported, it is what the page says: a file of examples, a summary with the names of classes, a csv of parts.
     space.run(&["export", "data[of=text]", "-o", "data"]).ok();
     let summary: Value = serde_json::from_str(&space.read("data/dataset.json")).unwrap();
-    assert_eq!((&summary["classes"][5]["class"], &summary["parts"]["test"]), (&"health".into(), &200.into()));
+    assert_eq!((&summary["classes"][5]["class"], &summary["parts"]["test"]), (&"health".into(), &60.into()));
     assert!(space.path("data/examples.parquet").is_file());
     space.run(&["export", "anew", "-o", "anew"]).ok();
     space.write(
@@ -62,6 +58,10 @@ fn generated_examples_are_subset_and_split() {
     );
     let parts = space.run(&["run", "parts.yaml", "--format", "json"]).ok().json();
     assert_eq!(metrics(&parts, "split", ["train", "validation", "test"]), [108, 36, 36]);
+    // The whole, by a parameter.
+    let whole = space.document(&["--set", "subset=null", "--set", "validation=0"]);
+    assert_eq!(metrics(&whole, "data[of=text]", ["examples"]), [800]);
+    assert_eq!(metrics(&whole, "split[of=text]", ["train", "validation", "test"]), [600, 0, 200]);
 }
 
 #[test]
@@ -149,7 +149,7 @@ stages:
     space.run(&["plan", "m.yaml", "--offline"]).ok().says("STAND-IN");
     let document = space.document(&[]);
     assert_eq!(metrics(&document, "questions", ["examples", "classes"]), [2_500, 6]);
-    assert_eq!(metrics(&document, "split", ["train", "validation", "test"]), [1_800, 200, 500]);
+    assert_eq!(metrics(&document, "split", ["train", "validation", "test"]), [1_802, 198, 500]);
     space.nothing_to_do(&[]);
     // Files of that name with other contents are not taken for the published ones.
     for file in ["TREC.train.all", "TREC.test.all"] {
@@ -187,7 +187,7 @@ fn whoever_needs_ratings_says_so_before_anything_runs() {
         assert!(said.contains("`r` holds ratings, which have no classes and no parts of their own"), "{said}");
     }
     let said = refused("  r: { dataset: { name: movielens/synthetic, subset: { per_class: 5 } } }\n");
-    assert!(said.contains("unknown key `subset`"), "{said}");
+    assert!(said.contains("unknown setting `subset`"), "{said}");
 }
 
 #[test]

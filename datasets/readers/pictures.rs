@@ -8,7 +8,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader, Limits, Pixel};
 
 use crate::error::{Error, Malformed};
 use crate::examples::Shape;
@@ -56,7 +56,7 @@ pub(crate) fn read(path: &Path, shape: Shape, fit: Fit) -> Result<Vec<u8>, Error
         let found = format!("{} x {} pixels", image.width(), image.height());
         return Err(wrong(found, format!("{width} x {height}: resize them, or let `fit` be `crop` or `stretch`")));
     }
-    Ok(planes(&image, shape, fit))
+    Ok(planes(image, shape, fit))
 }
 
 /// Decodes a file of a format that is known, within limits; an error is said in words.
@@ -74,21 +74,27 @@ fn decode(file: BufReader<File>) -> Result<DynamicImage, String> {
 }
 
 /// Brings an image to size and takes its channels apart.
-fn planes(image: &DynamicImage, shape: Shape, fit: Fit) -> Vec<u8> {
-    let (left, top, wide, high) = piece((image.width(), image.height()), shape, fit);
-    let (width, height) = (shape.width as u32, shape.height as u32);
-    let same = (wide, high) == (width, height);
-    let pixels: Vec<u8> = match shape.channels {
-        1 => {
-            let grey = image.crop_imm(left, top, wide, high).into_luma8();
-            if same { grey } else { imageops::resize(&grey, width, height, FilterType::Triangle) }.into_raw()
-        }
-        _ => {
-            let colours = image.crop_imm(left, top, wide, high).into_rgb8();
-            if same { colours } else { imageops::resize(&colours, width, height, FilterType::Triangle) }.into_raw()
-        }
+fn planes(image: DynamicImage, shape: Shape, fit: Fit) -> Vec<u8> {
+    let piece = piece((image.width(), image.height()), shape, fit);
+    let pixels = match shape.channels {
+        1 => resized(&image.into_luma8(), piece, shape).into_raw(),
+        _ => resized(&image.into_rgb8(), piece, shape).into_raw(),
     };
     (0..shape.channels).flat_map(|channel| pixels.iter().skip(channel).step_by(shape.channels).copied()).collect()
+}
+
+/// A piece of an image (left, top, width, height) in the wanted size. Looked at where it is: an image may be large.
+fn resized<P: Pixel<Subpixel = u8> + 'static>(
+    image: &ImageBuffer<P, Vec<u8>>,
+    (left, top, wide, high): (u32, u32, u32, u32),
+    shape: Shape,
+) -> ImageBuffer<P, Vec<u8>> {
+    let (width, height) = (shape.width as u32, shape.height as u32);
+    let piece = imageops::crop_imm(image, left, top, wide, high);
+    match (wide, high) == (width, height) {
+        true => piece.to_image(),
+        false => imageops::resize(&*piece, width, height, FilterType::Triangle),
+    }
 }
 
 /// The piece of an image that is resized: left, top, width, height. Never empty.

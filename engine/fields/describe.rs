@@ -236,7 +236,7 @@ impl Merged {
             let met = self.fields.entry(mapping.clone()).or_default().entry(key.clone()).or_default();
             met.runs += usize::from(first);
             if !met.shapes.contains(&shape) {
-                met.shapes.push(shape);
+                met.shapes.push(shape.clone());
             }
             let default = match absent {
                 Absent::Required => {
@@ -247,7 +247,13 @@ impl Merged {
                     met.nullable = true;
                     None
                 }
-                Absent::Default(value) => Some(value),
+                Absent::Default(value) => {
+                    // Whether this section needs anything is known once all runs are.
+                    if shape == Shape::Section {
+                        needs.entry(mapping).or_default().insert(key);
+                    }
+                    Some(value)
+                }
             };
             if !met.defaults.contains(&default) {
                 met.defaults.push(default);
@@ -283,12 +289,13 @@ impl Merged {
             };
             fields.insert(key.clone(), field);
         }
-        let mut needs: BTreeSet<BTreeSet<String>> = self.needs.get(mapping).cloned().unwrap_or_default();
-        // A section that needs something is needed.
-        let sections = fields.iter().filter(|(_, field)| !field.nullable);
-        for (key, _) in sections.filter(|(_, field)| field.under.get("").is_some_and(|form| !form.needs.is_empty())) {
-            needs = needs.into_iter().map(|set| set.into_iter().chain([key.clone()]).collect()).collect();
-        }
+        // A section is needed where it needs something itself.
+        let idle = |key: &String| {
+            let field: Option<&Field> = fields.get(key);
+            field.and_then(|field| field.under.get("")).is_some_and(|form| form.needs.is_empty())
+        };
+        let needs = self.needs.get(mapping).into_iter().flatten();
+        let needs: BTreeSet<BTreeSet<String>> = needs.map(|set| set.iter().filter(|key| !idle(key)).cloned().collect()).collect();
         // Where a set does, a larger one asks for nothing more.
         let least = needs.iter().filter(|set| !needs.iter().any(|other| other != *set && other.is_subset(set)));
         let needs: Vec<BTreeSet<String>> = least.filter(|set| !set.is_empty()).cloned().collect();
@@ -302,6 +309,23 @@ mod tests {
 
     use super::*;
     use crate::artifact::ArtifactKind;
+
+    #[test]
+    fn of_sections_among_which_one_chooses_one_is_needed() {
+        let form = describe(|f| {
+            f.section("always", |f| f.int("a", Some(1), ..));
+            if f.has("one") {
+                f.section("one", |f| drop(f.file("file")));
+            } else if f.has("other") {
+                f.section("other", |f| f.bool("b", None));
+                f.stage("rows", ArtifactKind::Split);
+            } else {
+                f.text("name", None);
+            }
+        });
+        let needs = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(form.needs, [needs(&["name"]), needs(&["one"]), needs(&["other", "rows"])]);
+    }
 
     #[test]
     fn every_way_is_found_with_types_defaults_and_what_is_needed() {

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use talkflow_datasets::prepare::{Source, prepare};
+use talkflow_datasets::examples::{self, Examples, ExamplesFiles, Source, Subset};
+use talkflow_datasets::prepare::{self, prepare};
 use talkflow_datasets::progress::Silent;
 use talkflow_datasets::synthetic::Synthetic;
 
@@ -65,10 +66,20 @@ pub fn prepared() -> &'static Path {
     FOLDER.get_or_init(|| {
         let folder = scratch().join("prepared");
         fs::create_dir_all(&folder).expect("TMPDIR can be written");
-        let source = Source::Synthetic(Synthetic { users: 20, items: 60, ratings: 100, ..Synthetic::default() });
+        let source = prepare::Source::Synthetic(Synthetic { users: 20, items: 60, ratings: 100, ..Synthetic::default() });
         prepare(&source, &folder, &mut Silent).expect("the generator's ratings can be prepared");
         folder
     })
+}
+
+/// Prepares examples, and reads what was prepared.
+pub fn made(source: &Source, subset: Option<&Subset>) {
+    let out = scratch().join("out");
+    fs::create_dir_all(&out).expect("TMPDIR can be written");
+    if examples::make(source, subset, &out, &mut Silent).is_ok() {
+        let examples = Examples::open(&ExamplesFiles::in_folder(&out)).expect("the artifact that was just made");
+        examples.contents().expect("the artifact that was just made");
+    }
 }
 
 /// A valid list of items as `u.item` has them: id, title, dates, address, nineteen flags.

@@ -67,6 +67,9 @@ impl Ran {
     }
 }
 
+/// The most sources of a data set that are shown: a folder of images may have very many.
+const MOST_SOURCES: usize = 100;
+
 /// The data sets and splits of a run.
 pub fn data(known: &Known) -> Vec<Data> {
     let of = |(place, record): (usize, &Option<crate::store::Record>)| {
@@ -76,12 +79,18 @@ pub fn data(known: &Known) -> Vec<Data> {
             Label::File(role) => Some((format!("file {role}"), value.clone())),
             _ => None,
         });
-        matches!(kind, ArtifactKind::Data | ArtifactKind::Split).then(|| Data {
-            name: known.instances[place].name.clone(),
-            what: kind.noun(),
-            digest: record.files.digest().to_string(),
-            sources: sources.collect(),
-            notes: record.notes.clone(),
+        matches!(kind, ArtifactKind::Data | ArtifactKind::Split).then(|| {
+            let mut sources: Vec<(String, String)> = sources.collect();
+            let mut notes = record.notes.clone();
+            if sources.len() > MOST_SOURCES {
+                notes.push(format!(
+                    "{} further sources are not on this page: `talkflow why` lists them.",
+                    sources.len() - MOST_SOURCES
+                ));
+                sources.truncate(MOST_SOURCES);
+            }
+            let (name, digest) = (known.instances[place].name.clone(), record.files.digest().to_string());
+            Data { name, what: kind.noun(), digest, sources, notes }
         })
     };
     known.records.iter().enumerate().filter_map(of).collect()
