@@ -201,7 +201,7 @@ fn card(found: &Found) -> Result<Gathered, Error> {
     let (rows, held) = match (format, content) {
         (ExampleFormat::Lines(encoding), _) => {
             let files = inputs.iter().map(|(part, input)| (Some(*part), input.clone()));
-            let (_, rows, texts) = lines(files.collect(), encoding, Some(&names))?;
+            let Lines { rows, texts, .. } = lines(files.collect(), encoding, Some(&names))?;
             (rows, Held::Texts(texts))
         }
         (ExampleFormat::Records { labels }, Content::Images(shape)) => {
@@ -241,7 +241,7 @@ fn card(found: &Found) -> Result<Gathered, Error> {
 fn own_texts(own: &Texts) -> Result<Gathered, Error> {
     let files: Vec<_> = own.files.iter().map(|(part, path)| (*part, Input::File(path.clone()))).collect();
     let label = files.first().map_or_else(String::new, |(_, input)| input.label());
-    let (classes, rows, texts) = lines(files, own.encoding, own.classes.as_deref())?;
+    let Lines { classes, rows, texts } = lines(files, own.encoding, own.classes.as_deref())?;
     Ok(Gathered {
         name: own.name.clone(),
         title: own.name.clone(),
@@ -257,12 +257,15 @@ fn own_texts(own: &Texts) -> Result<Gathered, Error> {
     })
 }
 
-/// Reads files of lines: the classes, the rows, and their texts.
-fn lines(
-    files: Vec<(Option<Part>, Input)>,
-    encoding: Encoding,
-    classes: Option<&[String]>,
-) -> Result<(Vec<String>, Vec<Row>, Vec<String>), Error> {
+/// Lines of all files: the classes, the rows, and their texts.
+struct Lines {
+    classes: Vec<String>,
+    rows: Vec<Row>,
+    texts: Vec<String>,
+}
+
+/// Reads files of lines.
+fn lines(files: Vec<(Option<Part>, Input)>, encoding: Encoding, classes: Option<&[String]>) -> Result<Lines, Error> {
     let mut read: Vec<(Option<Part>, String, Vec<Line>)> = Vec::new();
     let mut left = MOST_TEXTS;
     for (part, input) in files {
@@ -291,7 +294,7 @@ fn lines(
             texts.push(text);
         }
     }
-    Ok((names, rows, texts))
+    Ok(Lines { classes: names, rows, texts })
 }
 
 /// The first few names.

@@ -55,12 +55,15 @@ pub struct Kept {
     pub short: Vec<String>,
 }
 
+/// A row's random number, and its place.
+type Drawn = (u64, u32);
+
 /// The places of the rows that are kept, ascending, and what is to be said of them.
 pub(super) fn choose(rows: &[Row], classes: &[String], subset: &Subset) -> Result<(Vec<u32>, Kept), Error> {
     if subset.per_class == 0 || subset.validation == Some(0) || subset.test == Some(0) {
         return Err(Error::Setting("a subset of 0 rows of each class: keep at least one".to_owned()));
     }
-    let mut groups: BTreeMap<(Option<Part>, u32), Vec<(u64, u32)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Option<Part>, u32), Vec<Drawn>> = BTreeMap::new();
     for (place, row) in (0..).zip(rows) {
         let number = Rng::stream(subset.seed, &format!("subset {}", row.id), 0).bits();
         groups.entry((row.part, row.label)).or_default().push((number, place));
@@ -92,8 +95,8 @@ mod tests {
     fn rows() -> Vec<Row> {
         let row = |place: u32| Row {
             id: format!("a/{place}"),
-            part: Some(if place % 4 == 0 { Part::Test } else { Part::Train }),
-            label: u32::from(place % 10 == 0),
+            part: Some(if place.is_multiple_of(4) { Part::Test } else { Part::Train }),
+            label: u32::from(place.is_multiple_of(10)),
         };
         (0..400).map(row).collect()
     }

@@ -1,7 +1,8 @@
 //! Splits: which rows train, which validate, which test.
 //!
 //! A split is an artifact of its own, so that every stage that names it sees the same rows. `make` draws one, `classes` one of examples
-//! with classes, `import` takes the user's, `files` stores and exports it. This file knows what a split is, and whether two of its uses leak into each other.
+//! with classes, `import` takes the user's, `files` stores and exports it. This file knows what a split is, and whether two of its uses leak
+//! into each other.
 
 mod classes;
 mod files;
