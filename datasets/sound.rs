@@ -51,6 +51,16 @@ pub(crate) fn metadata(path: &Path, file: &File) -> Result<ArrowReaderMetadata, 
     if claimed > LARGEST_METADATA {
         return Err(unsound(path, format!("its description takes {claimed} bytes; at most {LARGEST_METADATA} are read")));
     }
+    let start = size.checked_sub(footer.len() as u64 + claimed).filter(|_| footer.ends_with(b"PAR1"));
+    if let Some(start) = start {
+        let mut description = vec![0; claimed as usize];
+        file.read_exact_at(&mut description, start).map_err(Error::io(path, "read the file"))?;
+        // The library passes over what it does not know, element by element, and there may be billions that take no byte.
+        let mut thrift = Compact { bytes: &description, at: 0 };
+        if thrift.skip(STRUCT, DEEPEST_DESCRIPTION).is_none() {
+            return Err(unsound(path, "its description ends too early, or makes no sense".to_owned()));
+        }
+    }
     let metadata = ArrowReaderMetadata::load(file, ArrowReaderOptions::default()).map_err(Error::parquet(path))?;
     let rows = metadata.metadata().row_groups().iter().try_fold(0_u32, |sum, group| {
         let rows = u32::try_from(group.num_rows()).ok();
@@ -326,6 +336,8 @@ impl Header {
 
 /// Deeper than any header goes.
 const DEEPEST: usize = 8;
+/// Deeper than the description of any file goes.
+const DEEPEST_DESCRIPTION: usize = 32;
 
 /// Types of Thrift's compact protocol.
 const BYTE: u8 = 3;
@@ -338,7 +350,7 @@ const LIST: u8 = 9;
 const SET: u8 = 10;
 const STRUCT: u8 = 12;
 
-/// Bytes in Thrift's compact protocol, as far as headers of pages use it. `None`: they end too early, or make no sense.
+/// Bytes in Thrift's compact protocol, as far as Parquet uses it. `None`: they end too early, or make no sense.
 struct Compact<'b> {
     bytes: &'b [u8],
     at: usize,

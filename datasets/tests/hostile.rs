@@ -261,3 +261,18 @@ fn an_item_of_very_many_genres_is_read_in_no_time() {
     let (_folder, ratings) = prepared(&Source::Own(files));
     assert_eq!(ratings.items()[0].genres.len(), 100_000);
 }
+
+/// A field that no version of the format has: a list of two billion truths, in six bytes.
+#[test]
+fn a_description_that_claims_more_than_it_has_is_refused_before_it_is_walked_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.parquet");
+    let description = [0xf9, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
+    let bytes = [b"PAR1", &description[..], &(description.len() as u32).to_le_bytes(), b"PAR1"].concat();
+    std::fs::write(&path, bytes).unwrap();
+    let message = refused(&Source::Own(own(path, OwnFormat::Parquet)));
+    assert!(
+        message.contains("own.parquet: not a sound Parquet file: its description ends too early, or makes no sense"),
+        "{message}"
+    );
+}
