@@ -331,7 +331,7 @@ impl Writer<'_> {
                     if let Some(text) = self.docs.word(path, word) {
                         schema["description"] = json!(text);
                     }
-                    (word.clone(), schema)
+                    (word.clone(), self.any(vec![schema], true))
                 };
                 let forms: Map<String, Value> = words.iter().map(form).collect();
                 let one = json!({
