@@ -85,7 +85,10 @@ def main() -> None:
     store = ["--store", str(pathlib.Path(arguments.store).resolve())] if arguments.store else []
     data = ["--data", str(pathlib.Path(arguments.data).resolve())] if arguments.data else []
     text = RESULTS.read_text()
-    wanted = {name for _, name in BLOCK.findall(text)} if not arguments.manifests else set(arguments.manifests)
+    known = {name for _, name in BLOCK.findall(text)}
+    wanted = set(arguments.manifests) or known
+    if strangers := wanted - known:
+        raise SystemExit(f"RESULTS.md has no table of {', '.join(sorted(strangers))}: it has {', '.join(sorted(known))}")
     with tempfile.TemporaryDirectory() as scratch:
         folders: dict[str, pathlib.Path] = {}
 

@@ -73,10 +73,11 @@ impl Dependent {
         for (axis, entry) in &mut left {
             let drawn = pattern(&entry.node).is_some() || random(&entry.node).is_some();
             let Value::Map(values) = &mut entry.node.value else { continue };
-            if drawn || values.values().all(|value| matrix_uses(&value.node).is_empty()) {
+            let uses = |value: &Entry| !matrix_uses(&value.node).is_empty();
+            if drawn || !values.values().any(uses) {
                 continue;
             }
-            for (name, value) in Arc::make_mut(values).iter_mut().filter(|(_, value)| !matrix_uses(&value.node).is_empty()) {
+            for (name, value) in Arc::make_mut(values).iter_mut().filter(|(_, value)| uses(value)) {
                 let empty = Node::new(value.node.span, Value::Null);
                 let written = std::mem::replace(&mut value.node, empty);
                 taken.0.entry(axis.clone()).or_default().insert(name.clone(), written);
