@@ -163,7 +163,7 @@ fn main() {
     let upper = TransformerUpper::load(folder.path(), 0).expect("the model is a model");
     let lengths: Vec<usize> = arguments.tokens.iter().copied().cycle().take(batch).collect();
     let rows: usize = lengths.iter().sum();
-    let hidden = Hidden { state: 0, width: WIDTH, lengths, values: Numbers(2).take(rows * WIDTH) };
+    let hidden = Hidden { state: Some(0), width: WIDTH, lengths, values: Numbers(2).take(rows * WIDTH) };
     let pooling = if matches!(arguments.model, Model::Minilm) { Pooling::Mean } else { Pooling::First };
     let seed = Numbers(3).take(batch * WIDTH);
     let pass = || {

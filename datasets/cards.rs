@@ -10,7 +10,7 @@ use crate::examples::Content;
 use crate::split::{Part, PartCounts};
 use crate::suggest;
 
-mod examples;
+pub(crate) mod examples;
 
 /// What is known about a data set before any of it is read.
 #[derive(Clone, Debug, PartialEq)]

@@ -142,7 +142,8 @@ fn prepare_card(found: &Found, folder: &Path, progress: &mut dyn Progress) -> Re
         ratings: Some(counts.ratings),
     };
     match &found.files {
-        Files::Generated | Files::Parts(_) => generate(&Synthetic::default(), folder, progress),
+        Files::Generated => generate(&Synthetic::default(), folder, progress),
+        Files::Parts(_) => Err(Error::Setting(format!("{} is found as files of examples, not of ratings", card.name))),
         Files::Official { format, ratings, items } => {
             let (ratings_format, items_format) = official(*format);
             let details = items::read(items, &items_format)?;

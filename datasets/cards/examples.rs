@@ -240,7 +240,7 @@ const FINE: [&str; 100] = [
     "worm",
 ];
 
-pub(super) const SYNTHETIC_TEXT: Card = Card {
+pub(crate) const SYNTHETIC_TEXT: Card = Card {
     name: "synthetic/text",
     title: "synthetic sentences about topics",
     rows: Rows::Examples {
@@ -253,7 +253,7 @@ pub(super) const SYNTHETIC_TEXT: Card = Card {
     citation: "none needed: nobody wrote these sentences",
 };
 
-pub(super) const SYNTHETIC_IMAGES: Card = Card {
+pub(crate) const SYNTHETIC_IMAGES: Card = Card {
     name: "synthetic/images",
     title: "synthetic images of figures",
     rows: Rows::Examples {

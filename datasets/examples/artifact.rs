@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::sound;
 use crate::split::Part;
 
-use super::make::count_parts;
+use super::make::{count_parts, shard_rows};
 use super::{Content, ExamplesFiles, Summary};
 
 /// The examples, but for their contents, which stay on disk until they are asked for. Place `i` of each list is the row `i`.
@@ -62,6 +62,11 @@ impl Examples {
         let rows: usize = table.groups().iter().sum();
         if rows as u64 != summary.rows {
             return Err(not_an_artifact(path, format!("it has {rows} rows where dataset.json says {}", summary.rows)));
+        }
+        // And a shard is held at once, so none may be larger than those that are written.
+        let most = shard_rows(summary.content);
+        if let Some(rows) = table.groups().into_iter().find(|rows| *rows > most) {
+            return Err(not_an_artifact(path, format!("a group has {rows} rows, more than the {most} that are written")));
         }
         let mut starts = vec![0];
         for rows in table.groups() {

@@ -110,7 +110,7 @@ fn check(gathered: &Gathered) -> Result<(), Error> {
 const MOST_CLASSES: usize = 100_000;
 
 /// How many rows a shard has: a power of two, so that it does not look as if it meant anything.
-fn shard_rows(content: Content) -> usize {
+pub(super) fn shard_rows(content: Content) -> usize {
     match content {
         Content::Texts => TEXTS,
         Content::Images(shape) => 1 << (SHARD / shape.bytes()).max(1).ilog2(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BinaryArray, StringArray};
 use rayon::prelude::*;
 
-use crate::cards::{Encoding, ExampleFormat, Kind, Rows};
+use crate::cards::{self, Encoding, ExampleFormat, Kind, Rows};
 use crate::error::{Error, Malformed, Place, shown};
 use crate::input::Input;
 use crate::locate::{Files, Found};
@@ -192,10 +192,8 @@ fn card(found: &Found) -> Result<Gathered, Error> {
     };
     let (format, inputs) = match (&card.kind, &found.files) {
         (Kind::Parts(parts), Files::Parts(inputs)) => (parts.format, inputs),
-        _ => {
-            let spec = Synthetic::default_of(content);
-            return synthetic(&spec);
-        }
+        (Kind::Synthetic, Files::Generated) => return synthetic(&Synthetic::default_of(content)),
+        _ => return Err(Error::Setting(format!("{} is found as files that are not its own", card.name))),
     };
     let names: Vec<String> = classes.iter().map(|&class| class.to_owned()).collect();
     let (rows, held) = match (format, content) {
@@ -382,16 +380,16 @@ fn synthetic(spec: &Synthetic) -> Result<Gathered, Error> {
         let (part, number) = spec.part(place);
         Row { id: id(Some(part), number.into()), part: Some(part), label: spec.label(place) }
     });
-    let (name, title, held) = match spec.content {
-        Content::Texts => ("synthetic/text", "synthetic sentences about topics", Held::Sentences(*spec, Text::new())),
-        Content::Images(_) => ("synthetic/images", "synthetic images of figures", Held::Figures(*spec)),
+    let (card, held) = match spec.content {
+        Content::Texts => (&cards::examples::SYNTHETIC_TEXT, Held::Sentences(*spec, Text::new())),
+        Content::Images(_) => (&cards::examples::SYNTHETIC_IMAGES, Held::Figures(*spec)),
     };
     Ok(Gathered {
-        name: name.to_owned(),
-        title: title.to_owned(),
+        name: card.name.to_owned(),
+        title: card.title.to_owned(),
         source: Provenance::Synthetic,
-        licence: "made by talkflow; free of any terms".to_owned(),
-        citation: "none needed: nobody made these by hand".to_owned(),
+        licence: card.licence.to_owned(),
+        citation: card.citation.to_owned(),
         content: spec.content,
         classes: spec.class_names().map(str::to_owned).collect(),
         counts: None,

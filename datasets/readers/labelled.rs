@@ -30,18 +30,18 @@ pub(crate) fn read(input: &Input, encoding: Encoding, most: usize) -> Result<Vec
     let file = input.label();
     let mut lines = Vec::new();
     for (number, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
-        let wrong = |column: Option<&str>, found: String, expected: &str| Malformed {
+        let wrong = |column: Option<&str>, found: String, expected: String| Malformed {
             file: file.clone(),
             at: Some(Place::Line(number)),
             column: column.map(str::to_owned),
             found,
-            expected: expected.to_owned(),
+            expected,
         };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text = match encoding {
             Encoding::Latin1 => line.iter().copied().map(char::from).collect(),
             Encoding::Utf8 => String::from_utf8(line.to_owned()).map_err(|_| {
-                wrong(None, shown(line), "text in UTF-8: where it is in ISO 8859-1, say so with `encoding: latin1`")
+                wrong(None, shown(line), "text in UTF-8: where it is in ISO 8859-1, say so with `encoding: latin1`".to_owned())
             })?,
         };
         if text.trim().is_empty() {
@@ -50,16 +50,23 @@ pub(crate) fn read(input: &Input, encoding: Encoding, most: usize) -> Result<Vec
         let (label, text) = text.split_once([' ', '\t']).unwrap_or((&text, ""));
         let text = text.trim();
         if label.is_empty() || text.is_empty() {
-            return Err(wrong(None, shown(line), "a label, a space, and a text").into());
+            return Err(wrong(None, shown(line), "a label, a space, and a text".to_owned()).into());
         }
         if label.len() > LONGEST_LABEL {
-            return Err(wrong(Some("label"), shown(line), "a label of at most 256 bytes").into());
+            return Err(wrong(Some("label"), shown(line), format!("a label of at most {LONGEST_LABEL} bytes")).into());
         }
         if text.len() > LONGEST_TEXT {
-            return Err(wrong(Some("text"), format!("{} bytes", text.len()), "a text of at most 65536 bytes").into());
+            return Err(
+                wrong(Some("text"), format!("{} bytes", text.len()), format!("a text of at most {LONGEST_TEXT} bytes")).into()
+            );
         }
         if lines.len() >= most {
-            return Err(wrong(None, "one more text".to_owned(), "at most 4000000 of all files together").into());
+            return Err(wrong(
+                None,
+                "one more text".to_owned(),
+                format!("at most {most} in this file: of all files together so many are read"),
+            )
+            .into());
         }
         lines.push(Line { number, label: label.to_owned(), text: text.to_owned() });
     }

@@ -6,9 +6,10 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader, Limits, Pixel};
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel};
 
 use crate::error::{Error, Malformed};
 use crate::examples::Shape;
@@ -20,6 +21,12 @@ const LARGEST_FILE: u64 = 64 << 20;
 const LONGEST_SIDE: u32 = 16_384;
 /// The most memory that a decoder may take.
 const MOST_MEMORY: u64 = 256 << 20;
+/// The most pixels of an image before it is brought to size. Few bytes a pixel in the file may be several in memory, more than once.
+const MOST_PIXELS: u64 = 32 << 20;
+/// Images with more pixels than this are read one at a time, whatever the number of threads: each may take some hundred megabytes for a moment.
+const LARGE: u64 = 4 << 20;
+
+static ONE_LARGE: Mutex<()> = Mutex::new(());
 
 /// How an image gets the wanted size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +57,7 @@ pub(crate) fn read(path: &Path, shape: Shape, fit: Fit) -> Result<Vec<u8>, Error
     let file = File::open(path).map_err(Error::io(path, "open the file"))?;
     // The libraries may fall over what a damaged file holds.
     let decoded = caught(|| decode(BufReader::new(file))).and_then(|decoded| decoded);
-    let image = decoded.map_err(|why| wrong(why, "a PNG or JPEG image that can be decoded".to_owned()))?;
+    let (image, _alone) = decoded.map_err(|why| wrong(why, "a PNG or JPEG image that can be decoded".to_owned()))?;
     let (width, height) = (shape.width as u32, shape.height as u32);
     if fit == Fit::Exact && (image.width(), image.height()) != (width, height) {
         let found = format!("{} x {} pixels", image.width(), image.height());
@@ -59,18 +66,29 @@ pub(crate) fn read(path: &Path, shape: Shape, fit: Fit) -> Result<Vec<u8>, Error
     Ok(planes(image, shape, fit))
 }
 
-/// Decodes a file of a format that is known, within limits; an error is said in words.
-fn decode(file: BufReader<File>) -> Result<DynamicImage, String> {
+/// Decodes a file of a format that is known, within limits; an error is said in words. While a large image is held, so is what keeps others waiting.
+fn decode(file: BufReader<File>) -> Result<(DynamicImage, Option<MutexGuard<'static, ()>>), String> {
     let mut reader = ImageReader::new(file).with_guessed_format().map_err(|error| error.to_string())?;
-    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
-        return Err("neither of both".to_owned());
+    match reader.format() {
+        Some(ImageFormat::Png | ImageFormat::Jpeg) => {}
+        Some(other) => return Err(format!("an image of the format {other:?}")),
+        None => return Err("no image that is known".to_owned()),
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(LONGEST_SIDE);
     limits.max_image_height = Some(LONGEST_SIDE);
     limits.max_alloc = Some(MOST_MEMORY);
     reader.limits(limits);
-    reader.decode().map_err(|error| error.to_string())
+    let decoder = reader.into_decoder().map_err(|error| error.to_string())?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MOST_PIXELS || decoder.total_bytes() > MOST_MEMORY {
+        return Err(format!("{width} x {height} pixels, beyond the limit of {MOST_PIXELS} pixels and {MOST_MEMORY} bytes"));
+    }
+    // What it guards is nothing, so a holder that panicked broke nothing.
+    let alone = (pixels > LARGE).then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
+    let image = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
+    Ok((image, alone))
 }
 
 /// Brings an image to size and takes its channels apart.
@@ -179,10 +197,16 @@ mod tests {
 
     #[test]
     fn a_bomb_is_refused_by_what_its_header_claims() {
-        // A grey image of one pixel whose header is made to claim 60 000 in each direction, its sum put right.
-        for (side, expected) in [(60_000_u32, "limit"), (16_000, "limit")] {
+        // An image of one pixel whose header is made to claim so many in each direction, its sum put right. A grey one of 8 000 would fit into the memory
+        // of its decoder, and then take several times that.
+        for (side, grey, expected) in
+            [(60_000_u32, false, "limit"), (16_000, false, "limit"), (8_000, true, "limit of 33554432 pixels")]
+        {
             let save = |path: &Path| {
-                RgbImage::new(1, 1).save(path).unwrap();
+                match grey {
+                    true => GrayImage::new(1, 1).save(path).unwrap(),
+                    false => RgbImage::new(1, 1).save(path).unwrap(),
+                }
                 let mut bytes = std::fs::read(path).unwrap();
                 bytes[16..20].copy_from_slice(&side.to_be_bytes());
                 bytes[20..24].copy_from_slice(&side.to_be_bytes());

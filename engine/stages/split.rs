@@ -69,9 +69,14 @@ pub fn read(f: &mut Fields<'_>) -> Split {
         f.mistake("fractions", message, Some("remove `fractions`"));
         f.unrecorded(fractions);
     }
-    // Times and a file of parts leave nothing to draw: there a seed is no part of the key.
+    // Times, a file of parts, and given parts of which none is drawn leave nothing to draw: there a seed is no part of the key. Whether data have a validation
+    // part of their own, so that given parts need no drawing either, is not known yet.
     let seed = |f: &mut Fields<'_>| f.int("seed", Some(1), ..);
-    let draws = !matches!(spec, Spec::Rows(_) | Spec::Ratings(SplitSpec::ByTime(_) | SplitSpec::LeaveOneOut));
+    let draws = match &spec {
+        Spec::Rows(_) | Spec::Ratings(SplitSpec::ByTime(_) | SplitSpec::LeaveOneOut) => false,
+        Spec::Examples(ClassSplit::Given(validation)) => *validation != Some(0.0),
+        Spec::Ratings(_) | Spec::Examples(_) => true,
+    };
     Split { spec, seed: if draws { seed(f) } else { f.unrecorded(seed) } }
 }
 

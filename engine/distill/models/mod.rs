@@ -30,6 +30,7 @@ pub enum ModelSpec {
 
 /// The bias terms of users and items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Wide {
     /// Whether there are any. Without, the deep path has to tell users and items apart that rate high and low, so all that a model knows
     /// is in its states, where methods that compare states can read it. Default true.

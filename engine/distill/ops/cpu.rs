@@ -206,7 +206,8 @@ fn block_rows(batch: usize, multiplications: usize) -> usize {
         0 => 1,
         count => count,
     };
-    batch.div_ceil(count).next_multiple_of(gemm::TALL)
+    // Of no rows too, so that matrices can be cut by it.
+    batch.div_ceil(count).next_multiple_of(gemm::TALL).max(gemm::TALL)
 }
 
 /// Cuts matrices into blocks of rows: for each block, its part of every matrix. An empty matrix has empty parts.

@@ -78,8 +78,11 @@ impl Config {
             Family::Dinov2 => {
                 fields.is("use_swiglu_ffn", "false", "false")?;
                 let ratio = fields.number("mlp_ratio", Some(4.0))?;
-                if !(ratio > 0.0 && ratio * width as f64 <= LARGEST as f64) {
-                    return Err((format!("`mlp_ratio` is {ratio}"), MENDED));
+                if !(1.0..=LARGEST as f64).contains(&(ratio * width as f64)) {
+                    return Err((
+                        format!("`mlp_ratio` is {ratio}, which of `hidden_size` {width} is not from 1 to {LARGEST}"),
+                        MENDED,
+                    ));
                 }
                 (ratio * width as f64) as usize
             }

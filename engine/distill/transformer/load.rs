@@ -98,12 +98,14 @@ impl<F: Read + Seek> Weights<F> {
         bias: bool,
         scale: Option<&str>,
     ) -> Result<Layer<Cpu>, ModelError> {
+        // Nothing is allocated by what a configuration says before the file is seen to hold it.
+        let weights: Vec<Vec<f32>> =
+            names.iter().map(|name| self.numbers(&format!("{name}.weight"), shape)).collect::<Result<_, _>>()?;
         let (outputs, inputs) = (shape[0], shape[1..].iter().product::<usize>());
         let all = outputs * names.len();
         let (mut weight, mut biases) = (self.pool.take(inputs * all), vec![0.0; all]);
         let scale = scale.map(|name| self.numbers(name, &[outputs])).transpose()?;
-        for (place, name) in names.iter().enumerate() {
-            let mut rows = self.numbers(&format!("{name}.weight"), shape)?;
+        for (place, (name, mut rows)) in names.iter().zip(weights).enumerate() {
             let into = &mut biases[place * outputs..(place + 1) * outputs];
             if bias {
                 into.copy_from_slice(&self.numbers(&format!("{name}.bias"), &[outputs])?);

@@ -26,6 +26,7 @@ mod tests;
 mod tokenize;
 mod vit;
 
+use std::ops::Range;
 use std::path::Path;
 
 use dfdx::tensor::Cpu;
@@ -48,8 +49,9 @@ use crate::ops::{Activation, Layer, Ops, Pool, Sequences, Var};
 /// A hidden state of some sequences.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hidden {
-    /// Which state: 0 is what the first layer reads, k what the k-th made.
-    pub state: usize,
+    /// Which state: 0 is what the first layer reads, k what the k-th made; none for the model's end and what is pooled of it, which no layer
+    /// reads.
+    pub state: Option<usize>,
     /// Numbers a token.
     pub width: usize,
     /// Tokens of each sequence.
@@ -163,17 +165,15 @@ impl Transformer {
             return Err(input(what, "give each text its number of tokens"));
         }
         if let Some(length) = tokens.lengths.iter().find(|length| !(1..=longest).contains(*length)) {
-            return Err(input(
-                format!("a text has {length} tokens, and the model reads 1 to {longest}"),
-                "cut texts as they are tokenised",
-            ));
+            let what = format!("a text has {length} tokens, and the model reads 1 to {longest}");
+            return Err(input(what, if *length == 0 { "leave out empty texts" } else { "cut texts as they are tokenised" }));
         }
         if let Some(id) = ids.iter().find(|id| **id as usize >= texts.vocabulary()) {
             let what = format!("the token {id} is beyond the model's vocabulary of {}", texts.vocabulary());
             return Err(input(what, "take tokenizer.json from the model's own folder"));
         }
         let values = on!(device, |device| self.upper.embedded_texts(device, texts, tokens));
-        Ok(Hidden { state: 0, width: self.upper.width, lengths: tokens.lengths.clone(), values })
+        Ok(Hidden { state: Some(0), width: self.upper.width, lengths: tokens.lengths.clone(), values })
     }
 
     /// State 0 of images.
@@ -201,7 +201,7 @@ impl Transformer {
         }
         let values = on!(device, |device| self.upper.embedded_images(device, embeddings, images));
         let lengths = vec![embeddings.tokens(images); images.count()];
-        Ok(Hidden { state: 0, width: self.upper.width, lengths, values })
+        Ok(Hidden { state: Some(0), width: self.upper.width, lengths, values })
     }
 }
 
@@ -242,9 +242,9 @@ impl TransformerUpper {
     /// # Errors
     /// [`TransformerError::Input`] where the layers do not read that state, or do not make the one asked for.
     pub fn run(&self, from: &Hidden, until: Until, device: DeviceKind) -> Result<Hidden, TransformerError> {
-        let state = self.check(from, until)?;
-        let (values, _) = on!(device, |device| self.computed(device, from, until, None));
-        Ok(self.made(from, until, state, values))
+        let states = self.check(from, until)?;
+        let (values, _) = on!(device, |device| self.computed(device, from, states, until, None));
+        Ok(self.made(from, until, values))
     }
 
     /// The same, and the gradient of sum(`seed` * result) with regard to what it was made from. Weights get none.
@@ -258,34 +258,40 @@ impl TransformerUpper {
         seed: &[f32],
         device: DeviceKind,
     ) -> Result<(Hidden, Vec<f32>), TransformerError> {
-        let state = self.check(from, until)?;
+        let states = self.check(from, until)?;
         let rows = if matches!(until, Until::Pooled(_)) { from.lengths.len() } else { from.lengths.iter().sum() };
         if seed.len() != rows * self.width {
             let what = format!("a seed of {} numbers for a result of {rows} x {}", seed.len(), self.width);
             return Err(input(what, "give one for each number"));
         }
-        let (values, gradient) = on!(device, |device| self.computed(device, from, until, Some(seed)));
-        Ok((self.made(from, until, state, values), gradient))
+        let (values, gradient) = on!(device, |device| self.computed(device, from, states, until, Some(seed)));
+        Ok((self.made(from, until, values), gradient))
     }
 
-    /// The number of the state that is asked for.
-    fn check(&self, from: &Hidden, until: Until) -> Result<usize, TransformerError> {
+    /// The number of the state that it begins with, and of the last that is made.
+    fn check(&self, from: &Hidden, until: Until) -> Result<Range<usize>, TransformerError> {
         let (first, last) = self.states();
         let to = if let Until::State(state) = until { state } else { last };
         let tokens: usize = from.lengths.iter().sum();
-        if from.width != self.width || from.values.len() != tokens * self.width || from.lengths.contains(&0) {
+        if from.width != self.width || from.values.len() != tokens * self.width {
             let what = format!("{} numbers are not {tokens} tokens of {}", from.values.len(), self.width);
-            return Err(input(what, "give states of this model, and no empty sequence"));
+            return Err(input(what, "give states of this model"));
         }
-        if from.state < first || to > last || from.state > to {
-            let what =
-                format!("there is no way from state {} to state {to}: the layers here go from {first} to {last}", from.state);
+        if from.lengths.contains(&0) {
+            return Err(input("a sequence is empty".to_owned(), "leave it out"));
+        }
+        let Some(state) = from.state else {
+            return Err(input("no layer reads what stands at the model's end".to_owned(), "begin at a state"));
+        };
+        if state < first || to > last || state > to {
+            let what = format!("there is no way from state {state} to state {to}: the layers here go from {first} to {last}");
             return Err(input(what, "begin and end inside of them"));
         }
-        Ok(to)
+        Ok(state..to)
     }
 
-    fn made(&self, from: &Hidden, until: Until, state: usize, values: Vec<f32>) -> Hidden {
+    fn made(&self, from: &Hidden, until: Until, values: Vec<f32>) -> Hidden {
+        let state = if let Until::State(state) = until { Some(state) } else { None };
         let lengths = if matches!(until, Until::Pooled(_)) { vec![1; from.lengths.len()] } else { from.lengths.clone() };
         Hidden { state, width: self.width, lengths, values }
     }
@@ -312,6 +318,7 @@ impl TransformerUpper {
         &self,
         device: &D,
         from: &Hidden,
+        states: Range<usize>,
         until: Until,
         seed: Option<&[f32]>,
     ) -> Result<(Vec<f32>, Vec<f32>), D::Err> {
@@ -320,8 +327,7 @@ impl TransformerUpper {
         let sequences = Sequences::new(&from.lengths);
         let mut graph = if seed.is_some() { Graph::training(device, pool) } else { Graph::inference(device, pool) };
         let x = graph.leaf(pool.copy(&from.values), sequences.rows(), self.width)?;
-        let to = if let Until::State(state) = until { state } else { stack.last() };
-        let mut out = stack.run(&mut graph, &x, &sequences, from.state..to)?;
+        let mut out = stack.run(&mut graph, &x, &sequences, states)?;
         if !matches!(until, Until::State(_)) {
             out = stack.finish(&mut graph, &out)?;
         }

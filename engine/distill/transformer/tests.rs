@@ -36,7 +36,7 @@ fn written(sample: &Sample, prefix: &str, dtype: Dtype) -> tempfile::TempDir {
 
 fn hidden(state: usize) -> Hidden {
     let tokens: usize = LENGTHS.iter().sum();
-    Hidden { state, width: WIDTH, lengths: LENGTHS.to_vec(), values: numbers("hidden", tokens * WIDTH) }
+    Hidden { state: Some(state), width: WIDTH, lengths: LENGTHS.to_vec(), values: numbers("hidden", tokens * WIDTH) }
 }
 
 /// Something of each sequence by itself, flat.
@@ -68,7 +68,7 @@ fn states_follow_their_definition() {
             let expected =
                 by_sequence(&LENGTHS, &first.values, |x| (0..until).fold(x.to_vec(), |x, layer| sample.layer(layer, &x)));
             let found = upper.run(&first, Until::State(until), DEVICE).unwrap();
-            assert_eq!((found.state, &found.lengths[..]), (until, &LENGTHS[..]));
+            assert_eq!((found.state, &found.lengths[..]), (Some(until), &LENGTHS[..]));
             assert!(close(&found.values, &expected, 1e-5), "{family:?} state {until}");
         }
         let whole = |x: &[Vec<f64>]| sample.end(&(0..LAYERS).fold(x.to_vec(), |x, layer| sample.layer(layer, &x)));
@@ -311,6 +311,13 @@ fn errors_name_the_file_the_tensor_and_both_shapes() {
     // A configuration of sizes that no file has is refused by the first tensor, before anything is allocated.
     let huge = changed(&|sample| sample.config["vocab_size"] = (1 << 20).into());
     assert!(huge.contains("its shape is [11, 12], expected [1048576, 12]"), "{huge}");
+    // Where nothing stands before the layers, too.
+    let wide = Sample::new(Family::Bert);
+    let mut wide = Sample { config: wide.config.clone(), ..wide };
+    wide.config["hidden_size"] = (12 << 14).into();
+    let folder = written(&wide, "", Dtype::F32);
+    let wide = TransformerUpper::load(folder.path(), 0).unwrap_err().to_string();
+    assert!(wide.contains("expected [196608"), "{wide}");
 
     let sample = Sample::new(Family::Bert);
     let doubles = written(&sample, "", Dtype::F32);
@@ -370,7 +377,7 @@ fn what_a_model_cannot_read_is_refused() {
         (hidden(1), Until::State(3), "no way from state 1 to state 3"),
         (hidden(2), Until::State(1), "no way from state 2 to state 1"),
         (Hidden { width: 4, ..hidden(1) }, Until::End, "are not 9 tokens of 12"),
-        (Hidden { lengths: vec![0, 9], ..hidden(1) }, Until::End, "no empty sequence"),
+        (Hidden { lengths: vec![0, 9], ..hidden(1) }, Until::End, "a sequence is empty; leave it out"),
     ] {
         let error = said(upper.run(&from, until, DEVICE));
         assert!(error.contains(part), "{error}");
@@ -381,6 +388,19 @@ fn what_a_model_cannot_read_is_refused() {
     assert!(error.contains("there is no state 3: the model has 2 layers"), "{error}");
     // Nothing in, nothing out.
     assert!(bert.texts(&Tokens::default(), DEVICE).unwrap().values.is_empty());
+    let none = Hidden { lengths: Vec::new(), values: Vec::new(), ..hidden(0) };
+    let upper = TransformerUpper::load(folder.path(), 0).unwrap();
+    for until in [Until::State(1), Until::End, Until::Pooled(Pooling::Mean)] {
+        assert!(upper.run(&none, until, DEVICE).unwrap().values.is_empty());
+        assert!(upper.run_and_back(&none, until, &[], DEVICE).unwrap().1.is_empty());
+        // Behind the end there is no layer that could read it.
+        let made = upper.run(&hidden(0), until, DEVICE).unwrap();
+        let again = upper.run(&made, Until::End, DEVICE).map_err(|error| error.to_string());
+        match until {
+            Until::State(_) => assert!(again.is_ok()),
+            _ => assert!(again.unwrap_err().contains("no layer reads what stands at the model's end")),
+        }
+    }
 }
 
 const TOKENIZER: &str = r###"{
