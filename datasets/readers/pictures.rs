@@ -69,10 +69,8 @@ pub(crate) fn read(path: &Path, shape: Shape, fit: Fit) -> Result<Vec<u8>, Error
 /// Decodes a file of a format that is known, within limits; an error is said in words. While a large image is held, so is what keeps others waiting.
 fn decode(file: BufReader<File>) -> Result<(DynamicImage, Option<MutexGuard<'static, ()>>), String> {
     let mut reader = ImageReader::new(file).with_guessed_format().map_err(|error| error.to_string())?;
-    match reader.format() {
-        Some(ImageFormat::Png | ImageFormat::Jpeg) => {}
-        Some(other) => return Err(format!("an image of the format {other:?}")),
-        None => return Err("no image that is known".to_owned()),
+    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
+        return Err("neither of both".to_owned());
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(LONGEST_SIDE);
