@@ -271,7 +271,11 @@ impl Store {
     /// Where the folder cannot be written, holds another format, or holds something else.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         if !is_made(root)? {
-            may_become_one(root)?;
+            // Meanwhile another process may have made all of it and begun to use it: then what lies there is more than a store begins with.
+            match may_become_one(root) {
+                Err(refused) if !is_made(root)? => return Err(refused),
+                _ => {}
+            }
             fs::create_dir_all(root).map_err(StoreError::io("make", root))?;
         }
         let root = root.canonicalize().map_err(StoreError::io("find", root))?;
