@@ -322,6 +322,10 @@ impl TransformerUpper {
         until: Until,
         seed: Option<&[f32]>,
     ) -> Result<(Vec<f32>, Vec<f32>), D::Err> {
+        // Nothing in, nothing out: a GPU refuses matrices without rows.
+        if from.values.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
         let pool = &self.pool;
         let stack = self.on_device(device)?;
         let sequences = Sequences::new(&from.lengths);
