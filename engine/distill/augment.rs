@@ -6,12 +6,13 @@
 //! states are those of the images as they were. [`Augment::is_none`] is for that question.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::random::{Rng, Role};
 
 /// The size of an image whose bytes stand plane after plane, each row after row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageShape {
     /// Planes.
     pub channels: usize,

@@ -33,6 +33,16 @@ pub enum SpecError {
         /// What to change.
         advice: &'static str,
     },
+    /// A network cannot read the examples.
+    #[error("model `{model}`: {what}; {advice}")]
+    Inputs {
+        /// The model's name.
+        model: &'static str,
+        /// Why not.
+        what: String,
+        /// What to change.
+        advice: &'static str,
+    },
     /// Settings that contradict each other.
     #[error("method `{method}`: {what}; {advice}")]
     Contradiction {

@@ -10,6 +10,7 @@
 //! - [`Method`]: the list of methods, one file each;
 //! - `trace`, [`step_cost`]: what a step costs, from its shapes;
 //! - [`train`]: the loop, with monitors, curves and checkpoints;
+//! - [`NetSpec`], [`Inputs`], [`Words`]: networks for tasks with classes, over texts and images;
 //! - [`Transformer`]: foundation models for texts and images, frozen, with their upper layers live.
 //!
 //! A training in one piece: [`TrainConfig::check`] refuses what cannot be trained; [`train`] builds a student and the method's modules,
@@ -20,6 +21,8 @@ mod augment;
 mod batches;
 mod checkpoint;
 mod cka;
+#[cfg_attr(not(test), expect(dead_code, reason = "what trains these networks is not here yet"))]
+mod classes;
 mod config;
 mod cost;
 mod curves;
@@ -56,6 +59,7 @@ mod transformer;
 
 pub use augment::{Augment, ImageShape};
 pub use cka::linear_cka;
+pub use classes::{Bag, Conv, InputShape, Inputs, NetSpec, Pixels, Standard, TextTransformer, Texts, Vit, Vocabulary, Words};
 pub use config::{Kept, TrainConfig};
 pub use cost::{Cost, StepCost, step_cost};
 pub use curves::Curves;

@@ -16,11 +16,11 @@ mod config;
 mod error;
 mod images;
 mod load;
-mod operations;
+pub(crate) mod operations;
 #[cfg(test)]
 mod oracle;
 mod positions;
-mod stack;
+pub(crate) mod stack;
 #[cfg(test)]
 mod tests;
 mod tokenize;

@@ -1,0 +1,200 @@
+//! What networks read: texts as ids of words, without padding, and images as bytes; all of a data set, or those of a batch.
+//!
+//! Nothing here is a matrix yet. Bytes stay bytes until a batch is made of them, so that a data set takes no more memory than it has to, and
+//! whoever changes images at random ([`Augment`](crate::Augment)) changes those of a batch.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::ImageShape;
+use crate::ops::{Buffer, Pool};
+
+/// Examples in order, without what they are of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// Texts.
+    Texts(Texts),
+    /// Images of one shape.
+    Images(Pixels),
+}
+
+/// What all examples have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputShape {
+    /// Texts.
+    Texts {
+        /// How many ids of words there are, the unknown one among them.
+        vocabulary: usize,
+    },
+    /// Images of one size.
+    Images(ImageShape),
+}
+
+/// Ids of some texts' words, one text after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    ids: Vec<u32>,
+    /// Where each text ends.
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    /// Adds a text behind the others.
+    pub fn push(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+        self.ends.push(self.ids.len());
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The ids of all texts.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// The ids of each.
+    pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        (0..self.len()).map(|row| self.text(row))
+    }
+
+    /// The ids of one; panics where there is no such text.
+    pub fn text(&self, row: usize) -> &[u32] {
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.ids[start..self.ends[row]]
+    }
+}
+
+impl<T: AsRef<[u32]>> FromIterator<T> for Texts {
+    fn from_iter<I: IntoIterator<Item = T>>(texts: I) -> Self {
+        let mut all = Texts::default();
+        texts.into_iter().for_each(|text| all.push(text.as_ref()));
+        all
+    }
+}
+
+/// Bytes of images, image after image, each plane after plane, each row after row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    /// The size of each.
+    pub shape: ImageShape,
+    /// Of all.
+    pub bytes: Vec<u8>,
+}
+
+impl Inputs {
+    /// How many examples there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Inputs::Texts(texts) => texts.len(),
+            Inputs::Images(pixels) => pixels.bytes.len().checked_div(pixels.shape.bytes()).unwrap_or(0),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Some of them, in this order; panics where there is no such row.
+    pub fn pick(&self, rows: &[u32]) -> Inputs {
+        match self {
+            Inputs::Texts(texts) => Inputs::Texts(rows.iter().map(|&row| texts.text(row as usize)).collect()),
+            Inputs::Images(Pixels { shape, bytes }) => {
+                let size = shape.bytes();
+                let mut picked = Vec::with_capacity(rows.len() * size);
+                rows.iter().for_each(|&row| picked.extend_from_slice(&bytes[row as usize * size..][..size]));
+                Inputs::Images(Pixels { shape: *shape, bytes: picked })
+            }
+        }
+    }
+}
+
+/// What images are standardised by, channel by channel: a byte less the `mean`, over `sd`. Empty for texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standard {
+    /// The mean of all training images' bytes.
+    pub mean: Vec<f32>,
+    /// Their standard deviation; 1 where all are the same.
+    pub sd: Vec<f32>,
+}
+
+impl Standard {
+    /// That of training examples. Sums are of whole numbers, so they are exact.
+    pub fn of(inputs: &Inputs) -> Self {
+        let Inputs::Images(Pixels { shape, bytes }) = inputs else { return Standard::default() };
+        let (plane, images) = (shape.height * shape.width, inputs.len());
+        let moments = |channel: usize| {
+            let planes = bytes.chunks_exact(plane.max(1)).skip(channel).step_by(shape.channels);
+            let (mut sum, mut squares) = (0u64, 0u64);
+            for &byte in planes.flatten() {
+                sum += u64::from(byte);
+                squares += u64::from(byte) * u64::from(byte);
+            }
+            let count = (images * plane).max(1) as f64;
+            let mean = sum as f64 / count;
+            let variance = (squares as f64 / count - mean * mean).max(0.0);
+            // Bytes are whole: what is less than this is rounding.
+            (mean as f32, if variance > 1e-6 { variance.sqrt() as f32 } else { 1.0 })
+        };
+        let (mean, sd) = (0..shape.channels).map(moments).unzip();
+        Standard { mean, sd }
+    }
+
+    /// Whether examples of this shape can be standardised by it.
+    pub(super) fn suits(&self, shape: &InputShape) -> bool {
+        let channels = match shape {
+            InputShape::Texts { .. } => 0,
+            InputShape::Images(image) => image.channels,
+        };
+        let numbers = self.mean.iter().chain(&self.sd);
+        (self.mean.len(), self.sd.len()) == (channels, channels)
+            && numbers.into_iter().all(|number| number.is_finite())
+            && self.sd.iter().all(|sd| *sd > 0.0)
+    }
+
+    fn value(&self, channel: usize, byte: u8) -> f32 {
+        (f32::from(byte) - self.mean[channel]) / self.sd[channel]
+    }
+
+    /// Images as a row a pixel: (images * height * width, channels).
+    pub(super) fn pixels(&self, pool: &Pool, images: &Pixels) -> Buffer {
+        let shape = images.shape;
+        let mut out = pool.take(images.bytes.len());
+        let parts = out.par_chunks_exact_mut(shape.bytes()).zip(images.bytes.par_chunks_exact(shape.bytes()));
+        parts.for_each(|(out, image)| {
+            for (channel, plane) in image.chunks_exact(shape.height * shape.width).enumerate() {
+                for (pixel, &byte) in out.chunks_exact_mut(shape.channels).zip(plane) {
+                    pixel[channel] = self.value(channel, byte);
+                }
+            }
+        });
+        out
+    }
+
+    /// Images as a row a patch, line of patches after line: (images * patches, channels * patch * patch).
+    pub(super) fn patches(&self, pool: &Pool, images: &Pixels, patch: usize) -> Buffer {
+        let shape = images.shape;
+        let across = shape.width / patch;
+        let mut out = pool.take(images.bytes.len());
+        let parts = out.par_chunks_exact_mut(shape.bytes()).zip(images.bytes.par_chunks_exact(shape.bytes()));
+        parts.for_each(|(out, image)| {
+            for (index, to) in out.chunks_exact_mut(patch).enumerate() {
+                let (line, rest) = (index % patch, index / patch);
+                let (channel, place) = (rest % shape.channels, rest / shape.channels);
+                let y = place / across * patch + line;
+                let from = (channel * shape.height + y) * shape.width + place % across * patch;
+                to.iter_mut().zip(&image[from..from + patch]).for_each(|(to, &byte)| *to = self.value(channel, byte));
+            }
+        });
+        out
+    }
+}
