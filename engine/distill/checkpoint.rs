@@ -10,23 +10,23 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::config::TrainConfig;
-use crate::data::{Examples, TaskData};
 use crate::error::{ModelError, TrainError};
 use crate::ops::Ops;
 use crate::params::Params;
 use crate::random::Fnv;
 use crate::table::Table;
+use crate::task::{Body, Task};
 use crate::teacher::TeacherView;
 use crate::tensors::Tensors;
 use crate::trainer::{Best, State};
 
 /// Changes with what is stored, and with what training computes.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 const FILE: &str = "checkpoint.talkflow";
 
 /// What makes a training this one: its configuration, data, teacher and device.
-pub(crate) fn identity(config: &TrainConfig, data: &TaskData<'_>, teacher: &TeacherView<'_>, device: &'static str) -> u64 {
+pub(crate) fn identity(config: &TrainConfig, data: &impl Task, teacher: &TeacherView<'_>, device: &'static str) -> u64 {
     let mut hash = Fnv::new();
     hash.field(&FORMAT.to_le_bytes());
     hash.field(format!("{config:?}").as_bytes());
@@ -41,15 +41,7 @@ pub(crate) fn identity(config: &TrainConfig, data: &TaskData<'_>, teacher: &Teac
         hash.field(&count.to_le_bytes());
         hash.field(&column.finish().to_le_bytes());
     };
-    for examples in [data.train, data.validation] {
-        let Examples { row, user, item, rating } = examples;
-        for column in [row, user, item] {
-            words(&mut column.iter().copied());
-        }
-        words(&mut rating.iter().map(|r| r.to_bits()));
-    }
-    words(&mut [data.users as u32, data.items as u32].into_iter());
-    words(&mut [data.scale.min, data.scale.max].into_iter().map(f32::to_bits));
+    data.words(&mut words);
     words(&mut teacher.row.iter().copied());
     for states in [teacher.low, teacher.high, teacher.embeddings].into_iter().flatten() {
         words(&mut states.values.iter().chain(states.variance).map(|v| v.to_bits()));
@@ -60,12 +52,12 @@ pub(crate) fn identity(config: &TrainConfig, data: &TaskData<'_>, teacher: &Teac
 }
 
 /// Writes a checkpoint into `dir`, in place of the last one.
-pub(crate) fn save<D: Ops>(dir: &Path, identity: u64, state: &State<D>) -> Result<(), TrainError> {
+pub(crate) fn save<D: Ops, B: Body<D>>(dir: &Path, identity: u64, state: &State<D, B>) -> Result<(), TrainError> {
     save_as(&dir.join(FILE), identity, state)
 }
 
 /// Writes the state into a file, in place of what is there.
-pub(crate) fn save_as<D: Ops>(path: &Path, identity: u64, state: &State<D>) -> Result<(), TrainError> {
+pub(crate) fn save_as<D: Ops, B: Body<D>>(path: &Path, identity: u64, state: &State<D, B>) -> Result<(), TrainError> {
     let mut bytes = pack(identity, state).to_bytes()?;
     bytes.extend(Fnv::new().field(&bytes).finish().to_le_bytes());
     let temporary = path.with_extension("tmp");
@@ -79,12 +71,17 @@ pub(crate) fn save_as<D: Ops>(path: &Path, identity: u64, state: &State<D>) -> R
 
 /// Goes back to the checkpoint in `dir`, if there is one of this training, whose epochs have `steps` batches; else leaves `state` as
 /// it is.
-pub(crate) fn resume<D: Ops>(dir: &Path, identity: impl FnOnce() -> u64, steps: usize, state: &mut State<D>) {
+pub(crate) fn resume<D: Ops, B: Body<D>>(dir: &Path, identity: impl FnOnce() -> u64, steps: usize, state: &mut State<D, B>) {
     resume_from(&dir.join(FILE), identity, steps, state);
 }
 
 /// Goes back to the state in a file, if it is one of this training; whether it did.
-pub(crate) fn resume_from<D: Ops>(path: &Path, identity: impl FnOnce() -> u64, steps: usize, state: &mut State<D>) -> bool {
+pub(crate) fn resume_from<D: Ops, B: Body<D>>(
+    path: &Path,
+    identity: impl FnOnce() -> u64,
+    steps: usize,
+    state: &mut State<D, B>,
+) -> bool {
     let Ok(bytes) = std::fs::read(path) else { return false };
     let Some((bytes, hash)) = bytes.split_last_chunk::<8>() else { return false };
     if Fnv::new().field(bytes).finish().to_le_bytes() != *hash {
@@ -100,13 +97,13 @@ pub(crate) fn resume_from<D: Ops>(path: &Path, identity: impl FnOnce() -> u64, s
     sound
 }
 
-fn pack<D: Ops>(identity: u64, state: &State<D>) -> Tensors {
+fn pack<D: Ops, B: Body<D>>(identity: u64, state: &State<D, B>) -> Tensors {
     let mut tensors = Tensors::default();
     tensors.put("identity", &[1], vec![identity]);
     let best = state.best.as_ref();
     let best_epoch = best.map_or(0, |best| best.epoch);
     tensors.put("position", &[3], vec![state.epoch as u64, state.step as u64, best_epoch as u64]);
-    tensors.put("best_rmse", &[1], vec![best.map_or(f64::INFINITY, |best| best.rmse)]);
+    tensors.put("best_error", &[1], vec![best.map_or(f64::INFINITY, |best| best.error)]);
     if let Some(best) = best {
         tensors.extend("best.", best.weights.clone());
     }
@@ -117,10 +114,10 @@ fn pack<D: Ops>(identity: u64, state: &State<D>) -> Tensors {
     for (index, (_, values)) in state.curves.columns().iter().enumerate() {
         tensors.put(format!("curves.{index}"), &[values.len()], values.clone());
     }
-    for (index, table) in state.student.tables().enumerate() {
+    for (index, table) in state.student.tables().into_iter().enumerate() {
         pack_table(&mut tensors, &format!("tables.{index}"), table);
     }
-    pack_params(&mut tensors, "student", &state.student.params);
+    pack_params(&mut tensors, "student", state.student.params());
     pack_params(&mut tensors, "modules", &state.modules);
     tensors
 }
@@ -146,7 +143,12 @@ fn pack_params<D: Ops>(tensors: &mut Tensors, owner: &str, params: &Params<D>) {
     }
 }
 
-fn unpack<D: Ops>(tensors: &Tensors, identity: u64, steps: usize, state: &mut State<D>) -> Result<(), ModelError> {
+fn unpack<D: Ops, B: Body<D>>(
+    tensors: &Tensors,
+    identity: u64,
+    steps: usize,
+    state: &mut State<D, B>,
+) -> Result<(), ModelError> {
     if tensors.get::<u64>("identity", &[1])? != [identity] {
         return Err(ModelError::Unsupported("a checkpoint of another training".to_owned()));
     }
@@ -163,8 +165,8 @@ fn unpack<D: Ops>(tensors: &Tensors, identity: u64, steps: usize, state: &mut St
     }
     state.epoch = epoch as usize;
     state.step = step as usize;
-    let rmse = tensors.get::<f64>("best_rmse", &[1])?[0];
-    state.best = (best > 0).then_some(Best { epoch: best as usize, rmse, weights });
+    let error = tensors.get::<f64>("best_error", &[1])?[0];
+    state.best = (best > 0).then_some(Best { epoch: best as usize, error, weights });
     let terms = state.sums.terms.len();
     let sums = tensors.get::<f64>("sums", &[3 + terms])?;
     state.sums.rows = sums[0];
@@ -175,7 +177,7 @@ fn unpack<D: Ops>(tensors: &Tensors, identity: u64, steps: usize, state: &mut St
         let values = tensors.get::<f64>(&format!("curves.{index}"), &[state.epoch])?;
         state.curves.restore(index, values.to_vec());
     }
-    for (index, table) in state.student.tables_mut().enumerate() {
+    for (index, table) in state.student.tables_mut().into_iter().enumerate() {
         let name = format!("tables.{index}");
         for (part, numbers) in
             [("values", &mut table.values), ("first", &mut table.moments.first), ("second", &mut table.moments.second)]
@@ -190,9 +192,9 @@ fn unpack<D: Ops>(tensors: &Tensors, identity: u64, steps: usize, state: &mut St
             return Err(impossible());
         }
     }
-    unpack_params(tensors, "student", &mut state.student.params)?;
+    unpack_params(tensors, "student", state.student.params_mut())?;
     unpack_params(tensors, "modules", &mut state.modules)?;
-    if state.student.params.count > updates || state.modules.count > updates {
+    if state.student.params().count > updates || state.modules.count > updates {
         return Err(impossible());
     }
     Ok(())

@@ -6,6 +6,7 @@ use crate::error::SpecError;
 use crate::methods::Method;
 use crate::models::ModelSpec;
 use crate::optim::{Optimizer, Schedule, at_least_one, positive};
+use crate::teacher::TeacherSpec;
 
 /// The epoch whose weights are a training's result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +68,7 @@ impl TrainConfig {
     ///
     /// # Errors
     /// [`SpecError`] names the first setting that cannot be, and what to change.
-    pub fn check(&self, teacher: Option<&ModelSpec>) -> Result<(), SpecError> {
+    pub fn check(&self, teacher: Option<&TeacherSpec>) -> Result<(), SpecError> {
         self.model.check()?;
         self.optimizer.check()?;
         self.schedule.check()?;
@@ -106,7 +107,7 @@ mod tests {
         let ncf = |hidden: &[usize]| ModelSpec::Ncf(Ncf { hidden: hidden.to_vec(), ..Ncf::default() });
         let mf = || ModelSpec::Mf(crate::models::Mf::default());
         let good = || TrainConfig { method: Method::Talk(talk(1)), ..TrainConfig::default() };
-        let check = |config: TrainConfig, teacher: &ModelSpec| config.check(Some(teacher)).map_err(|error| error.to_string());
+        let check = |config: TrainConfig, teacher: &ModelSpec| config.check(Some(&teacher.clone().into())).map_err(|error| error.to_string());
         let with = |change: &dyn Fn(&mut Talk)| {
             let mut talk = talk(1);
             change(&mut talk);

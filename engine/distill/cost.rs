@@ -8,15 +8,16 @@ use serde::Serialize;
 
 use crate::batches::batches;
 use crate::config::TrainConfig;
-use crate::data::{Examples, TaskData};
+use crate::data::TaskData;
 use crate::device::failed;
 use crate::error::TrainError;
 use crate::graph::Graph;
 use crate::methods::Step;
-use crate::models::student::{CHUNK, Dropout, Student};
+use crate::models::student::Dropout;
 use crate::ops::Pool;
 use crate::params::Params;
-use crate::teacher::{Aligned, States, TeacherBatch, TeacherView};
+use crate::task::{Body, Task};
+use crate::teacher::{Aligned, States, TeacherBatch, TeacherView, TokenStates};
 use crate::trace::{RowCost, Trace};
 
 /// What a training costs.
@@ -79,40 +80,45 @@ pub struct StepCost {
 /// # Errors
 /// [`TrainError`]: settings or data that cannot be trained, a teacher that lacks what the method needs or does not fit.
 pub fn step_cost(config: &TrainConfig, data: &TaskData<'_>, teacher: Option<TeacherView<'_>>) -> Result<StepCost, TrainError> {
+    task_cost(config, data, teacher)
+}
+
+/// The same, of any task.
+pub(crate) fn task_cost<T: Task>(
+    config: &TrainConfig,
+    data: &T,
+    teacher: Option<TeacherView<'_>>,
+) -> Result<StepCost, TrainError> {
     config.check(None)?;
     data.check(config)?;
     let view = teacher.unwrap_or_default();
     config.method.needs().check(&view)?;
-    let steps = batches(data.train.len(), config.batch);
-    let rows = data.train.len().div_ceil(steps) as u64;
-    let traced = Traced::new(config, &view, rows)?;
+    let steps = batches(data.train_rows().len(), config.batch);
+    let rows = data.train_rows().len().div_ceil(steps) as u64;
+    let traced = Traced::new(config, data, &view, rows)?;
     let RowCost { matmul_flops, other_flops, values, gradients, related } = traced.row;
 
-    let (users, items) = (data.users as u64, data.items as u64);
-    let width = traced.table_width;
-    let touched = (rows.min(users) + rows.min(items)) * width;
-    let tables = (users + items) * width;
+    let sizes = data.sizes(&config.method.trained_model(&config.model));
+    let (touched, tables) = (sizes.touched(rows), sizes.tables);
     let trained = traced.layers + traced.modules;
     let moments = config.optimizer.moments(1);
     let moments = (moments.first.len() + moments.second.len()) as u64;
 
-    let moved =
-        (trained + touched) * (2 * (1 + moments) + 2) + traced.frozen + rows * (2 * values + 2 * gradients + 2 * related + 3);
-    let validated = data.validation.len().min(CHUNK) as u64;
+    let moved = (trained + touched) * (2 * (1 + moments) + 2)
+        + traced.frozen
+        + rows * (2 * values + 2 * gradients + 2 * related + sizes.read);
     let cached = view.row.len() as u64;
     let width_of = |states: &Option<States<'_>>| states.as_ref().map_or(0, |states| states.width as u64);
     let feature_width =
-        width_of(&view.low) + width_of(&view.high) + width_of(&view.embeddings) + u64::from(view.output.is_some());
+        width_of(&view.low) + width_of(&view.high) + width_of(&view.embeddings) + view.output.map_or(0, |_| data.outputs() as u64);
     let resident = trained * (2 + moments + 1)
         + traced.frozen * 2
         + tables * (1 + moments)
         + touched
         + 2 * (traced.layers + tables)
         + rows * (values + gradients + related)
-        + validated * traced.forward
-        // Row, user, item, rating, and the place in the epoch's order.
-        + data.train.len() as u64 * 5
-        + data.validation.len() as u64 * 4
+        + sizes.validated * traced.forward
+        + sizes.data
         + cached * (1 + feature_width);
     let number = size_of::<f32>() as u64;
     Ok(StepCost {
@@ -129,8 +135,6 @@ struct Traced {
     row: RowCost,
     /// Numbers a row of the student's forward pass.
     forward: u64,
-    /// Numbers of a row of the tables: the embedding and the bias term.
-    table_width: u64,
     /// Numbers of the student's dense layers.
     layers: u64,
     /// Numbers of the method's modules.
@@ -140,7 +144,7 @@ struct Traced {
 }
 
 impl Traced {
-    fn new(config: &TrainConfig, teacher: &TeacherView<'_>, rows: u64) -> Result<Self, TrainError> {
+    fn new<T: Task>(config: &TrainConfig, data: &T, teacher: &TeacherView<'_>, rows: u64) -> Result<Self, TrainError> {
         let failed = failed::<Cpu>;
         let (device, pool) = (Cpu::default(), Pool::default());
         let one_row = |states: &States<'_>| (vec![0.0; states.width], vec![1.0; states.width]);
@@ -149,39 +153,46 @@ impl Traced {
         fn states((values, variance): &(Vec<f32>, Vec<f32>)) -> States<'_> {
             States { width: values.len(), values, variance }
         }
+        let output = vec![0.0; data.outputs()];
+        // A sequence of the mean length.
+        let mean = |tokens: TokenStates<'_>| tokens.starts.last().copied().unwrap_or(0).div_ceil(teacher.row.len().max(1));
+        let starts = [0, teacher.tokens.map_or(0, mean)];
+        let token_values = vec![0.0; starts[1] * teacher.tokens.map_or(0, |tokens| tokens.width)];
         let view = TeacherView {
             row: &[0],
             low: low.as_ref().map(states),
             high: high.as_ref().map(states),
             embeddings: embeddings.as_ref().map(states),
-            output: teacher.output.map(|_| &[0.0][..]),
+            tokens: teacher.tokens.map(|tokens| TokenStates { values: &token_values, starts: &starts, ..tokens }),
+            output: teacher.output.map(|_| &output[..]),
             upper: teacher.upper,
         };
         let needs = config.method.needs();
         let model = config.method.trained_model(&config.model);
-        let example = Examples { row: vec![0], user: vec![0], item: vec![0], rating: vec![0.0] };
-        let mut student = Student::fresh(&device, &model, config.seed, (1, 1), &example).map_err(failed)?;
+        let (mut student, batch) = data.sample(&device, &model, config.seed).map_err(failed)?;
         let mut modules = Params::new(&device);
         let learner = config.method.dearest().learner(&device, &model, &view, config.seed, &mut modules)?;
 
         let dropout = Dropout { rate: model.dropout() as f32, seed: config.seed, step: 0 };
         let mut graph = Graph::tracing(&device, &pool, rows);
-        let forward = student.forward(&mut graph, &example.user, &example.item, &dropout).map_err(failed)?;
+        let forward = student.forward(&mut graph, &batch, &dropout).map_err(failed)?;
         let forward_values = graph.trace().map_or(0, |trace| trace.values());
         let features = match needs.any() {
-            true => Aligned::new(view, &example.row, needs)?.batch(&graph, &[0]).map_err(failed)?,
+            true => Aligned::new(view, &[0], needs, data.outputs())?.batch(&graph, &[0]).map_err(failed)?,
             false => TeacherBatch::none(),
         };
         if let Some(trace) = graph.trace() {
-            features.low.iter().chain(&features.high).chain(&features.embeddings).for_each(|states| trace.matrix(states));
+            let tokens = features.tokens.as_ref().map(|(tokens, _)| tokens);
+            let states = features.low.iter().chain(&features.high).chain(&features.embeddings).chain(tokens);
+            states.for_each(|states| trace.matrix(states));
         }
         learner
             .terms(&mut Step {
                 graph: &mut graph,
                 student: &student,
                 modules: &modules,
-                forward: &forward,
-                ratings: &example.rating,
+                forward: T::Body::<Cpu>::seen(&forward),
+                targets: T::targets(&batch),
                 teacher: &features,
                 dropout,
                 progress: 1.0,
@@ -192,8 +203,7 @@ impl Traced {
         Ok(Traced {
             row: graph.into_trace().map(Trace::cost).unwrap_or_default(),
             forward: forward_values,
-            table_width: 1 + model.embedding().unwrap_or(0) as u64,
-            layers: student.params.numbers(),
+            layers: student.params().numbers(),
             modules: modules.numbers(),
             frozen: teacher.upper.filter(|_| needs.upper_layers).map_or(0, |upper| upper.numbers()),
         })
@@ -206,7 +216,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::data::Scale;
+    use crate::data::{Examples, Scale};
     use crate::device::DeviceKind;
     use crate::io::{Progress, TrainIo};
     use crate::methods::{
@@ -214,6 +224,7 @@ mod tests {
         Rkd, Sp, Srd, Talk, Tap, Upper, Vid, Weights,
     };
     use crate::model::RatingModel;
+    use crate::models::student::Student;
     use crate::models::{Mf, ModelSpec, Ncf};
     use crate::ops::MULTIPLIED;
     use crate::optim::{Optimizer, Sgd};
@@ -270,6 +281,7 @@ mod tests {
                 low: Some(states(12)),
                 high: Some(states(8)),
                 embeddings: Some(states(6)),
+                tokens: None,
                 output: Some(&self.features[..rows]),
                 upper: Some(&self.upper),
             }

@@ -4,7 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::batches;
 use crate::config::TrainConfig;
-use crate::error::TrainError;
+use crate::device::failed;
+use crate::error::{ModelError, TrainError};
+use crate::metrics::{mae, rmse};
+use crate::model::{RatingModel, clip};
+use crate::models::ModelSpec;
+use crate::models::student::{CHUNK, Student};
+use crate::monitor::Monitor;
+use crate::ops::Ops;
+use crate::task::{Judged, Measure, Sizes, Targets, Task};
+use crate::tensors::Tensors;
 
 /// Rated pairs, one entry a row; all columns of one length.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,9 +64,26 @@ pub struct TaskData<'a> {
     pub scale: Scale,
 }
 
-impl TaskData<'_> {
-    /// Whether these rows can be trained on, with this configuration.
-    pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
+/// Rated pairs of a batch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pairs {
+    pub(crate) users: Vec<u32>,
+    pub(crate) items: Vec<u32>,
+    pub(crate) ratings: Vec<f32>,
+}
+
+/// The entries of a column at some places.
+pub(crate) fn pick<T: Copy>(column: &[T], places: &[u32], into: &mut Vec<T>) {
+    into.clear();
+    into.extend(places.iter().map(|&at| column[at as usize]));
+}
+
+impl Task for TaskData<'_> {
+    type Batch = Pairs;
+    type Body<D: Ops> = Student<D>;
+    type Model = RatingModel;
+
+    fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
         let data = self;
         let wrong = |what: String, advice| Err(TrainError::Data { what, advice });
         for (name, examples) in [("train", data.train), ("validation", data.validation)] {
@@ -96,6 +122,98 @@ impl TaskData<'_> {
         let smallest = data.train.len() / batches(data.train.len(), config.batch);
         config.method.check(&config.model, None, smallest)?;
         Ok(())
+    }
+
+    fn measure(&self) -> Measure {
+        Measure::Rmse
+    }
+
+    fn train_rows(&self) -> &[u32] {
+        &self.train.row
+    }
+
+    fn outputs(&self) -> usize {
+        1
+    }
+
+    fn words(&self, column: &mut dyn FnMut(&mut dyn Iterator<Item = u32>)) {
+        for examples in [self.train, self.validation] {
+            let Examples { row, user, item, rating } = examples;
+            for words in [row, user, item] {
+                column(&mut words.iter().copied());
+            }
+            column(&mut rating.iter().map(|rating| rating.to_bits()));
+        }
+        column(&mut [self.users as u32, self.items as u32].into_iter());
+        column(&mut [self.scale.min, self.scale.max].into_iter().map(f32::to_bits));
+    }
+
+    fn columns(&self, spec: &ModelSpec) -> Vec<&'static str> {
+        let mut columns = vec!["validation_rmse", "validation_mae"];
+        if spec.high_width().is_some() {
+            columns.extend(["deep_sd", "deep_share"]);
+        }
+        columns
+    }
+
+    fn fresh<D: Ops>(&self, device: &D, spec: &ModelSpec, seed: u64) -> Result<Student<D>, D::Err> {
+        Student::fresh(device, spec, seed, (self.users, self.items), self.train)
+    }
+
+    fn import<D: Ops>(&self, device: &D, spec: &ModelSpec, weights: &Tensors) -> Result<Student<D>, ModelError> {
+        Student::import(device, spec, weights)
+    }
+
+    fn pick(&self, places: &[u32], _: u64, _: usize, batch: &mut Pairs) -> Result<(), TrainError> {
+        pick(&self.train.user, places, &mut batch.users);
+        pick(&self.train.item, places, &mut batch.items);
+        pick(&self.train.rating, places, &mut batch.ratings);
+        Ok(())
+    }
+
+    fn targets(batch: &Pairs) -> Targets<'_> {
+        Targets::Ratings(&batch.ratings)
+    }
+
+    fn judge<D: Ops>(&self, student: &Student<D>) -> Result<Judged, TrainError> {
+        let Examples { user, item, rating, .. } = self.validation;
+        let some = |indices: &[u32]| indices.iter().copied().map(Some).collect::<Vec<_>>();
+        let raw = student.predict(&some(user), &some(item)).map_err(failed::<D>)?;
+        // Clipping hides an infinity, so what is clipped is looked at.
+        let unclipped = raw.ratings.clone();
+        let predictions = clip(raw, self.scale);
+        let error = rmse(&predictions.ratings, rating).unwrap_or(f64::NAN);
+        let monitor = Monitor::of(&predictions, &unclipped, self.scale, student.spec.high_width().is_some());
+        let mut columns = vec![error, mae(&predictions.ratings, rating).unwrap_or(f64::NAN)];
+        columns.extend([monitor.deep_sd, monitor.deep_share].into_iter().flatten());
+        let not_finite = unclipped.into_iter().find(|value| !value.is_finite());
+        Ok(Judged { error, columns, monitor, not_finite })
+    }
+
+    fn model(&self, spec: ModelSpec, weights: Tensors) -> Result<RatingModel, ModelError> {
+        RatingModel::new(spec, self.scale, weights)
+    }
+
+    fn sizes(&self, spec: &ModelSpec) -> Sizes {
+        let (users, items) = (self.users as u64, self.items as u64);
+        // The embedding and the bias term.
+        let width = 1 + spec.embedding().unwrap_or(0) as u64;
+        Sizes {
+            tables: (users + items) * width,
+            touched: [(users, width), (items, width)],
+            looked_up: [1, 1],
+            // User, item, rating.
+            read: 3,
+            // Row, user, item, rating, and the place in the epoch's order.
+            data: self.train.len() as u64 * 5 + self.validation.len() as u64 * 4,
+            validated: self.validation.len().min(CHUNK) as u64,
+        }
+    }
+
+    fn sample<D: Ops>(&self, device: &D, spec: &ModelSpec, seed: u64) -> Result<(Student<D>, Pairs), D::Err> {
+        let example = Examples { row: vec![0], user: vec![0], item: vec![0], rating: vec![0.0] };
+        let student = Student::fresh(device, spec, seed, (1, 1), &example)?;
+        Ok((student, Pairs { users: example.user, items: example.item, ratings: example.rating }))
     }
 }
 

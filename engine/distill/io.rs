@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::objective::Term;
+use crate::task::Measure;
 
 /// Where a training is.
 #[derive(Clone, Debug)]
@@ -14,10 +15,12 @@ pub struct Progress<'a> {
     pub of: usize,
     /// Mean of each term over the epoch's rows.
     pub terms: &'a [(Term, f64)],
-    /// RMSE on the validation rows, clipped and with fallbacks.
-    pub validation_rmse: f64,
-    /// The best so far.
-    pub best_rmse: f64,
+    /// What the validation rows are judged by; less is better.
+    pub measure: Measure,
+    /// That of this epoch.
+    pub validation: f64,
+    /// The least so far.
+    pub best: f64,
 }
 
 /// States that trainings with fewer epochs ended with. One is taken where that training had the same settings otherwise, the same data and the same

@@ -2,12 +2,13 @@
 //!
 //! From the bottom up:
 //!
-//! - `random`, `tensors`, [`metrics`]: streams, named tensors, measures;
+//! - `random`, `tensors`, [`metrics`], `losses`: streams, named tensors, measures;
 //! - [`Augment`]: images changed at random before they are learnt from;
 //! - `gpu`, `ops`, `graph`, `params`, `table`, [`Optimizer`]: what differs between devices, a batch's forward and backward pass, weights and their updates;
 //! - `models`, [`RatingModel`]: rating models while they are trained, and when they are done;
 //! - [`Distance`], `modules`, [`TeacherUpper`]: what methods are made of;
 //! - [`Method`]: the list of methods, one file each;
+//! - `task`: what the trainer knows of ratings and classes;
 //! - `trace`, [`step_cost`]: what a step costs, from its shapes;
 //! - [`train`]: the loop, with monitors, curves and checkpoints;
 //! - [`NetSpec`], [`Inputs`], [`Words`]: networks for tasks with classes, over texts and images;
@@ -34,6 +35,7 @@ mod error;
 mod gpu;
 mod graph;
 mod io;
+mod losses;
 mod methods;
 pub mod metrics;
 mod model;
@@ -49,6 +51,7 @@ mod ranking;
 #[cfg(all(test, feature = "cuda-check"))]
 mod standin;
 mod table;
+mod task;
 mod teacher;
 mod tensors;
 #[cfg(test)]
@@ -69,16 +72,17 @@ pub use distance::{CORR_ROWS, Distance};
 pub use error::{ModelError, SpecError, TrainError};
 pub use io::{Earlier, Progress, TrainIo};
 pub use methods::{
-    Annealed, Bounded, De, Dist, Distances, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol, QuestionPath,
+    Annealed, Beside, Bounded, De, Dist, Distances, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol, QuestionPath,
     Refilled, Replies, Rkd, Sp, Srd, Talk, Tap, Upper, Vid, Weights,
 };
 pub use model::{Predictions, RatingModel, Taps};
-pub use models::{Mf, ModelSpec, Ncf, Wide};
+pub use models::{Mf, ModelSpec, Ncf, TaskKind, Wide};
 pub use monitor::{COLLAPSED, Monitor};
 pub use objective::Term;
 pub use optim::{Adam, Course, Decay, Optimizer, Schedule, Sgd};
 pub use ranking::Rank;
-pub use teacher::{States, TeacherNeeds, TeacherUpper, TeacherView, means, variances};
+pub use task::Measure;
+pub use teacher::{States, TeacherNeeds, TeacherSpec, TeacherUpper, TeacherView, TokenStates, means, variances};
 pub use trainer::{Trained, train};
 pub use transformer::{
     Hidden, IMAGENET, Images, Pooling, Tokenizer, Tokens, Transformer, TransformerError, TransformerUpper, Until,

@@ -6,14 +6,16 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Seek};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::error::{ModelError, TrainError};
 use crate::graph::Graph;
 use crate::models::ModelSpec;
-use crate::ops::{Buffer, Layer, Ops, Pool, Var};
+use crate::ops::{Buffer, Layer, Ops, Pool, Sequences, Var};
 use crate::tensors::Tensors;
+use crate::transformer::{Pooling, Stack, TransformerUpper};
 
 /// A teacher's cached states: one row of `width` numbers for each entry of [`TeacherView::row`], with their statistics.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,17 @@ pub struct States<'a> {
     pub values: &'a [f32],
     /// Variance of each dimension, as [`variances`] computes it over whatever rows the cache was made from.
     pub variance: &'a [f32],
+}
+
+/// The tokens of a teacher's low states, sequence after sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenStates<'a> {
+    /// Numbers in a token.
+    pub width: usize,
+    /// Where each row's tokens begin, in tokens, and behind the last: one more than there are rows.
+    pub starts: &'a [usize],
+    /// (tokens, width), row-major.
+    pub values: &'a [f32],
 }
 
 /// What a method may see of a teacher. Whatever its [`needs`](crate::Method::needs) do not name may be left out.
@@ -37,7 +50,9 @@ pub struct TeacherView<'a> {
     pub high: Option<States<'a>>,
     /// Embeddings: the user's, then the item's.
     pub embeddings: Option<States<'a>>,
-    /// Predictions, clipped to the rating scale or not as the cache has them.
+    /// The tokens of low states, of a teacher that reads sequences.
+    pub tokens: Option<TokenStates<'a>>,
+    /// (rows, outputs): predictions, clipped to the rating scale or not as the cache has them, or logits of classes.
     pub output: Option<&'a [f32]>,
     /// The layers between the low and the high state.
     pub upper: Option<&'a TeacherUpper>,
@@ -52,6 +67,8 @@ pub struct TeacherNeeds {
     pub high: bool,
     /// Cached embeddings of the training rows' users and items.
     pub embeddings: bool,
+    /// Cached tokens of the training rows' low states.
+    pub tokens: bool,
     /// Cached predictions of the training rows.
     pub output: bool,
     /// The weights of the layers between the low and the high state.
@@ -60,7 +77,7 @@ pub struct TeacherNeeds {
 
 impl TeacherNeeds {
     /// Nothing.
-    pub(crate) const NONE: Self = TeacherNeeds { low: false, high: false, embeddings: false, output: false, upper_layers: false };
+    pub(crate) const NONE: Self = TeacherNeeds { low: false, high: false, embeddings: false, tokens: false, output: false, upper_layers: false };
 
     /// Whether there must be a teacher at all.
     pub fn any(self) -> bool {
@@ -69,7 +86,7 @@ impl TeacherNeeds {
 
     /// Whether anything has to be cached.
     pub fn cached(self) -> bool {
-        self.low || self.high || self.embeddings || self.output
+        self.low || self.high || self.embeddings || self.tokens || self.output
     }
 
     /// Refuses a teacher that lacks any of it.
@@ -78,6 +95,7 @@ impl TeacherNeeds {
             (self.low, teacher.low.is_some(), "low states"),
             (self.high, teacher.high.is_some(), "high states"),
             (self.embeddings, teacher.embeddings.is_some(), "embeddings"),
+            (self.tokens, teacher.tokens.is_some(), "tokens of low states"),
             (self.output, teacher.output.is_some(), "predictions"),
             (self.upper_layers, teacher.upper.is_some(), "upper layers"),
         ] {
@@ -128,10 +146,76 @@ fn moments(values: &[f32], width: usize) -> (Vec<f64>, Vec<f64>) {
     (mean, variance)
 }
 
-/// The teacher's layers between its low and its high state, frozen.
+/// What is known of a teacher before it is opened.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TeacherUpper {
-    layers: Vec<UpperLayer>,
+pub enum TeacherSpec {
+    /// A model that was trained here.
+    Trained(ModelSpec),
+    /// A frozen transformer.
+    Encoder {
+        /// Numbers in each of its states.
+        width: usize,
+        /// Its layers.
+        layers: usize,
+    },
+}
+
+impl From<ModelSpec> for TeacherSpec {
+    fn from(spec: ModelSpec) -> Self {
+        TeacherSpec::Trained(spec)
+    }
+}
+
+impl TeacherSpec {
+    /// The kind's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            TeacherSpec::Trained(spec) => spec.name(),
+            TeacherSpec::Encoder { .. } => "encoder",
+        }
+    }
+
+    /// How many layers a talk counts: one below the low state, and those above it.
+    pub fn hidden_layers(&self) -> usize {
+        match self {
+            TeacherSpec::Trained(spec) => spec.hidden_layers(),
+            TeacherSpec::Encoder { layers, .. } => layers + 1,
+        }
+    }
+
+    /// The width of the high state.
+    pub fn high_width(&self) -> Option<usize> {
+        match self {
+            TeacherSpec::Trained(spec) => spec.high_width(),
+            TeacherSpec::Encoder { width, .. } => Some(*width),
+        }
+    }
+
+    /// The width of the embeddings of users and items.
+    pub fn embedding(&self) -> Option<usize> {
+        match self {
+            TeacherSpec::Trained(spec) => spec.embedding(),
+            TeacherSpec::Encoder { .. } => None,
+        }
+    }
+
+    /// Whether its low state is a sequence of tokens.
+    pub fn reads_sequences(&self) -> bool {
+        match self {
+            TeacherSpec::Trained(spec) => spec.low_is_sequence(),
+            TeacherSpec::Encoder { .. } => true,
+        }
+    }
+}
+
+/// The teacher's layers between its low and its high state, frozen.
+#[derive(Clone, Debug)]
+pub struct TeacherUpper(Layers);
+
+#[derive(Clone, Debug)]
+enum Layers {
+    Dense(Vec<UpperLayer>),
+    Encoder { layers: Arc<TransformerUpper>, pooling: Pooling },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -168,53 +252,101 @@ impl TeacherUpper {
                 Ok(UpperLayer { inputs, outputs, weight: weight.to_vec(), bias: bias.to_vec() })
             })
             .collect::<Result<_, ModelError>>()?;
-        Ok(TeacherUpper { layers })
+        Ok(TeacherUpper(Layers::Dense(layers)))
+    }
+
+    /// The layers of a frozen transformer above its state 0, and what a head reads of the last.
+    pub fn encoder(layers: TransformerUpper, pooling: Pooling) -> Self {
+        TeacherUpper(Layers::Encoder { layers: Arc::new(layers), pooling })
     }
 
     /// How many layers there are.
     pub fn layers(&self) -> usize {
-        self.layers.len()
+        match &self.0 {
+            Layers::Dense(layers) => layers.len(),
+            Layers::Encoder { layers, .. } => {
+                let (first, last) = layers.states();
+                last - first
+            }
+        }
     }
 
     /// Width of the low state that they read; none without layers.
     pub fn inputs(&self) -> Option<usize> {
-        self.layers.first().map(|layer| layer.inputs)
+        match &self.0 {
+            Layers::Dense(layers) => layers.first().map(|layer| layer.inputs),
+            Layers::Encoder { layers, .. } => Some(layers.width()),
+        }
     }
 
     /// Width of the high state that they write; none without layers.
     pub fn outputs(&self) -> Option<usize> {
-        self.layers.last().map(|layer| layer.outputs)
+        match &self.0 {
+            Layers::Dense(layers) => layers.last().map(|layer| layer.outputs),
+            Layers::Encoder { layers, .. } => Some(layers.width()),
+        }
     }
 
-    /// Inputs and outputs of each.
-    pub(crate) fn shapes(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.layers.iter().map(|layer| (layer.inputs, layer.outputs))
+    /// Whether they read sequences of tokens.
+    pub fn reads_sequences(&self) -> bool {
+        matches!(self.0, Layers::Encoder { .. })
+    }
+
+    /// Inputs and outputs of each, where they are dense layers.
+    pub(crate) fn shapes(&self) -> Option<Vec<(usize, usize)>> {
+        match &self.0 {
+            Layers::Dense(layers) => Some(layers.iter().map(|layer| (layer.inputs, layer.outputs)).collect()),
+            Layers::Encoder { .. } => None,
+        }
     }
 
     /// How many numbers they are.
     pub fn numbers(&self) -> u64 {
-        self.layers.iter().map(|layer| (layer.weight.len() + layer.bias.len()) as u64).sum()
+        match &self.0 {
+            Layers::Dense(layers) => layers.iter().map(|layer| (layer.weight.len() + layer.bias.len()) as u64).sum(),
+            Layers::Encoder { layers, .. } => layers.matrices().map(|matrix| matrix.len() as u64).sum(),
+        }
     }
 
     /// All numbers, as words to hash.
-    pub(crate) fn words(&self) -> impl Iterator<Item = u32> {
-        let numbers = |layer: &'_ UpperLayer| layer.weight.iter().chain(&layer.bias).map(|v| v.to_bits()).collect::<Vec<_>>();
-        self.layers.iter().flat_map(numbers)
+    pub(crate) fn words(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+        match &self.0 {
+            Layers::Dense(layers) => {
+                Box::new(layers.iter().flat_map(|layer| layer.weight.iter().chain(&layer.bias)).map(|v| v.to_bits()))
+            }
+            Layers::Encoder { layers, pooling } => {
+                let words = layers.matrices().flat_map(|matrix| matrix.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+                Box::new(std::iter::once(*pooling as u32).chain(words))
+            }
+        }
     }
 
     /// The layers on a device, wanting no gradient: what they are applied to gets its own through them.
-    pub(crate) fn on_device<D: Ops>(&self, device: &D, pool: &Pool) -> Result<Vec<Layer<D>>, D::Err> {
-        let graph = Graph::inference(device, pool);
-        self.layers
-            .iter()
-            .map(|layer| {
-                Ok(Layer {
-                    weight: graph.constant(pool.copy(&layer.weight), layer.inputs, layer.outputs)?,
-                    bias: graph.constant(pool.copy(&layer.bias), 1, layer.outputs)?,
-                })
-            })
-            .collect()
+    pub(crate) fn on_device<D: Ops>(&self, device: &D, pool: &Pool) -> Result<Interpreting<D>, D::Err> {
+        match &self.0 {
+            Layers::Dense(layers) => {
+                let graph = Graph::inference(device, pool);
+                let layer = |layer: &UpperLayer| {
+                    Ok(Layer {
+                        weight: graph.constant(pool.copy(&layer.weight), layer.inputs, layer.outputs)?,
+                        bias: graph.constant(pool.copy(&layer.bias), 1, layer.outputs)?,
+                    })
+                };
+                Ok(Interpreting::Dense(layers.iter().map(layer).collect::<Result<_, _>>()?))
+            }
+            Layers::Encoder { layers, pooling } => {
+                Ok(Interpreting::Encoder { stack: Box::new(layers.on_device(device)?), pooling: *pooling })
+            }
+        }
     }
+}
+
+/// A teacher's upper layers on a device.
+pub(crate) enum Interpreting<D: Ops> {
+    /// Each with ReLU.
+    Dense(Vec<Layer<D>>),
+    /// Of sequences of tokens.
+    Encoder { stack: Box<Stack<D>>, pooling: Pooling },
 }
 
 /// Rows of a batch that are gathered together.
@@ -226,6 +358,8 @@ pub(crate) struct Aligned<'a> {
     view: TeacherView<'a>,
     /// For each training example, its place in the view.
     places: Vec<usize>,
+    /// Numbers in a prediction.
+    outputs: usize,
 }
 
 /// The teacher's features of one batch.
@@ -234,13 +368,16 @@ pub(crate) struct TeacherBatch<D: Ops> {
     pub(crate) low: Option<Var<D>>,
     pub(crate) high: Option<Var<D>>,
     pub(crate) embeddings: Option<Var<D>>,
+    /// Tokens of low states, and whose they are.
+    pub(crate) tokens: Option<(Var<D>, Sequences)>,
+    /// (batch, outputs)
     pub(crate) output: Option<Buffer>,
 }
 
 impl<D: Ops> TeacherBatch<D> {
     /// Nothing: for methods without a teacher.
     pub(crate) fn none() -> Self {
-        TeacherBatch { low: None, high: None, embeddings: None, output: None }
+        TeacherBatch { low: None, high: None, embeddings: None, tokens: None, output: None }
     }
 }
 
@@ -257,7 +394,7 @@ fn places(rows: &[u32]) -> Box<dyn Fn(u32) -> Option<usize> + '_> {
 
 impl<'a> Aligned<'a> {
     /// Finds each training row among the cached ones. Of what is cached, only what is needed is looked up in each step.
-    pub(crate) fn new(view: TeacherView<'a>, rows: &[u32], needs: TeacherNeeds) -> Result<Self, TrainError> {
+    pub(crate) fn new(view: TeacherView<'a>, rows: &[u32], needs: TeacherNeeds, outputs: usize) -> Result<Self, TrainError> {
         let cached = view.row.len();
         let wrong = |what: String| TrainError::Teacher {
             what,
@@ -276,9 +413,16 @@ impl<'a> Aligned<'a> {
             }
         }
         if let Some(output) = view.output
-            && output.len() != cached
+            && output.len() != cached * outputs
         {
-            return Err(wrong(format!("{} predictions for {cached} rows", output.len())));
+            return Err(wrong(format!("{} numbers of predictions for {cached} rows of {outputs}", output.len())));
+        }
+        if let Some(TokenStates { width, starts, values }) = view.tokens {
+            let ends = starts.first().zip(starts.last());
+            let whole = ends.is_some_and(|(first, last)| *first == 0 && last * width == values.len());
+            if starts.len() != cached + 1 || width == 0 || !starts.is_sorted() || !whole {
+                return Err(wrong(format!("{} numbers of tokens do not fall into {cached} sequences of {width}", values.len())));
+            }
         }
         let place = places(view.row);
         let places = rows
@@ -289,10 +433,11 @@ impl<'a> Aligned<'a> {
             low: view.low.filter(|_| needs.low),
             high: view.high.filter(|_| needs.high),
             embeddings: view.embeddings.filter(|_| needs.embeddings),
+            tokens: view.tokens.filter(|_| needs.tokens),
             output: view.output.filter(|_| needs.output),
             ..view
         };
-        Ok(Aligned { view, places })
+        Ok(Aligned { view, places, outputs })
     }
 
     /// The features of the examples of a batch.
@@ -316,11 +461,32 @@ impl<'a> Aligned<'a> {
             low: states(&self.view.low)?,
             high: states(&self.view.high)?,
             embeddings: states(&self.view.embeddings)?,
+            tokens: self.view.tokens.map(|tokens| self.tokens(graph, tokens, examples)).transpose()?,
             output: self.view.output.map(|output| {
-                let values = examples.iter().map(|&example| output[self.places[example as usize]]);
-                graph.pool().collect(examples.len(), values)
+                let of = |&example: &u32| {
+                    let from = self.places[example as usize] * self.outputs;
+                    output[from..from + self.outputs].iter().copied()
+                };
+                graph.pool().collect(examples.len() * self.outputs, examples.iter().flat_map(of))
             }),
         })
+    }
+
+    fn tokens<D: Ops>(
+        &self,
+        graph: &Graph<D>,
+        TokenStates { width, starts, values }: TokenStates<'_>,
+        examples: &[u32],
+    ) -> Result<(Var<D>, Sequences), D::Err> {
+        let of = |&example: &u32| {
+            let place = self.places[example as usize];
+            starts[place]..starts[place + 1]
+        };
+        let lengths: Vec<usize> = examples.iter().map(|example| of(example).len()).collect();
+        let sequences = Sequences::new(&lengths);
+        let numbers = examples.iter().map(of).flat_map(|tokens| values[tokens.start * width..tokens.end * width].iter().copied());
+        let tokens = graph.pool().collect(sequences.rows() * width, numbers);
+        Ok((graph.constant(tokens, sequences.rows(), width)?, sequences))
     }
 }
 

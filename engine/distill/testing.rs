@@ -140,6 +140,7 @@ impl Teacher {
                 values: &taps.embeddings,
                 variance: &self.embeddings_variance,
             }),
+            tokens: None,
             output: Some(&taps.output),
             upper: Some(&self.upper),
         }

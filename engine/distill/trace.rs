@@ -14,6 +14,12 @@ struct State<D: Ops> {
     reached: bool,
 }
 
+impl<D: Ops> State<D> {
+    fn numbers(&self) -> u64 {
+        (self.var.rows() * self.var.cols()) as u64
+    }
+}
+
 /// What an operation reads: a matrix, and whether it wants that one's gradient.
 #[derive(Clone, Copy, Debug)]
 struct Source {
@@ -24,6 +30,8 @@ struct Source {
 /// One dense layer of a run.
 #[derive(Clone, Copy, Debug)]
 struct Dense {
+    /// Rows that it is applied to.
+    rows: u64,
     inputs: u64,
     outputs: u64,
     relu: bool,
@@ -35,9 +43,10 @@ struct Dense {
 }
 
 impl Dense {
-    fn new<D: Ops>(link: &Link<D>, made: Source) -> Self {
+    fn new<D: Ops>(link: &Link<D>, rows: u64, made: Source) -> Self {
         let Layer { weight, bias } = &link.layer;
         Dense {
+            rows,
             inputs: link.inputs() as u64,
             outputs: link.outputs() as u64,
             relu: link.activation == Activation::Relu,
@@ -47,6 +56,11 @@ impl Dense {
             made,
         }
     }
+
+    /// Operations of one product with its weights, or of one that gives a gradient.
+    fn product(&self) -> u64 {
+        2 * self.rows * self.inputs * self.outputs
+    }
 }
 
 #[derive(Debug)]
@@ -54,12 +68,12 @@ enum Operation {
     /// A batch through dense layers.
     Run { from: Source, layers: Vec<Dense> },
     /// Something small, on the host.
-    Small { from: Vec<Source>, made: usize, work: Work },
+    Small { from: Vec<Source>, made: usize, rows: u64, work: Work },
     /// The loss reads this one.
     Seed(usize),
 }
 
-/// Floating-point operations of a small operation, a row.
+/// Floating-point operations of a small operation, a row of what it makes or of what it reads, whichever are more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Work {
     pub(crate) forward: u64,
@@ -123,16 +137,18 @@ impl<D: Ops> Trace<D> {
     /// Notes a run, and what each of its layers made.
     pub(crate) fn run(&mut self, x: &Var<D>, links: &[Link<D>], made: &[Var<D>]) {
         let from = self.source(x);
-        let layers: Vec<Dense> = links.iter().zip(made).map(|(link, made)| Dense::new(link, self.source(made))).collect();
-        self.masked += layers.iter().filter(|layer| layer.masked).map(|layer| 2 * layer.inputs).sum::<u64>();
+        let rows = x.rows() as u64;
+        let layers: Vec<Dense> = links.iter().zip(made).map(|(link, made)| Dense::new(link, rows, self.source(made))).collect();
+        self.masked += layers.iter().filter(|layer| layer.masked).map(|layer| 2 * rows * layer.inputs).sum::<u64>();
         self.operations.push(Operation::Run { from, layers });
     }
 
     /// Notes an operation on the host.
     pub(crate) fn small(&mut self, from: &[&Var<D>], made: &Var<D>, work: Work) {
+        let rows = from.iter().map(|var| var.rows()).chain([made.rows()]).max().unwrap_or(0) as u64;
         let from = from.iter().map(|var| self.source(var)).collect();
         let made = self.source(made).state;
-        self.operations.push(Operation::Small { from, made, work });
+        self.operations.push(Operation::Small { from, made, rows, work });
     }
 
     /// Notes that the loss has a gradient with regard to `of`.
@@ -156,7 +172,7 @@ impl<D: Ops> Trace<D> {
 
     /// Numbers a row of all matrices so far, without dropout.
     pub(crate) fn values(&self) -> u64 {
-        self.states.iter().map(|state| state.var.cols() as u64).sum()
+        self.states.iter().map(State::numbers).sum()
     }
 
     /// Goes back over the operations, last one first, as gradients do.
@@ -170,17 +186,17 @@ impl<D: Ops> Trace<D> {
         for operation in std::mem::take(&mut self.operations).into_iter().rev() {
             match operation {
                 Operation::Seed(state) => self.states[state].reached = true,
-                Operation::Small { from, made, work } => {
-                    cost.other_flops += work.forward;
+                Operation::Small { from, made, rows, work } => {
+                    cost.other_flops += rows * work.forward;
                     if self.states[made].reached && from.iter().any(|source| source.wanted) {
-                        cost.other_flops += work.backward;
+                        cost.other_flops += rows * work.backward;
                         from.iter().for_each(|source| self.reach(*source));
                     }
                 }
                 Operation::Run { from, layers } => self.run_back(from, &layers, &mut cost),
             }
         }
-        cost.gradients = self.states.iter().filter(|state| state.reached).map(|state| state.var.cols() as u64).sum();
+        cost.gradients = self.states.iter().filter(|state| state.reached).map(State::numbers).sum();
         cost
     }
 
@@ -191,19 +207,20 @@ impl<D: Ops> Trace<D> {
     /// A run forward, and back from the last of its results that somebody has used to the first that wants a gradient.
     fn run_back(&mut self, from: Source, layers: &[Dense], cost: &mut RowCost) {
         for layer in layers {
-            cost.matmul_flops += 2 * layer.inputs * layer.outputs;
-            cost.other_flops += layer.outputs * (1 + u64::from(layer.relu)) + layer.inputs * u64::from(layer.masked);
+            cost.matmul_flops += layer.product();
+            cost.other_flops +=
+                layer.rows * (layer.outputs * (1 + u64::from(layer.relu)) + layer.inputs * u64::from(layer.masked));
         }
         let Some(last) = layers.iter().rposition(|layer| self.states[layer.made.state].reached) else { return };
         let Some(first) = layers.iter().position(|layer| layer.made.wanted) else { return };
         for (place, layer) in layers.iter().enumerate().take(last + 1).skip(first) {
             self.reach(layer.made);
             // Through the activation, then to the weights, then to what the layer read.
-            cost.other_flops += layer.outputs * (u64::from(layer.relu) + u64::from(layer.bias_wanted));
-            cost.matmul_flops += 2 * layer.inputs * layer.outputs * u64::from(layer.weight_wanted);
+            cost.other_flops += layer.rows * layer.outputs * (u64::from(layer.relu) + u64::from(layer.bias_wanted));
+            cost.matmul_flops += layer.product() * u64::from(layer.weight_wanted);
             if place > first || from.wanted {
-                cost.matmul_flops += 2 * layer.inputs * layer.outputs;
-                cost.other_flops += layer.inputs * u64::from(layer.masked);
+                cost.matmul_flops += layer.product();
+                cost.other_flops += layer.rows * layer.inputs * u64::from(layer.masked);
             }
         }
         if first <= last && from.wanted {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::batches::{batch_start, batches, order};
 use crate::checkpoint;
 use crate::config::{Kept, TrainConfig};
-use crate::cost::{Cost, step_cost};
+use crate::cost::{Cost, task_cost};
 use crate::curves::Curves;
 use crate::data::TaskData;
 use crate::device::{DeviceKind, failed};
@@ -17,22 +17,22 @@ use crate::error::TrainError;
 use crate::graph::Graph;
 use crate::io::{Earlier, Progress, TrainIo};
 use crate::methods::{Learner, Step};
-use crate::metrics::{mae, rmse};
-use crate::model::{Predictions, RatingModel, clip};
-use crate::models::student::{Dropout, Student, TableGradients};
+use crate::model::RatingModel;
+use crate::models::student::Dropout;
 use crate::monitor::Monitor;
 use crate::objective::{EpochSums, Term};
 use crate::ops::{Ops, Pool};
 use crate::optim::clip_scale;
 use crate::params::Params;
+use crate::task::{Body, Measure, Task};
 use crate::teacher::{Aligned, TeacherBatch, TeacherView};
 use crate::tensors::Tensors;
 
-/// A finished training.
+/// A finished training, of a [`RatingModel`] or another.
 #[derive(Clone, Debug)]
-pub struct Trained {
+pub struct Trained<M = RatingModel> {
     /// The model of the epoch that is kept: the best, or the last.
-    pub model: RatingModel,
+    pub model: M,
     /// One row an epoch.
     pub curves: Curves,
     /// What was seen at that epoch.
@@ -41,11 +41,13 @@ pub struct Trained {
     pub cost: Cost,
     /// That epoch, from 1; 0 where none was trained.
     pub best_epoch: usize,
-    /// Its RMSE on the validation rows.
-    pub validation_rmse: f64,
+    /// What the validation rows are judged by.
+    pub measure: Measure,
+    /// That, of the model.
+    pub validation: f64,
 }
 
-/// Trains a model.
+/// Trains a model of ratings.
 ///
 /// Runs on the calling thread; large products use the rayon pool it is called in, without changing the result.
 ///
@@ -59,6 +61,17 @@ pub fn train(
     device: DeviceKind,
     io: &mut dyn TrainIo,
 ) -> Result<Trained, TrainError> {
+    train_task(config, data, teacher, device, io)
+}
+
+/// Trains on any task.
+pub(crate) fn train_task<T: Task>(
+    config: &TrainConfig,
+    data: &T,
+    teacher: Option<TeacherView<'_>>,
+    device: DeviceKind,
+    io: &mut dyn TrainIo,
+) -> Result<Trained<T::Model>, TrainError> {
     config.check(None)?;
     data.check(config)?;
     let teacher = teacher.unwrap_or_default();
@@ -76,14 +89,15 @@ pub fn train(
 pub(crate) struct Best {
     /// From 1.
     pub(crate) epoch: usize,
-    pub(crate) rmse: f64,
+    /// What the validation rows said.
+    pub(crate) error: f64,
     pub(crate) weights: Tensors,
 }
 
 /// All that changes while training: what a checkpoint holds.
 #[derive(Clone)]
-pub(crate) struct State<D: Ops> {
-    pub(crate) student: Student<D>,
+pub(crate) struct State<D: Ops, B> {
+    pub(crate) student: B,
     pub(crate) modules: Params<D>,
     pub(crate) curves: Curves,
     pub(crate) sums: EpochSums,
@@ -94,44 +108,29 @@ pub(crate) struct State<D: Ops> {
     pub(crate) step: usize,
 }
 
-/// The rows of a batch, in memory that the next batch uses again.
-#[derive(Default)]
-struct Picked {
-    users: Vec<u32>,
-    items: Vec<u32>,
-    ratings: Vec<f32>,
-}
-
-/// The entries of a column at some places.
-fn pick<T: Copy>(column: &[T], places: &[u32], into: &mut Vec<T>) {
-    into.clear();
-    into.extend(places.iter().map(|&at| column[at as usize]));
-}
-
 /// One training on one device.
-struct Session<'a, D: Ops> {
+struct Session<'a, D: Ops, T: Task> {
     config: &'a TrainConfig,
-    data: &'a TaskData<'a>,
+    data: &'a T,
     device: D,
     view: TeacherView<'a>,
     teacher: Option<Aligned<'a>>,
     learner: Box<dyn Learner<D>>,
     terms: Vec<Term>,
-    tables: TableGradients,
+    tables: <T::Body<D> as Body<D>>::Gradients,
     /// The memory of one step's matrices, for the next.
     pool: Pool,
-    picked: Picked,
-    state: State<D>,
+    batch: T::Batch,
+    state: State<D, T::Body<D>>,
 }
 
-impl<'a, D: Ops> Session<'a, D> {
-    fn new(config: &'a TrainConfig, data: &'a TaskData<'a>, view: TeacherView<'a>, device: D) -> Result<Self, TrainError> {
+impl<'a, D: Ops, T: Task> Session<'a, D, T> {
+    fn new(config: &'a TrainConfig, data: &'a T, view: TeacherView<'a>, device: D) -> Result<Self, TrainError> {
         let needs = config.method.needs();
         needs.check(&view)?;
-        let teacher = if needs.any() { Some(Aligned::new(view, &data.train.row, needs)?) } else { None };
+        let teacher = if needs.any() { Some(Aligned::new(view, data.train_rows(), needs, data.outputs())?) } else { None };
         let model = config.method.trained_model(&config.model);
-        let mut student =
-            Student::fresh(&device, &model, config.seed, (data.users, data.items), data.train).map_err(failed::<D>)?;
+        let mut student = data.fresh(&device, &model, config.seed).map_err(failed::<D>)?;
         let mut modules = Params::new(&device);
         let learner = config.method.learner(&device, &model, &view, config.seed, &mut modules)?;
         student.prepare(&config.optimizer);
@@ -139,10 +138,7 @@ impl<'a, D: Ops> Session<'a, D> {
         let terms = config.method.terms();
         let mut columns = vec!["epoch", "rate", "loss"];
         columns.extend(terms.iter().map(|term| term.name()));
-        columns.extend(["validation_rmse", "validation_mae"]);
-        if model.high_width().is_some() {
-            columns.extend(["deep_sd", "deep_share"]);
-        }
+        columns.extend(data.columns(&model));
         if config.method.converses() {
             columns.push("decoded_state_ratio");
         }
@@ -154,9 +150,9 @@ impl<'a, D: Ops> Session<'a, D> {
             teacher,
             learner,
             terms,
-            tables: TableGradients::default(),
+            tables: Default::default(),
             pool: Pool::default(),
-            picked: Picked::default(),
+            batch: T::Batch::default(),
             state: State {
                 student,
                 modules,
@@ -169,10 +165,10 @@ impl<'a, D: Ops> Session<'a, D> {
         })
     }
 
-    fn run(mut self, io: &mut dyn TrainIo) -> Result<Trained, TrainError> {
+    fn run(mut self, io: &mut dyn TrainIo) -> Result<Trained<T::Model>, TrainError> {
         let identity = || checkpoint::identity(self.config, self.data, &self.view, D::NAME);
         if let Some(dir) = io.checkpoint_dir() {
-            let steps = batches(self.data.train.len(), self.config.batch);
+            let steps = batches(self.data.train_rows().len(), self.config.batch);
             checkpoint::resume(dir, identity, steps, &mut self.state);
         }
         if (self.state.epoch, self.state.step) == (0, 0) {
@@ -180,7 +176,7 @@ impl<'a, D: Ops> Session<'a, D> {
         }
         let mut saved = Instant::now();
         while !self.finished() {
-            let rows = self.data.train.len();
+            let rows = self.data.train_rows().len();
             let count = batches(rows, self.config.batch);
             let order = order(self.config.seed, self.state.epoch, rows);
             while self.state.step < count {
@@ -217,7 +213,7 @@ impl<'a, D: Ops> Session<'a, D> {
         }
         let shorter = TrainConfig { epochs, ..self.config.clone() };
         let identity = checkpoint::identity(&shorter, self.data, &self.view, D::NAME);
-        let steps = batches(self.data.train.len(), self.config.batch);
+        let steps = batches(self.data.train_rows().len(), self.config.batch);
         if states.iter().any(|path| checkpoint::resume_from(path, || identity, steps, &mut self.state)) {
             io.goes_on(self.state.epoch);
         }
@@ -235,26 +231,23 @@ impl<'a, D: Ops> Session<'a, D> {
     /// One batch: forward, loss, backward, update.
     fn step(&mut self, examples: &[u32], steps: usize) -> Result<(), TrainError> {
         let failed = failed::<D>;
-        let train = self.data.train;
         let State { student, modules, sums, epoch, step, .. } = &mut self.state;
-        let Picked { users, items, ratings } = &mut self.picked;
-        pick(&train.user, examples, users);
-        pick(&train.item, examples, items);
-        pick(&train.rating, examples, ratings);
+        self.data.pick(examples, self.config.seed, *epoch, &mut self.batch)?;
+        let batch = &self.batch;
         let dropout =
-            Dropout { rate: student.spec.dropout() as f32, seed: self.config.seed, step: (*epoch * steps + *step) as u64 };
+            Dropout { rate: student.spec().dropout() as f32, seed: self.config.seed, step: (*epoch * steps + *step) as u64 };
         let mut graph = Graph::training(&self.device, &self.pool);
-        let forward = student.forward(&mut graph, users, items, &dropout).map_err(failed)?;
+        let forward = student.forward(&mut graph, batch, &dropout).map_err(failed)?;
         let teacher = match &self.teacher {
             Some(teacher) => teacher.batch(&graph, examples).map_err(failed)?,
             None => TeacherBatch::none(),
         };
         let mut context = Step {
             graph: &mut graph,
-            student,
+            student: &*student,
             modules,
-            forward: &forward,
-            ratings,
+            forward: T::Body::<D>::seen(&forward),
+            targets: T::targets(batch),
             teacher: &teacher,
             dropout,
             progress: *epoch as f64 + (*step + 1) as f64 / steps as f64,
@@ -267,11 +260,11 @@ impl<'a, D: Ops> Session<'a, D> {
             return Err(TrainError::NonFinite { epoch: *epoch + 1, step: *step + 1, term: part.term.name(), value: part.value });
         }
         graph.backward().map_err(failed)?;
-        student.collect(&forward, (users, items), &mut self.tables).map_err(failed)?;
+        student.collect(&forward, batch, &mut self.tables).map_err(failed)?;
         modules.collect().map_err(failed)?;
         let scale = match self.config.clip {
             Some(limit) => {
-                let squares = self.tables.squares() + student.params.squares() + modules.squares();
+                let squares = T::Body::<D>::squares(&self.tables) + student.params().squares() + modules.squares();
                 clip_scale(squares.sqrt(), limit)
             }
             None => 1.0,
@@ -289,28 +282,24 @@ impl<'a, D: Ops> Session<'a, D> {
     fn finish_epoch(&mut self, io: &mut dyn TrainIo) -> Result<(), TrainError> {
         let epoch = self.state.epoch + 1;
         self.state.student.settle();
-        let (predictions, unclipped) = self.validate()?;
-        let actual = &self.data.validation.rating;
-        let error = rmse(&predictions.ratings, actual).unwrap_or(f64::NAN);
-        // Clipping hides an infinity, so what is clipped is looked at.
-        if let Some(&value) = unclipped.iter().find(|value| !value.is_finite()) {
+        let judged = self.data.judge(&self.state.student)?;
+        let error = judged.error;
+        if let Some(value) = judged.not_finite {
             return Err(TrainError::NonFinite { epoch, step: 0, term: "validation", value: f64::from(value) });
         }
-        let monitor = self.monitor(&predictions, &unclipped);
         let sums = &self.state.sums;
         let terms: Vec<(Term, f64)> = self.terms.iter().map(|&term| (term, sums.mean(term))).collect();
-        let steps = batches(self.data.train.len(), self.config.batch);
+        let steps = batches(self.data.train_rows().len(), self.config.batch);
         let factor = self.config.schedule.factor(self.state.epoch, steps - 1, steps, self.config.epochs);
         let mut row = vec![epoch as f64, self.config.optimizer.rate() * factor, sums.loss / sums.rows];
         row.extend(terms.iter().map(|(_, mean)| mean));
-        row.extend([error, mae(&predictions.ratings, actual).unwrap_or(f64::NAN)]);
-        row.extend([monitor.deep_sd, monitor.deep_share].into_iter().flatten());
+        row.extend(judged.columns);
         if self.config.method.converses() {
             row.push(self.decoded_ratio().unwrap_or(f64::NAN));
         }
         self.state.curves.push(&row);
-        if self.config.kept == Kept::Last || self.state.best.as_ref().is_none_or(|best| error < best.rmse) {
-            self.state.best = Some(Best { epoch, rmse: error, weights: self.state.student.export() });
+        if self.config.kept == Kept::Last || self.state.best.as_ref().is_none_or(|best| error < best.error) {
+            self.state.best = Some(Best { epoch, error, weights: self.state.student.export() });
         }
         self.state.epoch = epoch;
         self.state.step = 0;
@@ -319,24 +308,11 @@ impl<'a, D: Ops> Session<'a, D> {
             epoch,
             of: self.config.epochs,
             terms: &terms,
-            validation_rmse: error,
-            best_rmse: self.state.best.as_ref().map_or(error, |best| best.rmse),
+            measure: self.data.measure(),
+            validation: error,
+            best: self.state.best.as_ref().map_or(error, |best| best.error),
         });
         Ok(())
-    }
-
-    /// Predictions of the validation rows, clipped and not.
-    fn validate(&self) -> Result<(Predictions, Vec<f32>), TrainError> {
-        let some = |indices: &[u32]| indices.iter().copied().map(Some).collect::<Vec<_>>();
-        let validation = self.data.validation;
-        let raw = self.state.student.predict(&some(&validation.user), &some(&validation.item)).map_err(failed::<D>)?;
-        let unclipped = raw.ratings.clone();
-        Ok((clip(raw, self.data.scale), unclipped))
-    }
-
-    fn monitor(&self, predictions: &Predictions, unclipped: &[f32]) -> Monitor {
-        let deep = self.state.student.spec.high_width().is_some();
-        Monitor::of(predictions, unclipped, self.data.scale, deep)
     }
 
     /// MSE(a_1, t_l) / Var(t_l) over the epoch so far.
@@ -348,17 +324,16 @@ impl<'a, D: Ops> Session<'a, D> {
     }
 
     /// Puts the kept epoch's weights back, and gathers the results.
-    fn finish(mut self) -> Result<Trained, TrainError> {
+    fn finish(mut self) -> Result<Trained<T::Model>, TrainError> {
         let best = self.state.best.take();
         let (best_epoch, weights) = match best {
             Some(best) => (best.epoch, best.weights),
             None => (0, self.state.student.export()),
         };
-        let spec = self.state.student.spec.clone();
-        self.state.student = Student::import(&self.device, &spec, &weights)?;
-        let (predictions, unclipped) = self.validate()?;
-        let validation_rmse = rmse(&predictions.ratings, &self.data.validation.rating).unwrap_or(f64::NAN);
-        let mut monitor = self.monitor(&predictions, &unclipped);
+        let spec = self.state.student.spec().clone();
+        self.state.student = self.data.import(&self.device, &spec, &weights)?;
+        let judged = self.data.judge(&self.state.student)?;
+        let mut monitor = judged.monitor;
         monitor.decoded_state_ratio = self
             .state
             .curves
@@ -371,15 +346,16 @@ impl<'a, D: Ops> Session<'a, D> {
             training_only: self.state.modules.numbers(),
             frozen: self.view.upper.filter(|_| talks).map_or(0, |upper| upper.numbers()),
             modules: self.state.modules.numbers_by_owner(),
-            step: step_cost(self.config, self.data, Some(self.view))?,
+            step: task_cost(self.config, self.data, Some(self.view))?,
         };
         Ok(Trained {
-            model: RatingModel::new(spec, self.data.scale, weights)?,
+            model: self.data.model(spec, weights)?,
             curves: self.state.curves,
             monitor,
             cost,
             best_epoch,
-            validation_rmse,
+            measure: self.data.measure(),
+            validation: judged.error,
         })
     }
 }
@@ -389,10 +365,12 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
     use super::*;
     use crate::data::Examples;
+    use crate::metrics::rmse;
     use crate::methods::{
         Bounded, De, Dist, Feature, IakdAdapter, Label, Method, OneWay, Protocol, Refilled, Replies, Rkd, Sp, Srd, Talk, Upper,
         Vid, Weights,
     };
+    use crate::models::student::Student;
     use crate::models::{ModelSpec, Ncf, Wide};
     use crate::optim::{Optimizer, Sgd};
     use crate::testing::{DEVICE, ITEMS, SCALE, Task, Teacher, Tested, USERS, config, device, rows};
@@ -454,7 +432,7 @@ mod tests {
             let curve = trained.curves.column("validation_rmse").unwrap();
             let least = curve.iter().copied().fold(f64::INFINITY, f64::min);
             assert_eq!(curve[trained.best_epoch - 1], least);
-            assert_eq!(trained.validation_rmse, least);
+            assert_eq!(trained.validation, least);
             // The weights returned are those of that epoch.
             let validation = Task::new().validation;
             let some = |indices: &[u32]| indices.iter().copied().map(Some).collect::<Vec<_>>();
@@ -470,7 +448,7 @@ mod tests {
         let config = |method| TrainConfig { method, epochs: 40, ..config() };
         let bias = run_with(&config(Method::BiasOnly), &teacher);
         let scratch = run_with(&config(Method::Scratch), &teacher);
-        assert!(scratch.validation_rmse < 0.95 * bias.validation_rmse);
+        assert!(scratch.validation < 0.95 * bias.validation);
         assert_eq!(bias.model.spec().name(), "bias");
         assert_eq!(bias.monitor.collapsed, None);
         assert_eq!(scratch.monitor.collapsed, Some(false));
@@ -549,7 +527,7 @@ mod tests {
             run(method, &teacher);
         }
         assert_eq!(teacher.model.to_safetensors().unwrap(), weights);
-        assert_eq!(teacher.upper, upper);
+        assert!(teacher.upper.words().eq(upper.words()));
     }
 
     #[test]
@@ -601,9 +579,9 @@ mod tests {
             ..config()
         };
         let mut session = Session::new(&config, &data, teacher.view(), device()).unwrap();
-        let weights = |session: &mut Session<'_, Tested>| {
+        let weights = |session: &mut Session<'_, Tested, TaskData<'_>>| {
             session.state.student.settle();
-            let tables = session.state.student.tables().flat_map(|table| table.values.clone());
+            let tables = session.state.student.tables().into_iter().flat_map(|table| table.values.clone());
             let params = [&session.state.student.params, &session.state.modules];
             let layers = params.into_iter().flat_map(|params| params.iter()).flat_map(|param| param.host.clone());
             tables.chain(layers).collect::<Vec<f32>>()
@@ -632,7 +610,7 @@ mod tests {
         assert_ne!(bytes(&trained), bytes(&untrained(4)));
         let some = |indices: &[u32]| indices.iter().copied().map(Some).collect::<Vec<_>>();
         let predicted = fresh.predict(&some(&task.validation.user), &some(&task.validation.item)).unwrap();
-        assert_eq!(rmse(&predicted.ratings, &task.validation.rating), Some(trained.validation_rmse));
+        assert_eq!(rmse(&predicted.ratings, &task.validation.rating), Some(trained.validation));
     }
 
     #[test]
@@ -651,7 +629,7 @@ mod tests {
         assert!(best.best_epoch < 60, "it has to get worse for this test");
         assert_eq!((last.best_epoch, last.curves.epochs()), (60, 60));
         assert_eq!(last.curves.column("validation_rmse"), best.curves.column("validation_rmse"));
-        assert_eq!(last.curves.column("validation_rmse").unwrap()[59], last.validation_rmse);
+        assert_eq!(last.curves.column("validation_rmse").unwrap()[59], last.validation);
         assert_ne!(bytes(&last), bytes(&best));
         // Where the best is the last, they are the same.
         let epochs = best.best_epoch;
@@ -797,6 +775,7 @@ mod tests {
                 output: whole.output.filter(|_| expected[2]),
                 upper: whole.upper.filter(|_| expected[3]),
                 embeddings: whole.embeddings.filter(|_| expected[4]),
+                tokens: None,
             };
             let config = TrainConfig { method: method.clone(), epochs: 1, ..config() };
             assert!(train(&config, &Task::new().data(), Some(view), DEVICE, &mut ()).is_ok(), "{method:?}");

@@ -14,6 +14,7 @@ use crate::error::SpecError;
 use crate::objective::Term;
 use crate::ops::Ops;
 use crate::optim::{not_negative, positive};
+use crate::task::Targets;
 
 /// Settings of `bounded`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +48,8 @@ impl<D: Ops> Learner<D> for Bounded {
         step.task();
         let teacher = step.teacher;
         let Some(output) = &teacher.output else { return Ok(()) };
-        let (weight, ratings) = (self.weight * step.ramp(self.warm_up), step.ratings);
+        let Targets::Ratings(ratings) = step.targets else { return Ok(()) };
+        let weight = self.weight * step.ramp(self.warm_up);
         let forward = step.forward;
         step.loss(Term::Bounded, weight, &forward.output, |made, gradient| {
             bounded(made, ratings, output, self.margin, weight, gradient)

@@ -3,18 +3,23 @@
 //! Both protocols are one engine with different taps: where the student encodes and where it decodes. The teacher always decodes into its low state
 //! and encodes its high state, and interprets with its own frozen layers in between.
 
-use super::talk::{InteractInto, Protocol, QuestionPath, Replies, Talk, Tap, Upper};
+use super::chain::Chain;
+use super::talk::{Beside, InteractInto, Protocol, QuestionPath, Replies, Talk, Tap, Upper};
 use super::{Learner, Step, missing};
 use crate::device::failed;
 use crate::distance::{Distance, compare, frozen_weights};
 use crate::error::TrainError;
-use crate::models::{ModelSpec, ncf};
+use crate::graph::Graph;
+use crate::models::ModelSpec;
+use crate::models::student::Dropout;
 use crate::modules::{Mlp, Shape};
 use crate::objective::Term;
-use crate::ops::{Activation, Layer, Link, Ops, Pool, Var};
+use crate::ops::{Activation, Ops, Pool, Sequences, Var};
 use crate::params::{LayerId, Params};
 use crate::random::{Rng, Role};
-use crate::teacher::TeacherView;
+use crate::task::{Heard, Interpreter};
+use crate::teacher::{Interpreting, TeacherView};
+use crate::transformer::Pooling;
 
 impl Talk {
     /// Makes the modules that these settings use, and only those.
@@ -31,18 +36,17 @@ impl Talk {
             Tap::Low => student.low_width(),
             Tap::High => student.high_width(),
         };
-        let m = self.message_dim;
-        let student_end = match student {
-            ModelSpec::Ncf(_) => Activation::Relu,
-            ModelSpec::Mf(_) | ModelSpec::Bias(_) => Activation::None,
-        };
+        // A whole message, and one of its tokens.
+        let (m, token) = (self.message_dim * self.tokens, self.message_dim);
+        let student_end = student.state_activation();
         let mut module = |name: &str, inputs: usize, outputs: usize, end: Activation| {
             let shape = Shape::new(inputs, hidden, outputs);
             Mlp::fresh(modules, seed, &format!("talk.{name}"), shape, end).map_err(failed::<D>)
         };
         let mut built = Built {
             settings: self.clone(),
-            upper: Layers::Frozen(Vec::new()),
+            upper: Layers::Frozen(Interpreting::Dense(Vec::new())),
+            student_low_is_sequence: student.low_is_sequence(),
             student_encoder: None,
             teacher_decoder: None,
             teacher_encoder: None,
@@ -75,7 +79,8 @@ impl Talk {
             };
             let inputs = student_inputs.ok_or_else(|| missing("student states"))?;
             built.student_encoder = Some(module("student_encoder", inputs, m, Activation::None)?);
-            built.teacher_decoder = Some(module("teacher_decoder", m, low.width, Activation::Relu)?);
+            let (inputs, end) = if upper.reads_sequences() { (token, Activation::None) } else { (m, Activation::Relu) };
+            built.teacher_decoder = Some(module("teacher_decoder", inputs, low.width, end)?);
             built.frozen_low = frozen_weights(low.variance);
             if built.frozen_low.is_none() && self.distances.state == Distance::MseFrozenStd {
                 return Err(TrainError::Teacher {
@@ -101,18 +106,26 @@ impl Talk {
         ] {
             if decoders.contains(&tap) {
                 let outputs = width(tap).ok_or_else(|| missing("student states"))?;
-                *slot = Some(module(name, m, outputs, student_end)?);
+                let inputs = if tap == Tap::Low && student.low_is_sequence() { token } else { m };
+                *slot = Some(module(name, inputs, outputs, student_end)?);
             }
         }
         if let Some(upper) = layers {
-            built.upper = match self.upper {
-                Upper::Frozen => Layers::Frozen(upper.on_device(device, &Pool::default()).map_err(failed::<D>)?),
-                Upper::Trainable => {
+            built.upper = match (self.upper, upper.shapes()) {
+                (Upper::Trainable, Some(shapes)) => {
                     let fresh = |(index, ends): (usize, (usize, usize))| {
                         modules.fresh(seed, Role::Modules, &format!("talk.upper.{index}"), ends, Activation::Relu.gain())
                     };
-                    Layers::Trainable(upper.shapes().enumerate().map(fresh).collect::<Result<_, _>>().map_err(failed::<D>)?)
+                    let ids = shapes.into_iter().enumerate().map(fresh).collect::<Result<_, _>>();
+                    Layers::Trainable(ids.map_err(failed::<D>)?)
                 }
+                (Upper::Trainable, None) => {
+                    return Err(TrainError::Teacher {
+                        what: "`upper: trainable` would train a whole encoder".to_owned(),
+                        advice: "as a control take an encoder with weights of no training as the teacher",
+                    });
+                }
+                (Upper::Frozen, _) => Layers::Frozen(upper.on_device(device, &Pool::default()).map_err(failed::<D>)?),
             };
         }
         Ok(built)
@@ -122,18 +135,9 @@ impl Talk {
 /// What the teacher interprets with.
 enum Layers<D: Ops> {
     /// Its own layers.
-    Frozen(Vec<Layer<D>>),
+    Frozen(Interpreting<D>),
     /// Layers among the modules.
     Trainable(Vec<LayerId>),
-}
-
-impl<D: Ops> Layers<D> {
-    fn links(&self, modules: &Params<D>) -> Vec<Link<D>> {
-        match self {
-            Self::Frozen(layers) => layers.iter().map(|layer| layer.clone().then(Activation::Relu)).collect(),
-            Self::Trainable(ids) => ids.iter().map(|&id| modules.layer(id).then(Activation::Relu)).collect(),
-        }
-    }
 }
 
 /// `talk`, with its modules. A decoder that must write into both of the student's states is two.
@@ -141,6 +145,7 @@ pub(super) struct Built<D: Ops> {
     settings: Talk,
     /// up_T
     upper: Layers<D>,
+    student_low_is_sequence: bool,
     student_encoder: Option<Mlp>,
     teacher_decoder: Option<Mlp>,
     teacher_encoder: Option<Mlp>,
@@ -166,8 +171,8 @@ struct Round<D: Ops> {
 struct Speaker<D: Ops> {
     low: Var<D>,
     high: Var<D>,
-    /// up_S
-    upper: Vec<Layer<D>>,
+    /// Whether its layers, up_S, get no gradient.
+    frozen: bool,
 }
 
 impl<D: Ops> Built<D> {
@@ -194,7 +199,7 @@ impl<D: Ops> Built<D> {
                 // With one round there is no last answer to read, and the encoder was made without room for it.
                 Protocol::AskAnswer if self.settings.rounds == 1 => speaker.low.clone(),
                 Protocol::AskAnswer => {
-                    let (rows, m) = (speaker.low.rows(), self.settings.message_dim);
+                    let (rows, m) = (speaker.low.rows(), self.settings.message_dim * self.settings.tokens);
                     let last = match said.last() {
                         Some(last) => last.answer.clone(),
                         None => step.graph.constant(step.graph.pool().zeros(rows * m), rows, m)?,
@@ -202,36 +207,16 @@ impl<D: Ops> Built<D> {
                     step.graph.join(&speaker.low, &last)?
                 }
             };
-            // One run all the way round: question, what the teacher decodes, its layers, its answer, what the student understands.
-            let rows = heard.rows();
-            let mut links: Vec<Link<D>> = Vec::new();
-            let mut end = |part: &mut dyn Iterator<Item = Link<D>>| {
-                links.extend(part);
-                links.len() - 1
-            };
-            let question = end(&mut student_encoder.links(modules).into_iter());
-            let decoded = end(&mut teacher_decoder.links(modules).into_iter());
-            end(&mut self.upper.links(modules).into_iter());
-            let answer = end(&mut teacher_encoder.links(modules).into_iter());
-            end(&mut student_decoder.links(modules).into_iter());
-            let understood = match protocol.decodes() {
-                Tap::High => end(&mut std::iter::empty()),
-                Tap::Low => {
-                    let place = format!("reply.{round}");
-                    end(&mut ncf::up(step.graph.pool(), rows, &speaker.upper, &step.dropout, &place).into_iter())
-                }
-            };
-            let states = match self.settings.replies {
-                Replies::Own => step.graph.run(&heard, links)?,
-                Replies::Shuffled => {
-                    let rest = links.split_off(answer + 1);
-                    let mut states = step.graph.run(&heard, links)?;
-                    let order = others(step.dropout.seed, step.dropout.step, round, rows);
-                    let mixed = step.graph.reorder(&states[answer], order)?;
-                    states.extend(step.graph.run(&mixed, rest)?);
-                    states
-                }
-            };
+            let mut chain = Chain::new(step.graph, heard);
+            let question = chain.dense(student_encoder.links(modules));
+            let decoded = self.interpret(&mut chain, step.modules, step.teacher.tokens.as_ref(), teacher_decoder)?;
+            let answer = chain.dense(teacher_encoder.links(modules));
+            if self.settings.replies == Replies::Shuffled {
+                let Dropout { seed, step, .. } = step.dropout;
+                chain.then(|graph, answer| graph.reorder(answer, others(seed, step, round, answer.rows())))?;
+            }
+            let understood = self.understand(&mut chain, step.student, (modules, student_decoder), (&step.dropout, round, speaker))?;
+            let states = chain.end()?;
             let [question, decoded, answer, understood] =
                 [question, decoded, answer, understood].map(|place| states[place].clone());
             said.push(Round { question, decoded, answer, understood });
@@ -239,11 +224,101 @@ impl<D: Ops> Built<D> {
         Ok(said)
     }
 
+    /// The teacher's part: it decodes the question into its low state, a_r, and interprets that, b_r. The place of a_r.
+    fn interpret(
+        &self,
+        chain: &mut Chain<'_, D>,
+        modules: &Params<D>,
+        beside: Option<&(Var<D>, Sequences)>,
+        decoder: &Mlp,
+    ) -> Result<usize, D::Err> {
+        let (stack, pooling) = match &self.upper {
+            Layers::Frozen(Interpreting::Dense(layers)) => {
+                let decoded = chain.dense(decoder.links(modules));
+                chain.dense(layers.iter().map(|layer| layer.clone().then(Activation::Relu)));
+                return Ok(decoded);
+            }
+            Layers::Trainable(ids) => {
+                let decoded = chain.dense(decoder.links(modules));
+                chain.dense(ids.iter().map(|&id| modules.layer(id).then(Activation::Relu)));
+                return Ok(decoded);
+            }
+            Layers::Frozen(Interpreting::Encoder { stack, pooling }) => (stack, *pooling),
+        };
+        let tokens = self.settings.tokens;
+        self.fold(chain)?;
+        let decoded = chain.dense(decoder.links(modules));
+        let beside = beside.filter(|_| self.settings.beside == Beside::Input);
+        chain.then(|graph, messages| match beside {
+            None => {
+                let sequences = Sequences::new(&vec![tokens; messages.rows() / tokens]);
+                let last = stack.run(graph, messages, &sequences, stack.first..stack.last())?;
+                let end = stack.finish(graph, &last)?;
+                pooled(graph, &end, &sequences, pooling)
+            }
+            Some((own, of)) => {
+                let (x, sequences) = graph.prefixed(messages, tokens, own, of)?;
+                let last = stack.run(graph, &x, &sequences, stack.first..stack.last())?;
+                let end = stack.finish(graph, &last)?;
+                graph.prefix_means(&end, tokens, &sequences)
+            }
+        })?;
+        Ok(decoded)
+    }
+
+    /// The student's part: it decodes the answer, and where that is its low state, interprets it. The place of u_r.
+    fn understand(
+        &self,
+        chain: &mut Chain<'_, D>,
+        student: &dyn Interpreter<D>,
+        (modules, decoder): (&Params<D>, &Mlp),
+        (dropout, round, speaker): (&Dropout, usize, &Speaker<D>),
+    ) -> Result<usize, D::Err> {
+        let (rows, place) = (speaker.high.rows(), format!("reply.{round}"));
+        if self.settings.protocol.decodes() == Tap::High {
+            return Ok(chain.dense(decoder.links(modules)));
+        }
+        if self.student_low_is_sequence {
+            self.fold(chain)?;
+        }
+        chain.dense(decoder.links(modules));
+        match student.dense(&chain.pool(), rows, dropout, &place, speaker.frozen) {
+            Some(links) => Ok(chain.dense(links)),
+            None => {
+                let (tokens, frozen) = (self.settings.tokens, speaker.frozen);
+                chain.then(|graph, messages| {
+                    student.interpret(graph, &Heard { messages, tokens, dropout, place: &place }, frozen)
+                })
+            }
+        }
+    }
+
+    /// From whole messages to their tokens: (batch, tokens m) to (batch tokens, m).
+    fn fold(&self, chain: &mut Chain<'_, D>) -> Result<(), D::Err> {
+        if self.settings.tokens > 1 {
+            chain.then(|graph, messages| graph.folded(messages, self.settings.tokens))?;
+        }
+        Ok(())
+    }
+
+    /// The mean of what was decoded, over the tokens of each row: (batch, low width).
+    fn mean_token(&self, graph: &mut Graph<D>, decoded: &Var<D>) -> Result<Var<D>, D::Err> {
+        match self.settings.tokens {
+            1 => Ok(decoded.clone()),
+            tokens if self.upper_reads_sequences() => {
+                graph.sequence_means(decoded, &Sequences::new(&vec![tokens; decoded.rows() / tokens]))
+            }
+            _ => Ok(decoded.clone()),
+        }
+    }
+
+    fn upper_reads_sequences(&self) -> bool {
+        matches!(self.upper, Layers::Frozen(Interpreting::Encoder { .. }))
+    }
+
     /// What the student makes of the first reply: u_1.
     pub(super) fn first_reply(&self, step: &mut Step<'_, D>, low: &Var<D>, high: &Var<D>) -> Result<Option<Var<D>>, D::Err> {
-        let mut upper = step.student.hidden_layers();
-        upper.drain(..1.min(upper.len()));
-        let speaker = Speaker { low: low.clone(), high: high.clone(), upper };
+        let speaker = Speaker { low: low.clone(), high: high.clone(), frozen: false };
         Ok(self.converse(step, &speaker, 1)?.pop().map(|round| round.understood))
     }
 
@@ -256,9 +331,7 @@ impl<D: Ops> Built<D> {
             QuestionPath::Open => state.clone(),
             QuestionPath::Stop => state.stopped(),
         };
-        let mut upper = step.student.hidden_layers();
-        upper.drain(..1.min(upper.len()));
-        let open = Speaker { low: asked(low), high: asked(high), upper };
+        let open = Speaker { low: asked(low), high: asked(high), frozen: false };
         let mut first = None;
         if consistent || (interacts && interact_into != InteractInto::Modules) {
             // Only the interaction term hears more than one round.
@@ -278,8 +351,7 @@ impl<D: Ops> Built<D> {
         if interacts && interact_into == InteractInto::Modules {
             // The other terms must still reach the student through the same question, so this term gets a conversation of its
             // own, in which nothing of the student's wants a gradient.
-            let closed =
-                Speaker { low: low.stopped(), high: high.stopped(), upper: open.upper.iter().map(Layer::frozen).collect() };
+            let closed = Speaker { low: low.stopped(), high: high.stopped(), frozen: true };
             let said = self.converse(step, &closed, rounds)?;
             for round in &said {
                 step.distance(
@@ -298,18 +370,27 @@ impl<D: Ops> Built<D> {
         if weights.message > 0.0 {
             step.distance(Term::Message, ramp * weights.message, distances.message, (&first.question, &first.answer), None);
         }
+        let decoded = self.mean_token(step.graph, &first.decoded)?;
         if weights.state > 0.0 {
             step.distance(
                 Term::State,
                 ramp * weights.state,
                 distances.state,
-                (&first.decoded, teacher_low),
+                (&decoded, teacher_low),
                 self.frozen_low.as_deref(),
             );
         }
-        let (decoded, own) = (first.decoded.host(), teacher_low.host());
+        let (decoded, own) = (decoded.host(), teacher_low.host());
         step.decoded = Some(compare(Distance::Mse, (&decoded, &own), teacher_low.cols(), None, 1.0, [None, None]));
         Ok(())
+    }
+}
+
+/// What a head reads of sequences.
+fn pooled<D: Ops>(graph: &mut Graph<D>, end: &Var<D>, sequences: &Sequences, pooling: Pooling) -> Result<Var<D>, D::Err> {
+    match pooling {
+        Pooling::Mean => graph.sequence_means(end, sequences),
+        Pooling::First => graph.sequence_firsts(end, sequences),
     }
 }
 
@@ -336,7 +417,15 @@ impl<D: Ops> Learner<D> for Built<D> {
             && weights.student_state > 0.0
         {
             let message = encoder.apply(step.graph, step.modules, high)?;
-            let decoded = decoder.apply(step.graph, step.modules, &message)?;
+            // Into a low state that is a sequence each token by itself, and what is compared is their mean.
+            let in_tokens = student_state_into == Tap::Low && self.student_low_is_sequence && self.settings.tokens > 1;
+            let decoded = if in_tokens {
+                let tokens = step.graph.folded(&message, self.settings.tokens)?;
+                let decoded = decoder.apply(step.graph, step.modules, &tokens)?;
+                step.graph.sequence_means(&decoded, &Sequences::new(&vec![self.settings.tokens; message.rows()]))?
+            } else {
+                decoder.apply(step.graph, step.modules, &message)?
+            };
             let state = match student_state_into {
                 Tap::Low => &deep.low,
                 Tap::High => &deep.high,
@@ -344,7 +433,7 @@ impl<D: Ops> Learner<D> for Built<D> {
             step.distance(Term::StudentState, ramp * weights.student_state, distances.student_state, (state, &decoded), None);
         }
         if weights.label > 0.0 {
-            step.label(ramp * weights.label);
+            step.label(ramp * weights.label, self.settings.temperature);
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::ops::{Activation, Ops, Var};
 use crate::optim::{at_least_one, not_negative, positive};
 use crate::params::{LayerId, Params};
 use crate::random::{Rng, Role};
-use crate::teacher::TeacherView;
+use crate::teacher::{TeacherSpec, TeacherView};
 
 /// Settings of `de`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ impl Annealed {
 pub(super) const NEEDS: TeacherNeeds = TeacherNeeds { embeddings: true, ..TeacherNeeds::NONE };
 
 impl De {
-    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
+    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>, batch: usize) -> Result<(), SpecError> {
         positive("weight", self.weight)?;
         not_negative("warm_up", self.warm_up)?;
         at_least_one("experts", self.experts)?;
@@ -104,15 +104,15 @@ impl De {
             });
         }
         check_corr("de", self.distance, batch)?;
-        for (who, model) in [("student", Some(student)), ("teacher", teacher)] {
-            if let Some(model) = model
-                && model.embedding().is_none()
-            {
+        let student = ("student", student.embedding(), student.name());
+        let teacher = teacher.map(|teacher| ("teacher", teacher.embedding(), teacher.name()));
+        for (who, embedding, name) in [Some(student), teacher].into_iter().flatten() {
+            if embedding.is_none() {
                 return Err(SpecError::Model {
                     method: "de",
                     needs: "embeddings",
                     who,
-                    has: format!("none (model `{}`)", model.name()),
+                    has: format!("none (model `{name}`)"),
                     advice: "give it an `ncf` or `mf` model",
                 });
             }

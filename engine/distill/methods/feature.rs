@@ -16,7 +16,7 @@ use crate::ops::{Activation, Ops, Var};
 use crate::optim::at_least_one;
 use crate::params::{LayerId, Params};
 use crate::random::Role;
-use crate::teacher::TeacherView;
+use crate::teacher::{TeacherSpec, TeacherView};
 
 /// Settings of `feature`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ impl Default for Feature {
 }
 
 impl Feature {
-    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
+    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>, batch: usize) -> Result<(), SpecError> {
         if let Some(hidden) = self.projector_hidden {
             at_least_one("projector_hidden", hidden)?;
         }
@@ -62,7 +62,7 @@ impl Feature {
 }
 
 /// Refuses a teacher without a high state.
-pub(super) fn check_teacher_high(method: &'static str, teacher: Option<&ModelSpec>) -> Result<(), SpecError> {
+pub(super) fn check_teacher_high(method: &'static str, teacher: Option<&TeacherSpec>) -> Result<(), SpecError> {
     match teacher {
         Some(teacher) if teacher.high_width().is_none() => Err(SpecError::Model {
             method,

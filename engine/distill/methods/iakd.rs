@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::conversation;
 use super::talk::{Talk, Weights};
 use super::{Learner, Step, TeacherNeeds};
-use crate::distance::{Distance, compare};
 use crate::error::{SpecError, TrainError};
 use crate::models::ModelSpec;
 use crate::modules::last;
@@ -23,7 +22,7 @@ use crate::ops::{Activation, Link, Ops};
 use crate::optim::positive;
 use crate::params::Params;
 use crate::random::{Rng, Role};
-use crate::teacher::TeacherView;
+use crate::teacher::{TeacherSpec, TeacherView};
 
 /// Settings of `iakd_adapter`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +51,7 @@ impl IakdAdapter {
         Talk { rounds: 1, message_dim, module_hidden, weights: none, ..Talk::default() }
     }
 
-    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
+    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>, batch: usize) -> Result<(), SpecError> {
         positive("probability", self.probability)?;
         if self.probability > 1.0 {
             return Err(SpecError::Contradiction {
@@ -101,11 +100,11 @@ impl<D: Ops> Learner<D> for Built<D> {
         let Some(understood) = self.talk.first_reply(step, &deep.low, &deep.high)? else { return Ok(()) };
         let mask = step.dropout.mask(step.graph.pool(), "reply.head", understood.rows() * understood.cols());
         let deep = last(step.graph.run(&understood, vec![Link { mask, ..head.then(Activation::None) }])?);
-        let made = step.graph.add(&deep, &forward.wide)?;
-        let ratings = step.ratings;
-        step.loss(Term::Swapped, 1.0, &made, |made, gradient| {
-            compare(Distance::Mse, (made, ratings), 1, None, 1.0, [Some(gradient), None])
-        });
+        let made = match &forward.wide {
+            Some(wide) => step.graph.add(&deep, wide)?,
+            None => deep,
+        };
+        step.task_of(Term::Swapped, &made);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 
 mod bias_only;
 mod bounded;
+mod chain;
 mod conversation;
 mod de;
 mod dist;
@@ -36,19 +37,21 @@ pub use refilled::Refilled;
 pub use rkd::Rkd;
 pub use sp::Sp;
 pub use srd::Srd;
-pub use talk::{Distances, InteractInto, Protocol, QuestionPath, Replies, Talk, Tap, Upper, Weights};
+pub use talk::{Beside, Distances, InteractInto, Protocol, QuestionPath, Replies, Talk, Tap, Upper, Weights};
 pub use vid::Vid;
 
 use crate::distance::{CORR_ROWS, Distance, compare};
 use crate::error::{SpecError, TrainError};
 use crate::graph::Graph;
-use crate::models::ModelSpec;
-use crate::models::student::{Dropout, Forward, Student};
+use crate::losses;
+use crate::models::{ModelSpec, TaskKind};
+use crate::models::student::Dropout;
 use crate::objective::{Part, Term};
 use crate::ops::{Ops, Var};
 use crate::optim::{not_negative, positive};
 use crate::params::Params;
-use crate::teacher::{States, TeacherBatch, TeacherNeeds, TeacherView, missing};
+use crate::task::{Forward, Interpreter, Targets};
+use crate::teacher::{States, TeacherBatch, TeacherNeeds, TeacherSpec, TeacherView, missing};
 use crate::trace::Relation;
 
 /// A way to train a student.
@@ -130,15 +133,16 @@ impl Method {
     ///
     /// # Errors
     /// [`SpecError`] says what does not fit, and what to change.
-    pub fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
+    pub fn check(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>, batch: usize) -> Result<(), SpecError> {
+        self.check_task(student)?;
         match self {
             Method::BiasOnly => bias_only::check(student),
             Method::Scratch => Ok(()),
-            Method::Label(label) => label.check(),
+            Method::Label(label) => label.check(student),
             Method::Feature(feature) => feature.check(student, teacher, batch),
             Method::Bounded(bounded) => bounded.check(),
             Method::De(de) => de.check(student, teacher, batch),
-            Method::Dist(dist) => dist.check(batch),
+            Method::Dist(dist) => dist.check(student, batch),
             Method::Sp(sp) => sp.check(student, teacher),
             Method::Rkd(rkd) => rkd.check(student, teacher),
             Method::Vid(vid) => vid.check(student, teacher),
@@ -148,6 +152,22 @@ impl Method {
             Method::OneWay(one_way) => one_way.check(student, teacher, batch),
             Method::Talk(talk) => talk.check("talk", student, teacher, batch),
         }
+    }
+
+    /// Refuses a student whose predictions are none that the method is about.
+    fn check_task(&self, student: &ModelSpec) -> Result<(), SpecError> {
+        let about = match self {
+            Method::BiasOnly | Method::Bounded(_) | Method::De(_) => Some(TaskKind::Ratings),
+            _ => None,
+        };
+        let (needs, advice) = match about {
+            Some(about) if about == student.task() => return Ok(()),
+            None => return Ok(()),
+            Some(TaskKind::Ratings) => ("a student that predicts ratings", "use another method, such as `scratch` or `label`"),
+            Some(TaskKind::Classes) => ("a student that predicts classes", "use another method, such as `scratch` or `label`"),
+        };
+        let has = format!("other predictions (model `{}`)", student.name());
+        Err(SpecError::Model { method: self.name(), needs, who: "student", has, advice })
     }
 
     /// The terms of its loss, in the order of the curves' columns.
@@ -237,10 +257,10 @@ pub(crate) trait Learner<D: Ops> {
 /// One training step, seen from a method: the batch forward, the teacher's features, and the loss as it grows.
 pub(crate) struct Step<'a, D: Ops> {
     pub(crate) graph: &'a mut Graph<D>,
-    pub(crate) student: &'a Student<D>,
+    pub(crate) student: &'a dyn Interpreter<D>,
     pub(crate) modules: &'a Params<D>,
     pub(crate) forward: &'a Forward<D>,
-    pub(crate) ratings: &'a [f32],
+    pub(crate) targets: Targets<'a>,
     pub(crate) teacher: &'a TeacherBatch<D>,
     pub(crate) dropout: Dropout,
     /// Epochs done when this step is, with fractions.
@@ -252,27 +272,32 @@ pub(crate) struct Step<'a, D: Ops> {
 }
 
 impl<D: Ops> Step<'_, D> {
-    /// Adds the squared error against the ratings.
+    /// Adds the task's loss.
     pub(crate) fn task(&mut self) {
-        let ratings = self.ratings;
-        self.squared_error(Term::Task, 1.0, ratings);
+        self.task_of(Term::Task, &self.forward.output);
     }
 
-    /// Adds the squared error against the teacher's predictions.
-    pub(crate) fn label(&mut self, weight: f64) {
-        let teacher = self.teacher;
-        if let Some(output) = &teacher.output {
-            self.squared_error(Term::Label, weight, output);
-        }
+    /// Adds the task's loss of other predictions than the student's own: the squared error against ratings, the cross-entropy of classes.
+    pub(crate) fn task_of(&mut self, term: Term, output: &Var<D>) {
+        let targets = self.targets;
+        let classes = output.cols();
+        self.loss(term, 1.0, output, |made, gradient| match targets {
+            Targets::Ratings(ratings) => compare(Distance::Mse, (made, ratings), 1, None, 1.0, [Some(gradient), None]),
+            Targets::Classes(labels) => losses::cross_entropy(made, labels, classes, 1.0, gradient),
+        });
     }
 
-    /// mean over rows of (yhat - target)^2, whose gradient is 2 (yhat - target) / rows.
-    fn squared_error(&mut self, term: Term, weight: f64, target: &[f32]) {
-        let output = &self.forward.output;
-        let mut gradient = self.graph.pool().take(target.len());
-        let value = compare(Distance::Mse, (&output.host(), target), 1, None, weight, [Some(&mut gradient), None]);
-        self.graph.seed(output, gradient);
-        self.add(term, weight, value);
+    /// Adds the error against the teacher's predictions: of ratings the squared one, of classes the divergence at a temperature.
+    pub(crate) fn label(&mut self, weight: f64, temperature: Option<f64>) {
+        let (teacher, forward, targets) = (self.teacher, self.forward, self.targets);
+        let Some(output) = &teacher.output else { return };
+        let classes = forward.output.cols();
+        self.loss(Term::Label, weight, &forward.output, |made, gradient| match targets {
+            Targets::Ratings(_) => compare(Distance::Mse, (made, output), 1, None, weight, [Some(gradient), None]),
+            Targets::Classes(_) => {
+                losses::divergence((made, output), classes, temperature.unwrap_or(label::TEMPERATURE), weight, gradient)
+            }
+        });
     }
 
     /// Adds the distance of two batches of states, with gradients to those that want one.
@@ -347,6 +372,20 @@ fn check_corr(method: &'static str, distance: Distance, batch: usize) -> Result<
     Ok(())
 }
 
+/// Refuses a temperature that is out of range, or that nothing has.
+fn check_temperature(method: &'static str, temperature: Option<f64>, student: &ModelSpec) -> Result<(), SpecError> {
+    let Some(temperature) = temperature else { return Ok(()) };
+    positive("temperature", temperature)?;
+    if student.task() == TaskKind::Ratings {
+        return Err(SpecError::Contradiction {
+            method,
+            what: "a temperature of ratings, which have no probabilities".to_owned(),
+            advice: "leave `temperature` out",
+        });
+    }
+    Ok(())
+}
+
 /// Refuses a student without states.
 fn check_states(method: &'static str, student: &ModelSpec) -> Result<(), SpecError> {
     if student.high_width().is_none() {
@@ -369,7 +408,7 @@ fn check_high(
     method: &'static str,
     (weight, warm_up): (f64, f64),
     student: &ModelSpec,
-    teacher: Option<&ModelSpec>,
+    teacher: Option<&TeacherSpec>,
 ) -> Result<(), SpecError> {
     positive("weight", weight)?;
     not_negative("warm_up", warm_up)?;

@@ -13,7 +13,7 @@ use crate::error::{SpecError, TrainError};
 use crate::models::ModelSpec;
 use crate::modules::Shape;
 use crate::optim::positive;
-use crate::teacher::TeacherView;
+use crate::teacher::{TeacherSpec, TeacherView};
 
 /// Settings of `one_way`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl OneWay {
         TeacherNeeds { low: self.widened, ..self.as_talk().needs() }
     }
 
-    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
+    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>, batch: usize) -> Result<(), SpecError> {
         positive("weight", self.weight)?;
         self.as_talk().check("one_way", student, teacher, batch)
     }

@@ -10,13 +10,14 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::data::Examples;
-use crate::data::Scale;
+use crate::data::{Examples, Pairs, Scale};
 use crate::model::RatingModel;
+use crate::models::student::Student;
 use crate::models::{Mf, Ncf, Wide};
 use crate::ops::Pool;
 use crate::random::{Rng, Role};
-use crate::teacher::{Aligned, States, TeacherUpper, variances};
+use crate::task::Body;
+use crate::teacher::{Aligned, Interpreting, States, TeacherUpper, variances};
 use crate::testing::{Tested, device};
 
 /// Rows in the batch.
@@ -119,6 +120,7 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
         low: Some(States { width: bench.low_width, values: &bench.low, variance: &low_variance }),
         high: Some(States { width: bench.high_width, values: &bench.high, variance: &high_variance }),
         embeddings: Some(embeddings),
+        tokens: None,
         output: Some(&bench.output),
         upper: Some(&bench.upper),
     };
@@ -135,16 +137,17 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
         .unwrap();
     let pool = Pool::default();
     let mut graph = Graph::training(device, &pool);
-    let (users, items) = (&bench.examples.user, &bench.examples.item);
-    let forward = student.forward(&mut graph, users, items, &Dropout::NONE).unwrap();
+    let Examples { user, item, rating, .. } = bench.examples.clone();
+    let batch = Pairs { users: user, items: item, ratings: rating };
+    let forward = student.forward(&mut graph, &batch, &Dropout::NONE).unwrap();
     let order: Vec<u32> = (0..ROWS as u32).collect();
-    let teacher = Aligned::new(view, &bench.examples.row, method.needs()).unwrap().batch(&graph, &order).unwrap();
+    let teacher = Aligned::new(view, &bench.examples.row, method.needs(), 1).unwrap().batch(&graph, &order).unwrap();
     let mut step = Step {
         graph: &mut graph,
         student: &student,
         modules: &modules,
         forward: &forward,
-        ratings: &bench.examples.rating,
+        targets: Targets::Ratings(&bench.examples.rating),
         teacher: &teacher,
         dropout: Dropout::NONE,
         progress: 1.0,
@@ -163,7 +166,7 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
             device.take_gradient(&var.value, &pool).unwrap().map_or_else(|| vec![0.0; var.rows() * var.cols()], |g| g.to_vec()),
         );
     };
-    leaf("wide", &forward.wide);
+    leaf("wide", forward.wide.as_ref().unwrap());
     if let Some(embeddings) = &forward.embeddings {
         leaf("embeddings", embeddings);
     }
@@ -313,7 +316,8 @@ fn up64(bench: &Bench, weights: &Weights64, low: &States64) -> States64 {
 fn teacher_up64(bench: &Bench, low: &States64) -> States64 {
     let mut weights = Weights64::new();
     let mut state = low.clone();
-    for (index, layer) in bench.upper.on_device(&device(), &Pool::default()).unwrap().iter().enumerate() {
+    let Interpreting::Dense(layers) = bench.upper.on_device(&device(), &Pool::default()).unwrap() else { panic!("dense layers") };
+    for (index, layer) in layers.iter().enumerate() {
         for (part, var) in [("weight", &layer.weight), ("bias", &layer.bias)] {
             let values = var.host().iter().copied().map(f64::from).collect();
             weights.insert(format!("{index}.{part}"), (var.cols(), values));
@@ -535,7 +539,7 @@ fn loss64(bench: &Bench, method: &Method, live: &Weights64, fixed: &Weights64) -
             return parts;
         }
         Method::Refilled(refilled) => {
-            let tuples = refilled::tuples(ratings, refilled.others);
+            let tuples = refilled::tuples(&Targets::Ratings(ratings).levels(), refilled.others);
             parts.push((Term::Refilled, refilled.weight, refilled64(states, targets, &tuples, refilled.temperature)));
             return parts;
         }
@@ -680,7 +684,7 @@ fn talk(change: impl Fn(&mut Talk)) -> Method {
 fn simple_methods() {
     let bench = bench();
     hold(&bench, &Method::Scratch);
-    hold(&bench, &Method::Label(Label { weight: 0.3, warm_up: 0.0 }));
+    hold(&bench, &Method::Label(Label { weight: 0.3, ..Label::default() }));
     for projector_hidden in [None, Some(7)] {
         hold(&bench, &Method::Feature(Feature { projector_hidden, ..Feature::default() }));
     }

@@ -20,6 +20,7 @@ use crate::objective::Term;
 use crate::ops::Ops;
 use crate::optim::{at_least_one, positive};
 use crate::trace::Relation;
+use crate::teacher::TeacherSpec;
 
 /// Settings of `refilled`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +42,7 @@ impl Default for Refilled {
 }
 
 impl Refilled {
-    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>) -> Result<(), SpecError> {
+    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>) -> Result<(), SpecError> {
         at_least_one("others", self.others)?;
         positive("temperature", self.temperature)?;
         check_high("refilled", (self.weight, self.warm_up), student, teacher)
@@ -52,7 +53,7 @@ impl<D: Ops> Learner<D> for Refilled {
     fn terms(&self, step: &mut Step<'_, D>) -> Result<(), D::Err> {
         step.task();
         let weight = self.weight * step.ramp(self.warm_up);
-        let tuples = tuples(step.ratings, self.others);
+        let tuples = tuples(&step.targets.levels(), self.others);
         let cost = |rows, widths| cost(rows, widths, self.others as u64);
         step.relations(Term::Refilled, weight, cost, |states, widths, gradient| {
             relation(states, widths, &tuples, self.temperature, weight, gradient)
@@ -72,12 +73,12 @@ fn cost(rows: u64, [s, t]: [u64; 2], others: u64) -> Relation {
 /// An anchor, then its partner, then the others.
 type Tuple = Vec<usize>;
 
-/// The tuples of a batch with these ratings.
-pub(super) fn tuples(ratings: &[f32], others: usize) -> Vec<Tuple> {
-    let rows = ratings.len();
+/// The tuples of a batch of these rating levels or classes.
+pub(super) fn tuples(levels: &[u32], others: usize) -> Vec<Tuple> {
+    let rows = levels.len();
     let tuple = |anchor: usize| {
         let following = || (1..rows).map(move |step| (anchor + step) % rows);
-        let same = |row: &usize| ratings[*row].to_bits() == ratings[anchor].to_bits();
+        let same = |row: &usize| levels[*row] == levels[anchor];
         let partner = following().find(same)?;
         let others: Vec<usize> = following().filter(|row| !same(row)).take(others).collect();
         (!others.is_empty()).then(|| [&[anchor, partner][..], &others].concat())

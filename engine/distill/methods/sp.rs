@@ -17,6 +17,7 @@ use crate::models::ModelSpec;
 use crate::objective::Term;
 use crate::ops::Ops;
 use crate::trace::Relation;
+use crate::teacher::TeacherSpec;
 
 /// Settings of `sp`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +35,7 @@ impl Default for Sp {
 }
 
 impl Sp {
-    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>) -> Result<(), SpecError> {
+    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>) -> Result<(), SpecError> {
         check_high("sp", (self.weight, self.warm_up), student, teacher)
     }
 }

@@ -20,7 +20,7 @@ use crate::ops::{Activation, Ops};
 use crate::optim::positive;
 use crate::params::{LayerId, Params};
 use crate::random::Role;
-use crate::teacher::TeacherView;
+use crate::teacher::{TeacherSpec, TeacherView};
 
 /// Settings of `srd`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ const EPS: f64 = 1e-5;
 const TINY: f64 = 1e-12;
 
 impl Srd {
-    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>, batch: usize) -> Result<(), SpecError> {
+    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>, batch: usize) -> Result<(), SpecError> {
         positive("power", self.power)?;
         // Means and variances over the batch ask for as many rows as correlations do.
         check_corr("srd", Distance::Corr, batch)?;

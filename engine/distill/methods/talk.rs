@@ -22,18 +22,24 @@
 //!      + w_student_state d(s_*, D_S(E_T(t_h))) + w_label (yhat - z)^2
 //! ```
 //!
+//! A model that reads sequences, such as a transformer, has a low state of tokens; its high state is what a head reads of them, one row a
+//! sequence. There a message is `tokens` message tokens of m numbers each: an encoder makes them all of a high state, a decoder into a low state
+//! makes each a token of that model's width, and the layers above run on these tokens alone or on the row's own behind them. The distance of
+//! a decoded low state from the teacher's own is then one of their means over tokens, and a question of `ask_answer` is made of that mean.
+//!
 //! The teacher's weights get no gradient, but the gradient passes through up_T to its input. Without rounds only the last
 //! two terms are left, which is one-way distillation.
 
 use serde::{Deserialize, Serialize};
 
 use super::feature::check_teacher_high;
-use super::{TeacherNeeds, check_corr, check_states};
+use super::{TeacherNeeds, check_corr, check_states, check_temperature};
 use crate::distance::Distance;
 use crate::error::SpecError;
 use crate::models::ModelSpec;
 use crate::objective::Term;
 use crate::optim::{at_least_one, not_negative};
+use crate::teacher::TeacherSpec;
 
 /// Settings of `talk`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,8 +48,12 @@ pub struct Talk {
     pub protocol: Protocol,
     /// Rounds k of question and answer; 0 leaves one-way distillation. Default 1.
     pub rounds: usize,
-    /// Width m of a message, at least 1. Default 16.
+    /// Width m of a message, or of each of its tokens, at least 1. Default 16.
     pub message_dim: usize,
+    /// Message tokens, at least 1; more than one only where the teacher reads sequences. Default 1.
+    pub tokens: usize,
+    /// What a teacher that reads sequences interprets a message beside. Default nothing.
+    pub beside: Beside,
     /// Hidden width of the modules, at least 1; none: the larger of a module's two ends. Default none.
     pub module_hidden: Option<usize>,
     /// Weights of the terms.
@@ -60,6 +70,8 @@ pub struct Talk {
     pub replies: Replies,
     /// The layers with which the teacher interprets. Default `frozen`.
     pub upper: Upper,
+    /// The temperature of the label term, as in `label`.
+    pub temperature: Option<f64>,
     /// Epochs over which all weights but the task's rise from 0; at least 0. Default 0.
     pub warm_up: f64,
 }
@@ -70,6 +82,8 @@ impl Default for Talk {
             protocol: Protocol::default(),
             rounds: 1,
             message_dim: 16,
+            tokens: 1,
+            beside: Beside::default(),
             module_hidden: None,
             weights: Weights::default(),
             distances: Distances::default(),
@@ -78,6 +92,7 @@ impl Default for Talk {
             student_state_into: Tap::High,
             replies: Replies::default(),
             upper: Upper::default(),
+            temperature: None,
             warm_up: 0.0,
         }
     }
@@ -150,6 +165,17 @@ impl Protocol {
     }
 }
 
+/// What the teacher's layers run on beside the message tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Beside {
+    /// On nothing else: message tokens stand in place of the row's own, and a step costs as little as they are few.
+    #[default]
+    Nothing,
+    /// Message tokens stand before the tokens of the row's own low state, and the reply is the mean of what becomes of them.
+    Input,
+}
+
 /// Whether gradients flow from the conversation into the student's own state that questions are made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -214,6 +240,7 @@ impl Talk {
             low: talks,
             high: self.weights.student_state > 0.0,
             output: self.weights.label > 0.0,
+            tokens: talks && self.beside == Beside::Input,
             upper_layers: talks,
             ..TeacherNeeds::NONE
         }
@@ -245,7 +272,7 @@ impl Talk {
         &self,
         method: &'static str,
         student: &ModelSpec,
-        teacher: Option<&ModelSpec>,
+        teacher: Option<&TeacherSpec>,
         batch: usize,
     ) -> Result<(), SpecError> {
         let weights = &self.weights;
@@ -263,6 +290,8 @@ impl Talk {
         not_negative("weights.label", weights.label)?;
         not_negative("warm_up", self.warm_up)?;
         at_least_one("message_dim", self.message_dim)?;
+        at_least_one("tokens", self.tokens)?;
+        check_temperature(method, self.temperature, student)?;
         if let Some(hidden) = self.module_hidden {
             at_least_one("module_hidden", hidden)?;
         }
@@ -311,6 +340,32 @@ impl Talk {
             }
             if self.protocol == Protocol::Circular && student.hidden_layers() < 2 {
                 return Err(too_shallow("student", student.hidden_layers()));
+            }
+            if self.protocol == Protocol::Circular && !student.interprets() {
+                return Err(SpecError::Model {
+                    method,
+                    needs: "a student whose layers can read a message in place of its low state",
+                    who: "student",
+                    has: format!("a map (model `{}`)", student.name()),
+                    advice: "use the protocol `ask_answer`",
+                });
+            }
+            if let Some(teacher) = teacher
+                && !teacher.reads_sequences()
+            {
+                let what = match (self.tokens, self.beside) {
+                    (1, Beside::Nothing) => return Ok(()),
+                    (1, Beside::Input) => "a message before the tokens of a teacher that reads none".to_owned(),
+                    (tokens, _) => format!("{tokens} message tokens for a teacher that reads one vector"),
+                };
+                let advice = "leave `tokens` and `beside` out, or take an encoder as the teacher";
+                return Err(SpecError::Contradiction { method, what, advice });
+            }
+            if teacher.is_some_and(TeacherSpec::reads_sequences) && self.upper == Upper::Trainable {
+                return Err(contradiction(
+                    "`upper: trainable` would train a whole encoder",
+                    "as a control take an encoder with weights of no training as the teacher",
+                ));
             }
         }
         Ok(())

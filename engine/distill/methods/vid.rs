@@ -19,7 +19,7 @@ use crate::objective::Term;
 use crate::ops::Ops;
 use crate::optim::at_least_one;
 use crate::params::{Params, VectorId};
-use crate::teacher::TeacherView;
+use crate::teacher::{TeacherSpec, TeacherView};
 
 /// Settings of `vid`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Default for Vid {
 const FLOOR: f64 = 1e-6;
 
 impl Vid {
-    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&ModelSpec>) -> Result<(), SpecError> {
+    pub(super) fn check(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>) -> Result<(), SpecError> {
         if let Some(hidden) = self.projector_hidden {
             at_least_one("projector_hidden", hidden)?;
         }

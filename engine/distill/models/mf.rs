@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::Wide;
 use crate::error::SpecError;
 use crate::graph::Graph;
-use crate::models::student::Deep;
 use crate::ops::{Ops, Var};
 use crate::optim::{at_least_one, positive};
+use crate::task::Deep;
 
 /// Settings of an `mf` model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,9 +14,19 @@ pub use mf::Mf;
 pub use ncf::Ncf;
 
 use crate::error::SpecError;
+use crate::ops::Activation;
 use crate::optim::not_negative;
 
-/// A rating model's kind and sizes.
+/// What a model predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskKind {
+    /// Ratings of items by users.
+    Ratings,
+    /// The class of a text or an image.
+    Classes,
+}
+
+/// A model's kind and sizes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelSpec {
@@ -85,6 +95,35 @@ impl ModelSpec {
             ModelSpec::Ncf(ncf) => ncf.hidden.last().copied(),
             ModelSpec::Mf(mf) => Some(mf.embedding),
             ModelSpec::Bias(_) => None,
+        }
+    }
+
+    /// Whether the low state is a sequence of tokens.
+    pub fn low_is_sequence(&self) -> bool {
+        match self {
+            ModelSpec::Ncf(_) | ModelSpec::Mf(_) | ModelSpec::Bias(_) => false,
+        }
+    }
+
+    /// Whether the layers above the low state can read a message in its place.
+    pub fn interprets(&self) -> bool {
+        match self {
+            ModelSpec::Ncf(_) | ModelSpec::Mf(_) | ModelSpec::Bias(_) => true,
+        }
+    }
+
+    /// What it predicts.
+    pub fn task(&self) -> TaskKind {
+        match self {
+            ModelSpec::Ncf(_) | ModelSpec::Mf(_) | ModelSpec::Bias(_) => TaskKind::Ratings,
+        }
+    }
+
+    /// What a state has gone through, so that what is decoded into it has to go through it too.
+    pub(crate) fn state_activation(&self) -> Activation {
+        match self {
+            ModelSpec::Ncf(_) => Activation::Relu,
+            ModelSpec::Mf(_) | ModelSpec::Bias(_) => Activation::None,
         }
     }
 

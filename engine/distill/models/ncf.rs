@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::Wide;
 use crate::error::SpecError;
 use crate::graph::Graph;
-use crate::models::student::{Deep, Dropout};
+use crate::models::student::Dropout;
 use crate::ops::{Activation, Layer, Link, Ops, Pool, Var};
 use crate::optim::{at_least_one, below_one, positive};
+use crate::task::Deep;
 
 /// Settings of an `ncf` model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::data::Pairs;
 use crate::error::ModelError;
 use crate::graph::Graph;
 use crate::models::{ModelSpec, Wide, mf, ncf};
-use crate::ops::{Buffer, Layer, Ops, Pool, Var};
-use crate::optim::{Group, Optimizer, Rule};
+use crate::modules::last;
+use crate::ops::{Buffer, Layer, Link, Ops, Pool, Var};
+use crate::optim::{Group, Rule};
 use crate::params::{LayerId, Params};
 use crate::random::{Rng, Role};
 use crate::table::{RowGradients, Table};
+use crate::task::{Body, Deep, Forward, Heard, Interpreter};
 use crate::tensors::Tensors;
 
 /// Rows that are predicted together; a fixed number, so that the same rows always meet the same arithmetic.
@@ -43,29 +46,6 @@ impl Dropout {
     }
 }
 
-/// What the deep path makes of a batch.
-#[derive(Clone, Debug)]
-pub(crate) struct Deep<D: Ops> {
-    /// (batch, low width)
-    pub(crate) low: Var<D>,
-    /// (batch, high width)
-    pub(crate) high: Var<D>,
-    /// (batch, 1): what is added to the wide part.
-    pub(crate) output: Var<D>,
-}
-
-/// A training batch, forward.
-#[derive(Clone, Debug)]
-pub(crate) struct Forward<D: Ops> {
-    /// (batch, 2 e): the user's embedding, then the item's.
-    pub(crate) embeddings: Option<Var<D>>,
-    /// (batch, 1): mean and bias terms.
-    pub(crate) wide: Var<D>,
-    pub(crate) deep: Option<Deep<D>>,
-    /// (batch, 1): the predicted rating, not clipped.
-    pub(crate) output: Var<D>,
-}
-
 /// Scratch for the gradients of tables.
 #[derive(Debug, Default)]
 pub(crate) struct TableGradients {
@@ -73,13 +53,6 @@ pub(crate) struct TableGradients {
     item_bias: RowGradients,
     user: RowGradients,
     item: RowGradients,
-}
-
-impl TableGradients {
-    /// The sum of the squares of all gradients collected.
-    pub(crate) fn squares(&self) -> f64 {
-        [&self.user_bias, &self.item_bias, &self.user, &self.item].map(RowGradients::squares).iter().sum()
-    }
 }
 
 /// A rating model on device `D`.
@@ -220,68 +193,8 @@ impl<D: Ops> Student<D> {
         })
     }
 
-    /// All weights by name. Layers are stored (in, out).
-    pub(crate) fn export(&mut self) -> Tensors {
-        self.settle();
-        let mut tensors = Tensors::default();
-        tensors.put("mean", &[1], vec![self.mean]);
-        tensors.put("user.seen", &[self.seen_users.len()], self.seen_users.clone());
-        tensors.put("item.seen", &[self.seen_items.len()], self.seen_items.clone());
-        for table in [&self.user_bias, &self.item_bias] {
-            tensors.put(&table.name, &[table.rows()], table.values.clone());
-        }
-        for table in self.embeddings.iter().flat_map(|(user, item)| [user, item]) {
-            tensors.put(&table.name, &[table.rows(), table.width], table.values.clone());
-        }
-        for param in self.params.iter() {
-            // A bias is a vector in files and a one-row matrix on the device.
-            let shape = [param.rows, param.cols];
-            let shape = if param.name.ends_with(".bias") { &shape[1..] } else { &shape[..] };
-            tensors.put(&param.name, shape, param.host.clone());
-        }
-        tensors
-    }
-
-    /// How many numbers serving needs.
-    pub(crate) fn numbers(&self) -> u64 {
-        // Tables of bias terms that there are not hold zeros, which nobody needs.
-        let unneeded = if self.spec.wide().terms { 0 } else { self.user_bias.values.len() + self.item_bias.values.len() };
-        let tables = self.tables().map(|table| table.values.len()).sum::<usize>() - unneeded;
-        1 + tables as u64 + self.params.numbers()
-    }
-
-    pub(crate) fn tables(&self) -> impl Iterator<Item = &Table> {
-        let embeddings = self.embeddings.iter().flat_map(|(user, item)| [user, item]);
-        [&self.user_bias, &self.item_bias].into_iter().chain(embeddings)
-    }
-
-    pub(crate) fn tables_mut(&mut self) -> impl Iterator<Item = &mut Table> {
-        let embeddings = self.embeddings.iter_mut().flat_map(|(user, item)| [user, item]);
-        [&mut self.user_bias, &mut self.item_bias].into_iter().chain(embeddings)
-    }
-
-    /// Gives all weights the memory their optimiser needs.
-    pub(crate) fn prepare(&mut self, optimizer: &Optimizer) {
-        self.params.prepare(optimizer);
-        for table in self.tables_mut() {
-            table.prepare(optimizer);
-        }
-    }
-
-    /// Applies all decay that untouched rows have missed.
-    pub(crate) fn settle(&mut self) {
-        for table in self.tables_mut() {
-            table.settle();
-        }
-    }
-
-    /// The last layer's weights, wanting gradients.
-    pub(crate) fn head(&self) -> Option<Layer<D>> {
-        self.head.map(|id| self.params.layer(id))
-    }
-
     /// The hidden layers' weights, low first, wanting gradients.
-    pub(crate) fn hidden_layers(&self) -> Vec<Layer<D>> {
+    fn hidden_layers(&self) -> Vec<Layer<D>> {
         self.hidden.iter().map(|&id| self.params.layer(id)).collect()
     }
 
@@ -297,96 +210,7 @@ impl<D: Ops> Student<D> {
         }
     }
 
-    /// A training batch, forward. All its users and items are training's own.
-    pub(crate) fn forward(
-        &mut self,
-        graph: &mut Graph<D>,
-        users: &[u32],
-        items: &[u32],
-        dropout: &Dropout,
-    ) -> Result<Forward<D>, D::Err> {
-        let batch = users.len();
-        let mean = self.mean;
-        let (user_bias, item_bias) = (&mut self.user_bias, &mut self.item_bias);
-        let pairs = users.iter().zip(items);
-        let wide = pairs.map(|(&user, &item)| mean + user_bias.current(user)[0] + item_bias.current(item)[0]);
-        let wide = graph.leaf(graph.pool().collect(batch, wide), batch, 1)?;
-        let Some((user_table, item_table)) = &mut self.embeddings else {
-            return Ok(Forward { embeddings: None, output: wide.clone(), wide, deep: None });
-        };
-        user_table.catch_up_rows(users);
-        item_table.catch_up_rows(items);
-        let width = user_table.width;
-        let joined = joined(graph.pool(), (user_table, item_table), (users, items));
-        let embeddings = graph.leaf(joined, batch, 2 * width)?;
-        let deep = self.deep(graph, &embeddings, dropout)?;
-        let output = match &deep {
-            Some(deep) => graph.add(&deep.output, &wide)?,
-            None => wide.clone(),
-        };
-        Ok(Forward { embeddings: Some(embeddings), wide, deep, output })
-    }
-
-    /// Takes a batch's gradients to the host.
-    pub(crate) fn collect(
-        &mut self,
-        forward: &Forward<D>,
-        (users, items): (&[u32], &[u32]),
-        tables: &mut TableGradients,
-    ) -> Result<(), D::Err> {
-        let pool = &self.pool;
-        let take = |of: &Var<D>| {
-            let zeros = || pool.zeros(of.rows() * of.cols());
-            self.device.take_gradient(&of.value, pool).map(|gradient| gradient.unwrap_or_else(zeros))
-        };
-        let wide = take(&forward.wide)?;
-        let joined = forward.embeddings.as_ref().map(take).transpose()?;
-        let deep = self.embeddings.as_ref().zip(joined.as_deref());
-        let TableGradients { user_bias, item_bias, user, item } = tables;
-        both(
-            joined.as_ref().map_or(0, |joined| joined.len()),
-            || {
-                if self.spec.wide().terms {
-                    self.user_bias.collect(user_bias, users, &wide, 1, 0);
-                }
-                if let Some(((table, _), joined)) = deep {
-                    table.collect(user, users, joined, 2 * table.width, 0);
-                }
-            },
-            || {
-                if self.spec.wide().terms {
-                    self.item_bias.collect(item_bias, items, &wide, 1, 0);
-                }
-                if let Some(((_, table), joined)) = deep {
-                    table.collect(item, items, joined, 2 * table.width, table.width);
-                }
-            },
-        );
-        self.params.collect()
-    }
-
-    /// Moves all weights against the gradients collected.
-    pub(crate) fn update(&mut self, rule: &Rule<'_>, tables: &TableGradients) {
-        let (user, item) = self.embeddings.as_mut().map(|(user, item)| (user, item)).unzip();
-        both(
-            tables.user.len() + tables.item.len(),
-            || {
-                self.user_bias.update(rule, &tables.user_bias);
-                if let Some(user) = user {
-                    user.update(rule, &tables.user);
-                }
-            },
-            || {
-                self.item_bias.update(rule, &tables.item_bias);
-                if let Some(item) = item {
-                    item.update(rule, &tables.item);
-                }
-            },
-        );
-        self.params.update(rule);
-    }
-
-    fn seen(seen: &[u8], index: Option<u32>) -> Option<u32> {
+    fn known(seen: &[u8], index: Option<u32>) -> Option<u32> {
         index.filter(|&index| seen.get(index as usize) == Some(&1))
     }
 
@@ -396,8 +220,8 @@ impl<D: Ops> Student<D> {
         let mut raw = Raw::default();
         let mut covered = Vec::new();
         for (row, (&user, &item)) in users.iter().zip(items).enumerate() {
-            let user = Self::seen(&self.seen_users, user);
-            let item = Self::seen(&self.seen_items, item);
+            let user = Self::known(&self.seen_users, user);
+            let item = Self::known(&self.seen_items, item);
             let bias = |table: &Table, index: Option<u32>| index.map_or(0.0, |index| table.row(index)[0]);
             raw.ratings.push(self.mean + bias(&self.user_bias, user) + bias(&self.item_bias, item));
             raw.deep.push(0.0);
@@ -436,6 +260,173 @@ impl<D: Ops> Student<D> {
         let (users, items): (Vec<u32>, Vec<u32>) = pairs.unzip();
         let embeddings = graph.constant(joined(&self.pool, (user_table, item_table), (&users, &items)), batch, 2 * width)?;
         self.deep(&mut graph, &embeddings, &Dropout::NONE)
+    }
+}
+
+impl<D: Ops> Body<D> for Student<D> {
+    type Batch = Pairs;
+    type Forward = Forward<D>;
+    type Gradients = TableGradients;
+
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn params(&self) -> &Params<D> {
+        &self.params
+    }
+
+    fn params_mut(&mut self) -> &mut Params<D> {
+        &mut self.params
+    }
+
+    fn tables(&self) -> Vec<&Table> {
+        let embeddings = self.embeddings.iter().flat_map(|(user, item)| [user, item]);
+        [&self.user_bias, &self.item_bias].into_iter().chain(embeddings).collect()
+    }
+
+    fn tables_mut(&mut self) -> Vec<&mut Table> {
+        let embeddings = self.embeddings.iter_mut().flat_map(|(user, item)| [user, item]);
+        [&mut self.user_bias, &mut self.item_bias].into_iter().chain(embeddings).collect()
+    }
+
+    /// Layers are stored (in, out).
+    fn export(&mut self) -> Tensors {
+        self.settle();
+        let mut tensors = Tensors::default();
+        tensors.put("mean", &[1], vec![self.mean]);
+        tensors.put("user.seen", &[self.seen_users.len()], self.seen_users.clone());
+        tensors.put("item.seen", &[self.seen_items.len()], self.seen_items.clone());
+        for table in [&self.user_bias, &self.item_bias] {
+            tensors.put(&table.name, &[table.rows()], table.values.clone());
+        }
+        for table in self.embeddings.iter().flat_map(|(user, item)| [user, item]) {
+            tensors.put(&table.name, &[table.rows(), table.width], table.values.clone());
+        }
+        for param in self.params.iter() {
+            // A bias is a vector in files and a one-row matrix on the device.
+            let shape = [param.rows, param.cols];
+            let shape = if param.name.ends_with(".bias") { &shape[1..] } else { &shape[..] };
+            tensors.put(&param.name, shape, param.host.clone());
+        }
+        tensors
+    }
+
+    fn numbers(&self) -> u64 {
+        // Tables of bias terms that there are not hold zeros, which nobody needs.
+        let unneeded = if self.spec.wide().terms { 0 } else { self.user_bias.values.len() + self.item_bias.values.len() };
+        let tables = self.tables().into_iter().map(|table| table.values.len()).sum::<usize>() - unneeded;
+        1 + tables as u64 + self.params.numbers()
+    }
+
+    /// All its users and items are training's own.
+    fn forward(&mut self, graph: &mut Graph<D>, batch: &Pairs, dropout: &Dropout) -> Result<Forward<D>, D::Err> {
+        let Pairs { users, items, .. } = batch;
+        let batch = users.len();
+        let mean = self.mean;
+        let (user_bias, item_bias) = (&mut self.user_bias, &mut self.item_bias);
+        let pairs = users.iter().zip(items);
+        let wide = pairs.map(|(&user, &item)| mean + user_bias.current(user)[0] + item_bias.current(item)[0]);
+        let wide = graph.leaf(graph.pool().collect(batch, wide), batch, 1)?;
+        let Some((user_table, item_table)) = &mut self.embeddings else {
+            return Ok(Forward { embeddings: None, output: wide.clone(), wide: Some(wide), deep: None });
+        };
+        user_table.catch_up_rows(users);
+        item_table.catch_up_rows(items);
+        let width = user_table.width;
+        let joined = joined(graph.pool(), (user_table, item_table), (users, items));
+        let embeddings = graph.leaf(joined, batch, 2 * width)?;
+        let deep = self.deep(graph, &embeddings, dropout)?;
+        let output = match &deep {
+            Some(deep) => graph.add(&deep.output, &wide)?,
+            None => wide.clone(),
+        };
+        Ok(Forward { embeddings: Some(embeddings), wide: Some(wide), deep, output })
+    }
+
+    fn seen(forward: &Forward<D>) -> &Forward<D> {
+        forward
+    }
+
+    fn collect(&mut self, forward: &Forward<D>, batch: &Pairs, tables: &mut TableGradients) -> Result<(), D::Err> {
+        let Pairs { users, items, .. } = batch;
+        let pool = &self.pool;
+        let take = |of: &Var<D>| {
+            let zeros = || pool.zeros(of.rows() * of.cols());
+            self.device.take_gradient(&of.value, pool).map(|gradient| gradient.unwrap_or_else(zeros))
+        };
+        let wide = forward.wide.as_ref().map(take).transpose()?.unwrap_or_else(|| pool.zeros(users.len()));
+        let joined = forward.embeddings.as_ref().map(take).transpose()?;
+        let deep = self.embeddings.as_ref().zip(joined.as_deref());
+        let TableGradients { user_bias, item_bias, user, item } = tables;
+        both(
+            joined.as_ref().map_or(0, |joined| joined.len()),
+            || {
+                if self.spec.wide().terms {
+                    self.user_bias.collect(user_bias, users, &wide, 1, 0);
+                }
+                if let Some(((table, _), joined)) = deep {
+                    table.collect(user, users, joined, 2 * table.width, 0);
+                }
+            },
+            || {
+                if self.spec.wide().terms {
+                    self.item_bias.collect(item_bias, items, &wide, 1, 0);
+                }
+                if let Some(((_, table), joined)) = deep {
+                    table.collect(item, items, joined, 2 * table.width, table.width);
+                }
+            },
+        );
+        self.params.collect()
+    }
+
+    fn squares(tables: &TableGradients) -> f64 {
+        let TableGradients { user_bias, item_bias, user, item } = tables;
+        [user_bias, item_bias, user, item].map(RowGradients::squares).iter().sum()
+    }
+
+    fn update(&mut self, rule: &Rule<'_>, tables: &TableGradients) {
+        let (user, item) = self.embeddings.as_mut().map(|(user, item)| (user, item)).unzip();
+        both(
+            tables.user.len() + tables.item.len(),
+            || {
+                self.user_bias.update(rule, &tables.user_bias);
+                if let Some(user) = user {
+                    user.update(rule, &tables.user);
+                }
+            },
+            || {
+                self.item_bias.update(rule, &tables.item_bias);
+                if let Some(item) = item {
+                    item.update(rule, &tables.item);
+                }
+            },
+        );
+        self.params.update(rule);
+    }
+}
+
+impl<D: Ops> Interpreter<D> for Student<D> {
+    fn head(&self) -> Option<Layer<D>> {
+        self.head.map(|id| self.params.layer(id))
+    }
+
+    fn dense(&self, pool: &Pool, rows: usize, dropout: &Dropout, place: &str, frozen: bool) -> Option<Vec<Link<D>>> {
+        let mut upper = self.hidden_layers();
+        upper.drain(..1.min(upper.len()));
+        if frozen {
+            upper = upper.iter().map(Layer::frozen).collect();
+        }
+        Some(ncf::up(pool, rows, &upper, dropout, place))
+    }
+
+    fn interpret(&self, graph: &mut Graph<D>, heard: &Heard<'_, D>, frozen: bool) -> Result<Var<D>, D::Err> {
+        let &Heard { messages, dropout, place, .. } = heard;
+        match self.dense(graph.pool(), messages.rows(), dropout, place, frozen) {
+            Some(links) if !links.is_empty() => graph.run(messages, links).map(last),
+            _ => Ok(messages.clone()),
+        }
     }
 }
 

@@ -26,11 +26,13 @@ mod tests;
 mod tokenize;
 mod vit;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
 use dfdx::tensor::Cpu;
 
+pub(crate) use stack::Stack;
 pub use error::TransformerError;
 pub use images::{IMAGENET, Images};
 pub use tokenize::{Tokenizer, Tokens};
@@ -39,7 +41,7 @@ use bert::TextEmbeddings;
 use config::Reads;
 use load::Folder;
 use operations::Norm;
-use stack::{Block, Stack};
+use stack::Block;
 use vit::ImageEmbeddings;
 
 use crate::device::{DeviceKind, failed};
@@ -294,6 +296,18 @@ impl TransformerUpper {
         let state = if let Until::State(state) = until { Some(state) } else { None };
         let lengths = if matches!(until, Until::Pooled(_)) { vec![1; from.lengths.len()] } else { from.lengths.clone() };
         Hidden { state, width: self.width, lengths, values }
+    }
+
+    /// All weights, in an order of their own.
+    pub(crate) fn matrices(&self) -> impl Iterator<Item = Cow<'_, [f32]>> {
+        let dense = |layer: &'_ Layer<Cpu>| [layer.weight.clone(), layer.bias.clone()];
+        let normed = |norm: &'_ Norm<Cpu>| [norm.gain.clone(), norm.bias.clone()];
+        let of_block = move |block: &'_ Block<Cpu>| {
+            let layers = [&block.attend, &block.gather, &block.widen, &block.narrow].map(dense);
+            layers.into_iter().chain(block.norms.each_ref().map(normed)).flatten().collect::<Vec<_>>()
+        };
+        let end = self.stack.end.iter().flat_map(normed);
+        self.stack.blocks.iter().flat_map(of_block).chain(end).map(|matrix| Cow::Owned(matrix.host().into_owned()))
     }
 
     /// The layers on a device, wanting no gradient: what they are applied to gets its own through them.

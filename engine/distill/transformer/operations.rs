@@ -85,12 +85,57 @@ impl<D: Ops> Graph<D> {
         self.gathered(x, sequences, |rows| rows.start..rows.start + 1)
     }
 
+    /// Rows cut into `parts` each: (rows, parts n) to (rows parts, n), the numbers as they stand.
+    pub(crate) fn folded(&mut self, x: &Var<D>, parts: usize) -> Result<Var<D>, D::Err> {
+        let cols = x.cols() / parts;
+        let out = self.pool().copy(&x.host());
+        self.host_op([x], out, cols, Work { forward: 0, backward: 0 }, |_, g, _| [Some(g)])
+    }
+
+    /// Before each sequence of `own` its `count` rows of `before`: the whole, and whose rows they are.
+    pub(crate) fn prefixed(
+        &mut self,
+        before: &Var<D>,
+        count: usize,
+        own: &Var<D>,
+        of: &Sequences,
+    ) -> Result<(Var<D>, Sequences), D::Err> {
+        let width = own.cols();
+        let lengths: Vec<usize> = of.ranges().map(|rows| count + rows.len()).collect();
+        let whole = Sequences::new(&lengths);
+        let mut out = self.pool().take(whole.rows() * width);
+        {
+            let (before, own) = (before.host(), own.host());
+            for ((to, rows), first) in whole.ranges().zip(of.ranges()).zip(before.chunks_exact(count * width)) {
+                let (head, rest) = out[to.start * width..to.end * width].split_at_mut(count * width);
+                head.copy_from_slice(first);
+                rest.copy_from_slice(&own[rows.start * width..rows.end * width]);
+            }
+        }
+        let (parts, from) = (whole.clone(), of.clone());
+        let out = self.host_op([before, own], out, width, Work { forward: 0, backward: 0 }, move |pool, g, wanted| {
+            let (mut first, mut rest) = (pool.take(parts.len() * count * width), pool.take(from.rows() * width));
+            for ((to, rows), first) in parts.ranges().zip(from.ranges()).zip(first.chunks_exact_mut(count * width)) {
+                let (head, tail) = g[to.start * width..to.end * width].split_at(count * width);
+                first.copy_from_slice(head);
+                rest[rows.start * width..rows.end * width].copy_from_slice(tail);
+            }
+            [wanted[0].then_some(first), wanted[1].then_some(rest)]
+        })?;
+        Ok((out, whole))
+    }
+
+    /// The mean of the first `count` rows of each sequence: (rows, width) to (sequences, width).
+    pub(crate) fn prefix_means(&mut self, x: &Var<D>, count: usize, sequences: &Sequences) -> Result<Var<D>, D::Err> {
+        self.gathered(x, sequences, move |rows| rows.start..rows.start + count)
+    }
+
     /// The mean of some of each sequence's rows.
     fn gathered(
         &mut self,
         x: &Var<D>,
         sequences: &Sequences,
-        of: fn(std::ops::Range<usize>) -> std::ops::Range<usize>,
+        of: impl Fn(std::ops::Range<usize>) -> std::ops::Range<usize> + Copy + 'static,
     ) -> Result<Var<D>, D::Err> {
         let (width, parts) = (x.cols(), sequences.clone());
         let out = means(self.pool(), &x.host(), width, sequences, of);
