@@ -230,7 +230,7 @@ fn teacher(seen: Stages<'_>, config: &TrainConfig) -> Option<Disagreement> {
         Some(teacher) => ("teacher", teacher),
         None => ("features", seen.input("features")?.input("teacher")?),
     };
-    let error = config.check(Some(&model(teacher)?)).err()?;
+    let error = config.check(Some(&model(teacher)?.into())).err()?;
     Some(Disagreement { field: field.to_owned(), message: error.to_string(), help: None })
 }
 

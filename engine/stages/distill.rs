@@ -113,6 +113,7 @@ impl Stage for Distill {
             low: features.low(),
             high: features.high(),
             embeddings: features.embeddings(),
+            tokens: None,
             output: features.output(),
             upper: upper.as_ref(),
         });

@@ -160,7 +160,7 @@ pub fn model(input: &Input<'_>) -> anyhow::Result<ModelFiles> {
 
 /// Writes a model artifact into the draft.
 pub fn write_model(cx: &StageCx<'_>, rows: &Rows, filter: &Filter, method: &str, trained: &Trained) -> anyhow::Result<()> {
-    let Trained { model, curves, monitor, cost, best_epoch, validation_rmse } = trained;
+    let Trained { model, curves, monitor, cost, best_epoch, validation, .. } = trained;
     let (Cost { serving, training_only, .. }, monitor): (&Cost, &Monitor) = (cost, monitor);
     let config = ModelConfig {
         model: model.config(),
@@ -172,7 +172,7 @@ pub fn write_model(cx: &StageCx<'_>, rows: &Rows, filter: &Filter, method: &str,
         serving_parameters: *serving,
         training_parameters: *training_only,
         best_epoch: *best_epoch,
-        validation_rmse: *validation_rmse,
+        validation_rmse: *validation,
     };
     fs::write(cx.out.join(WEIGHTS), model.to_safetensors()?)?;
     write_json(&cx.out.join(CONFIG), &config)?;

@@ -4,7 +4,7 @@
 use std::ops::Bound;
 
 use talkflow_distill::{
-    Adam, Annealed, Bounded, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Kept, Label,
+    Adam, Annealed, Beside, Bounded, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Kept, Label,
     Method, Mf, ModelSpec, Ncf, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk,
     Tap, TrainConfig, Upper, Vid, Weights, Wide,
 };
@@ -75,7 +75,11 @@ pub fn method(f: &mut Fields<'_>) -> Method {
         "scratch" => Method::Scratch,
         "label" => {
             let d = Label::default();
-            Method::Label(Label { weight: f.float("weight", Some(d.weight), above_zero()), warm_up: warm_up(f, d.warm_up) })
+            Method::Label(Label {
+                weight: f.float("weight", Some(d.weight), above_zero()),
+                temperature: f.optional_float("temperature", above_zero()),
+                warm_up: warm_up(f, d.warm_up),
+            })
         }
         "feature" => {
             let d = Feature::default();
@@ -96,7 +100,11 @@ pub fn method(f: &mut Fields<'_>) -> Method {
         }
         "dist" => {
             let d = Dist::default();
-            Method::Dist(Dist { weight: f.float("weight", Some(d.weight), above_zero()), warm_up: warm_up(f, d.warm_up) })
+            Method::Dist(Dist {
+                weight: f.float("weight", Some(d.weight), above_zero()),
+                temperature: f.optional_float("temperature", above_zero()),
+                warm_up: warm_up(f, d.warm_up),
+            })
         }
         "sp" => {
             let d = Sp::default();
@@ -177,6 +185,8 @@ fn talk(f: &mut Fields<'_>) -> Talk {
         protocol: f.choice("protocol", Some(d.protocol)),
         rounds: f.count("rounds", Some(d.rounds), 0..=64),
         message_dim: size(f, "message_dim", d.message_dim),
+        tokens: size(f, "tokens", d.tokens),
+        beside: f.choice("beside", Some(d.beside)),
         module_hidden: optional_size(f, "module_hidden"),
         weights: f.section("weights", |f| {
             let d = Weights::default();
@@ -203,6 +213,7 @@ fn talk(f: &mut Fields<'_>) -> Talk {
         student_state_into: f.choice("student_state_into", Some(d.student_state_into)),
         replies: f.choice("replies", Some(d.replies)),
         upper: f.choice("upper", Some(d.upper)),
+        temperature: f.optional_float("temperature", above_zero()),
         warm_up: warm_up(f, d.warm_up),
     }
 }
@@ -249,6 +260,10 @@ impl Choice for Kept {
 
 impl Choice for Replies {
     const WORDS: &'static [(&'static str, Self)] = &[("own", Self::Own), ("shuffled", Self::Shuffled)];
+}
+
+impl Choice for Beside {
+    const WORDS: &'static [(&'static str, Self)] = &[("nothing", Self::Nothing), ("input", Self::Input)];
 }
 
 impl Choice for Upper {

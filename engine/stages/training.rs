@@ -179,7 +179,7 @@ impl Training {
     }
 
     fn tell(&self, cx: &mut StageCx<'_>, trained: &Trained, train_rows: usize) {
-        cx.metric("validation_rmse", trained.validation_rmse);
+        cx.metric(&format!("validation_{}", trained.measure.name()), trained.validation);
         cx.metric("best_epoch", trained.best_epoch);
         cx.metric("epochs", trained.curves.epochs());
         cx.metric("train_rows", train_rows);
@@ -223,7 +223,8 @@ impl TrainIo for Io<'_> {
     fn epoch(&mut self, progress: &Progress<'_>) {
         let loss = |(term, value): &(Term, f64)| format!("{} {value:.4}", term.name());
         let losses: Vec<String> = progress.terms.iter().map(loss).collect();
-        let what = format!("rmse {:.4} (best {:.4}), {}", progress.validation_rmse, progress.best_rmse, losses.join(", "));
+        let Progress { measure, validation, best, .. } = progress;
+        let what = format!("{} {validation:.4} (best {best:.4}), {}", measure.name(), losses.join(", "));
         self.talk.progress(progress.epoch as u64, Some(progress.of as u64), what);
     }
 
