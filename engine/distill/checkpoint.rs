@@ -143,12 +143,7 @@ fn pack_params<D: Ops>(tensors: &mut Tensors, owner: &str, params: &Params<D>) {
     }
 }
 
-fn unpack<D: Ops, B: Body<D>>(
-    tensors: &Tensors,
-    identity: u64,
-    steps: usize,
-    state: &mut State<D, B>,
-) -> Result<(), ModelError> {
+fn unpack<D: Ops, B: Body<D>>(tensors: &Tensors, identity: u64, steps: usize, state: &mut State<D, B>) -> Result<(), ModelError> {
     if tensors.get::<u64>("identity", &[1])? != [identity] {
         return Err(ModelError::Unsupported("a checkpoint of another training".to_owned()));
     }

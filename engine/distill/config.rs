@@ -107,7 +107,9 @@ mod tests {
         let ncf = |hidden: &[usize]| ModelSpec::Ncf(Ncf { hidden: hidden.to_vec(), ..Ncf::default() });
         let mf = || ModelSpec::Mf(crate::models::Mf::default());
         let good = || TrainConfig { method: Method::Talk(talk(1)), ..TrainConfig::default() };
-        let check = |config: TrainConfig, teacher: &ModelSpec| config.check(Some(&teacher.clone().into())).map_err(|error| error.to_string());
+        let check = |config: TrainConfig, teacher: &ModelSpec| {
+            config.check(Some(&teacher.clone().into())).map_err(|error| error.to_string())
+        };
         let with = |change: &dyn Fn(&mut Talk)| {
             let mut talk = talk(1);
             change(&mut talk);

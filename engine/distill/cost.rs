@@ -109,8 +109,10 @@ pub(crate) fn task_cost<T: Task>(
         + rows * (2 * values + 2 * gradients + 2 * related + sizes.read);
     let cached = view.row.len() as u64;
     let width_of = |states: &Option<States<'_>>| states.as_ref().map_or(0, |states| states.width as u64);
-    let feature_width =
-        width_of(&view.low) + width_of(&view.high) + width_of(&view.embeddings) + view.output.map_or(0, |_| data.outputs() as u64);
+    let feature_width = width_of(&view.low)
+        + width_of(&view.high)
+        + width_of(&view.embeddings)
+        + view.output.map_or(0, |_| data.outputs() as u64);
     let resident = trained * (2 + moments + 1)
         + traced.frozen * 2
         + tables * (1 + moments)

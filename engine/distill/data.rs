@@ -8,8 +8,8 @@ use crate::device::failed;
 use crate::error::{ModelError, TrainError};
 use crate::metrics::{mae, rmse};
 use crate::model::{RatingModel, clip};
-use crate::models::ModelSpec;
 use crate::models::student::{CHUNK, Student};
+use crate::models::{ModelSpec, TaskKind};
 use crate::monitor::Monitor;
 use crate::ops::Ops;
 use crate::task::{Judged, Measure, Sizes, Targets, Task};
@@ -86,6 +86,10 @@ impl Task for TaskData<'_> {
     fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
         let data = self;
         let wrong = |what: String, advice| Err(TrainError::Data { what, advice });
+        if config.model.task() != TaskKind::Ratings {
+            let what = format!("a model `{}` predicts classes, and these rows have ratings", config.model.name());
+            return wrong(what, "take an `ncf` or `mf` model");
+        }
         for (name, examples) in [("train", data.train), ("validation", data.validation)] {
             let n = examples.len();
             if n == 0 {

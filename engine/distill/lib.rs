@@ -62,7 +62,10 @@ mod transformer;
 
 pub use augment::{Augment, ImageShape};
 pub use cka::linear_cka;
-pub use classes::{Bag, Conv, InputShape, Inputs, NetSpec, Pixels, Standard, TextTransformer, Texts, Vit, Vocabulary, Words};
+pub use classes::{
+    Bag, ClassData, ClassExamples, ClassTaps, Classifier, Conv, InputShape, Inputs, Linear, NetSpec, Pixels, Standard,
+    TextTransformer, Texts, Vectors, Vit, Vocabulary, Words, train_classes,
+};
 pub use config::{Kept, TrainConfig};
 pub use cost::{Cost, StepCost, step_cost};
 pub use curves::Curves;
@@ -72,8 +75,8 @@ pub use distance::{CORR_ROWS, Distance};
 pub use error::{ModelError, SpecError, TrainError};
 pub use io::{Earlier, Progress, TrainIo};
 pub use methods::{
-    Annealed, Beside, Bounded, De, Dist, Distances, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol, QuestionPath,
-    Refilled, Replies, Rkd, Sp, Srd, Talk, Tap, Upper, Vid, Weights,
+    Annealed, Beside, Bounded, De, Dist, Distances, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol,
+    QuestionPath, Refilled, Replies, Rkd, Sp, Srd, Talk, Tap, Upper, Vid, Weights,
 };
 pub use model::{Predictions, RatingModel, Taps};
 pub use models::{Mf, ModelSpec, Ncf, TaskKind, Wide};

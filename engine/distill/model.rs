@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Scale;
 use crate::error::ModelError;
-use crate::models::ModelSpec;
 use crate::models::student::{Raw, Student};
+use crate::models::{ModelSpec, TaskKind};
 use crate::task::Body;
 use crate::tensors::Tensors;
 
@@ -37,6 +37,9 @@ impl ModelConfig {
             return Err(ModelError::Config(format!("its format is {}, this version reads {FORMAT}", config.format)));
         }
         config.model.check().map_err(|error| ModelError::Config(error.to_string()))?;
+        if config.model.task() != TaskKind::Ratings {
+            return Err(ModelError::Config(format!("`{}` is no model of ratings", config.model.name())));
+        }
         let Scale { min, max } = config.scale;
         if !(min.is_finite() && max.is_finite() && min < max) {
             return Err(ModelError::Config(format!("its scale goes from {min} to {max}")));

@@ -1,7 +1,7 @@
 //! What a training is about: what its rows are, how a batch of them is put through a model, and how a model of them is judged.
 //!
 //! The trainer, checkpoints, costs and methods know a task by these two traits alone. [`Task`] is implemented by a training's data and
-//! [`Body`] by what is trained on it, on a device: [`TaskData`](crate::TaskData) and `Student` for ratings.
+//! [`Body`] by what is trained on it, on a device: [`TaskData`](crate::TaskData) and `Student` for ratings, [`ClassData`](crate::ClassData) and `Net` for classes.
 
 use crate::config::TrainConfig;
 use crate::error::{ModelError, TrainError};
@@ -62,6 +62,8 @@ pub(crate) struct Forward<D: Ops> {
 pub enum Measure {
     /// The root of the mean squared error of ratings, clipped to their scale and with rows that fall back.
     Rmse,
+    /// The share of rows that were taken for another class than their own.
+    Error,
 }
 
 impl Measure {
@@ -69,6 +71,7 @@ impl Measure {
     pub fn name(self) -> &'static str {
         match self {
             Measure::Rmse => "rmse",
+            Measure::Error => "error",
         }
     }
 }

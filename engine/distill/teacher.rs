@@ -77,7 +77,8 @@ pub struct TeacherNeeds {
 
 impl TeacherNeeds {
     /// Nothing.
-    pub(crate) const NONE: Self = TeacherNeeds { low: false, high: false, embeddings: false, tokens: false, output: false, upper_layers: false };
+    pub(crate) const NONE: Self =
+        TeacherNeeds { low: false, high: false, embeddings: false, tokens: false, output: false, upper_layers: false };
 
     /// Whether there must be a teacher at all.
     pub fn any(self) -> bool {
@@ -127,7 +128,8 @@ pub fn variances(values: &[f32], width: usize) -> Vec<f32> {
     variance.into_iter().map(|variance| variance as f32).collect()
 }
 
-fn moments(values: &[f32], width: usize) -> (Vec<f64>, Vec<f64>) {
+/// Mean and variance of each dimension.
+pub(crate) fn moments(values: &[f32], width: usize) -> (Vec<f64>, Vec<f64>) {
     let rows = (values.len() / width).max(1) as f64;
     let mut mean = vec![0.0f64; width];
     for row in values.chunks_exact(width) {

@@ -365,11 +365,11 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
     use super::*;
     use crate::data::Examples;
-    use crate::metrics::rmse;
     use crate::methods::{
         Bounded, De, Dist, Feature, IakdAdapter, Label, Method, OneWay, Protocol, Refilled, Replies, Rkd, Sp, Srd, Talk, Upper,
         Vid, Weights,
     };
+    use crate::metrics::rmse;
     use crate::models::student::Student;
     use crate::models::{ModelSpec, Ncf, Wide};
     use crate::optim::{Optimizer, Sgd};

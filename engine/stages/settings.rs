@@ -4,9 +4,9 @@
 use std::ops::Bound;
 
 use talkflow_distill::{
-    Adam, Annealed, Beside, Bounded, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Kept, Label,
-    Method, Mf, ModelSpec, Ncf, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk,
-    Tap, TrainConfig, Upper, Vid, Weights, Wide,
+    Adam, Annealed, Beside, Bounded, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Kept,
+    Label, Method, Mf, ModelSpec, Ncf, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd,
+    Talk, Tap, TrainConfig, Upper, Vid, Weights, Wide,
 };
 
 use crate::{

@@ -8,14 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::ImageShape;
 use crate::ops::{Buffer, Pool};
+use crate::teacher::moments;
 
 /// Examples in order, without what they are of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Inputs {
     /// Texts.
     Texts(Texts),
     /// Images of one shape.
     Images(Pixels),
+    /// Vectors of one width, such as the states of a teacher.
+    Vectors(Vectors),
 }
 
 /// What all examples have in common.
@@ -29,6 +32,11 @@ pub enum InputShape {
     },
     /// Images of one size.
     Images(ImageShape),
+    /// Vectors.
+    Vectors {
+        /// Numbers in each.
+        width: usize,
+    },
 }
 
 /// Ids of some texts' words, one text after the other.
@@ -90,12 +98,22 @@ pub struct Pixels {
     pub bytes: Vec<u8>,
 }
 
+/// Some vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vectors {
+    /// Numbers in each.
+    pub width: usize,
+    /// (vectors, `width`), row-major.
+    pub values: Vec<f32>,
+}
+
 impl Inputs {
     /// How many examples there are.
     pub fn len(&self) -> usize {
         match self {
             Inputs::Texts(texts) => texts.len(),
             Inputs::Images(pixels) => pixels.bytes.len().checked_div(pixels.shape.bytes()).unwrap_or(0),
+            Inputs::Vectors(vectors) => vectors.values.len().checked_div(vectors.width).unwrap_or(0),
         }
     }
 
@@ -114,14 +132,19 @@ impl Inputs {
                 rows.iter().for_each(|&row| picked.extend_from_slice(&bytes[row as usize * size..][..size]));
                 Inputs::Images(Pixels { shape: *shape, bytes: picked })
             }
+            Inputs::Vectors(Vectors { width, values }) => {
+                let vector = |row: &u32| values[*row as usize * width..][..*width].iter().copied();
+                Inputs::Vectors(Vectors { width: *width, values: rows.iter().flat_map(vector).collect() })
+            }
         }
     }
 }
 
-/// What images are standardised by, channel by channel: a byte less the `mean`, over `sd`. Empty for texts.
+/// What images and vectors are standardised by, channel by channel or dimension by dimension: a number less the `mean`, over `sd`. Empty for
+/// texts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standard {
-    /// The mean of all training images' bytes.
+    /// The mean over all training examples.
     pub mean: Vec<f32>,
     /// Their standard deviation; 1 where all are the same.
     pub sd: Vec<f32>,
@@ -130,7 +153,18 @@ pub struct Standard {
 impl Standard {
     /// That of training examples. Sums are of whole numbers, so they are exact.
     pub fn of(inputs: &Inputs) -> Self {
-        let Inputs::Images(Pixels { shape, bytes }) = inputs else { return Standard::default() };
+        let (shape, bytes) = match inputs {
+            Inputs::Texts(_) => return Standard::default(),
+            Inputs::Vectors(Vectors { width, values }) => {
+                let (mean, variance) = moments(values, *width);
+                let sd = |variance: f64| if variance > 0.0 { variance.sqrt() as f32 } else { 1.0 };
+                return Standard {
+                    mean: mean.into_iter().map(|mean| mean as f32).collect(),
+                    sd: variance.into_iter().map(sd).collect(),
+                };
+            }
+            Inputs::Images(Pixels { shape, bytes }) => (shape, bytes),
+        };
         let (plane, images) = (shape.height * shape.width, inputs.len());
         let moments = |channel: usize| {
             let planes = bytes.chunks_exact(plane.max(1)).skip(channel).step_by(shape.channels);
@@ -154,6 +188,7 @@ impl Standard {
         let channels = match shape {
             InputShape::Texts { .. } => 0,
             InputShape::Images(image) => image.channels,
+            InputShape::Vectors { width } => *width,
         };
         let numbers = self.mean.iter().chain(&self.sd);
         (self.mean.len(), self.sd.len()) == (channels, channels)
@@ -163,6 +198,17 @@ impl Standard {
 
     fn value(&self, channel: usize, byte: u8) -> f32 {
         (f32::from(byte) - self.mean[channel]) / self.sd[channel]
+    }
+
+    /// Vectors as they are read: (vectors, width).
+    pub(super) fn vectors(&self, pool: &Pool, vectors: &Vectors) -> Buffer {
+        let mut out = pool.take(vectors.values.len());
+        for (out, row) in out.chunks_exact_mut(vectors.width).zip(vectors.values.chunks_exact(vectors.width)) {
+            for ((out, value), (mean, sd)) in out.iter_mut().zip(row).zip(self.mean.iter().zip(&self.sd)) {
+                *out = (value - mean) / sd;
+            }
+        }
+        out
     }
 
     /// Images as a row a pixel: (images * height * width, channels).

@@ -19,7 +19,7 @@ use crate::tensors::Tensors;
 
 /// Examples that go through a network together where nothing is trained; a fixed number, so that the same examples always meet the same
 /// arithmetic.
-const CHUNK: usize = 128;
+pub(crate) const CHUNK: usize = 128;
 
 /// Where a network's weights come from.
 pub(super) trait Maker {
@@ -97,6 +97,8 @@ enum Body {
     Bag(bag::Layers),
     Encoder(encoder::Layers),
     Conv(conv::Layers),
+    /// Nothing.
+    Linear,
 }
 
 impl Body {
@@ -107,6 +109,7 @@ impl Body {
             NetSpec::TextTransformer(spec) => Body::Encoder(encoder::Layers::of_words(maker, spec, vocabulary(shape))?),
             NetSpec::Vit(vit) => Body::Encoder(encoder::Layers::of_patches(maker, vit, image(shape))?),
             NetSpec::Conv(conv) => Body::Conv(conv::Layers::make(maker, conv, image(shape))?),
+            NetSpec::Linear(_) => Body::Linear,
         };
         let head = maker.layer("head", (spec.high_width(), classes), Activation::None.gain())?;
         Ok((body, head))
@@ -240,9 +243,9 @@ impl<D: Ops> Net<D> {
         spec.check().and_then(|()| spec.fits(shape)).map_err(|error| ModelError::Config(error.to_string()))?;
         let standard = match shape {
             InputShape::Texts { .. } => Standard::default(),
-            InputShape::Images(image) => Standard {
-                mean: tensors.get::<f32>("standard.mean", &[image.channels])?.to_vec(),
-                sd: tensors.get::<f32>("standard.sd", &[image.channels])?.to_vec(),
+            InputShape::Images(ImageShape { channels: numbers, .. }) | InputShape::Vectors { width: numbers } => Standard {
+                mean: tensors.get::<f32>("standard.mean", &[*numbers])?.to_vec(),
+                sd: tensors.get::<f32>("standard.sd", &[*numbers])?.to_vec(),
             },
         };
         if !standard.suits(shape) {
@@ -324,7 +327,7 @@ impl<D: Ops> Net<D> {
                 let patches = encoder::patches(vit, pixels(batch).shape) as u32;
                 vec![(0..batch.len()).flat_map(|_| 0..patches).collect()]
             }
-            NetSpec::Conv(_) => Vec::new(),
+            NetSpec::Conv(_) | NetSpec::Linear(_) => Vec::new(),
         }
     }
 
@@ -365,6 +368,11 @@ impl<D: Ops> Net<D> {
                 layers.forward(graph, &self.params, (embeddings, tokens), patches)?
             }
             (Body::Conv(layers), _) => layers.forward(graph, &self.params, self.standard.pixels(graph.pool(), pixels(batch)))?,
+            (Body::Linear, _) => {
+                let Inputs::Vectors(vectors) = batch else { panic!("{ASKED}") };
+                let x = graph.constant(self.standard.vectors(graph.pool(), vectors), batch.len(), vectors.width)?;
+                State { low: x.clone(), places: Sequences::new(&vec![1; batch.len()]), high: x }
+            }
             (Body::Bag(_) | Body::Encoder(_), None) => unreachable!("they have tables"),
         };
         let head = self.head();
@@ -394,7 +402,7 @@ impl<D: Ops> Net<D> {
                 let sequences = Sequences::new(&vec![tokens; messages.rows() / tokens]);
                 layers.above(graph, &self.params, messages, &sequences, frozen)
             }
-            Body::Conv(_) => panic!("`NetSpec::interprets` says that a map reads no messages"),
+            Body::Conv(_) | Body::Linear => panic!("`NetSpec::interprets` says that a map reads no messages"),
         }
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::inputs::{InputShape, Inputs};
 use crate::ImageShape;
 use crate::error::{ModelError, SpecError};
+use crate::ops::Activation;
 use crate::optim::{at_least_one, below_one, positive};
 
 /// A network's kind and sizes.
@@ -22,6 +23,8 @@ pub enum NetSpec {
     Vit(Vit),
     /// Convolutions over an image.
     Conv(Conv),
+    /// A head on vectors, and nothing else: what a probe trains on a teacher's states.
+    Linear(Linear),
 }
 
 /// Which words of the training texts a network knows.
@@ -200,6 +203,14 @@ fn encoder(width: usize, layers: usize, heads: usize, inner: usize) -> Result<()
     }
 }
 
+/// Settings of a `linear` network, which has none: logits of standardised vectors, by one dense layer (Alain and Bengio, *Understanding
+/// Intermediate Layers Using Linear Classifier Probes*, 2017). What it reads is its only state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Linear {
+    /// Numbers in a vector; at least 1.
+    pub width: usize,
+}
+
 impl NetSpec {
     /// The kind's name, as in files and settings.
     pub fn name(&self) -> &'static str {
@@ -208,6 +219,7 @@ impl NetSpec {
             NetSpec::TextTransformer(_) => "text_transformer",
             NetSpec::Vit(_) => "vit",
             NetSpec::Conv(_) => "conv",
+            NetSpec::Linear(_) => "linear",
         }
     }
 
@@ -218,6 +230,7 @@ impl NetSpec {
             NetSpec::TextTransformer(transformer) => transformer.width,
             NetSpec::Vit(vit) => vit.width,
             NetSpec::Conv(conv) => conv.channels.first().copied().unwrap_or(0),
+            NetSpec::Linear(linear) => linear.width,
         }
     }
 
@@ -228,7 +241,46 @@ impl NetSpec {
             NetSpec::TextTransformer(transformer) => transformer.width,
             NetSpec::Vit(vit) => vit.width,
             NetSpec::Conv(conv) => conv.channels.last().copied().unwrap_or(0),
+            NetSpec::Linear(linear) => linear.width,
         }
+    }
+
+    /// Rows and numbers a row of each table of a network for such examples.
+    pub(crate) fn tables(&self, shape: &InputShape) -> Vec<(usize, usize)> {
+        match (self, shape) {
+            (NetSpec::Bag(bag), InputShape::Texts { vocabulary }) => vec![(*vocabulary, bag.embedding)],
+            (NetSpec::TextTransformer(spec), InputShape::Texts { vocabulary }) => {
+                vec![(*vocabulary, spec.width), (spec.longest, spec.width)]
+            }
+            (NetSpec::Vit(vit), InputShape::Images(image)) => {
+                vec![((image.height / vit.patch) * (image.width / vit.patch), vit.width)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// How many layers a talk counts: one below the low state, and those above it.
+    pub fn hidden_layers(&self) -> usize {
+        match self {
+            NetSpec::Bag(bag) => bag.hidden.len(),
+            NetSpec::TextTransformer(transformer) => transformer.layers + 1,
+            NetSpec::Vit(vit) => vit.layers + 1,
+            NetSpec::Conv(conv) => conv.channels.len(),
+            NetSpec::Linear(_) => 0,
+        }
+    }
+
+    /// What a state has gone through.
+    pub(crate) fn state_activation(&self) -> Activation {
+        match self {
+            NetSpec::Bag(_) | NetSpec::Conv(_) => Activation::Relu,
+            NetSpec::TextTransformer(_) | NetSpec::Vit(_) | NetSpec::Linear(_) => Activation::None,
+        }
+    }
+
+    /// Whether the low state is a row a token or a patch.
+    pub fn low_is_sequence(&self) -> bool {
+        matches!(self, NetSpec::TextTransformer(_) | NetSpec::Vit(_))
     }
 
     /// Dropout probability; 0 for those that have none.
@@ -236,7 +288,7 @@ impl NetSpec {
         match self {
             NetSpec::Bag(bag) => bag.dropout,
             NetSpec::Conv(conv) => conv.dropout,
-            NetSpec::TextTransformer(_) | NetSpec::Vit(_) => 0.0,
+            NetSpec::TextTransformer(_) | NetSpec::Vit(_) | NetSpec::Linear(_) => 0.0,
         }
     }
 
@@ -245,7 +297,7 @@ impl NetSpec {
         match self {
             NetSpec::Bag(bag) => Some(&bag.vocabulary),
             NetSpec::TextTransformer(transformer) => Some(&transformer.vocabulary),
-            NetSpec::Vit(_) | NetSpec::Conv(_) => None,
+            NetSpec::Vit(_) | NetSpec::Conv(_) | NetSpec::Linear(_) => None,
         }
     }
 
@@ -253,14 +305,14 @@ impl NetSpec {
     pub fn longest(&self) -> Option<usize> {
         match self {
             NetSpec::TextTransformer(transformer) => Some(transformer.longest),
-            NetSpec::Bag(_) | NetSpec::Vit(_) | NetSpec::Conv(_) => None,
+            NetSpec::Bag(_) | NetSpec::Vit(_) | NetSpec::Conv(_) | NetSpec::Linear(_) => None,
         }
     }
 
     /// Whether its layers above the low state can read messages in that state's place. Those of a `conv` cannot: a map is no sequence, and
     /// messages are no neighbours of each other.
     pub fn interprets(&self) -> bool {
-        !matches!(self, NetSpec::Conv(_))
+        !matches!(self, NetSpec::Conv(_) | NetSpec::Linear(_))
     }
 
     /// Whether all numbers are inside of their ranges.
@@ -273,6 +325,7 @@ impl NetSpec {
             NetSpec::TextTransformer(transformer) => transformer.check(),
             NetSpec::Vit(vit) => vit.check(),
             NetSpec::Conv(conv) => conv.check(),
+            NetSpec::Linear(linear) => at_least_one("width", linear.width),
         }
     }
 
@@ -282,6 +335,16 @@ impl NetSpec {
     /// [`SpecError::Inputs`] says why not.
     pub fn fits(&self, shape: &InputShape) -> Result<(), SpecError> {
         let wrong = |what: String, advice| Err(SpecError::Inputs { model: self.name(), what, advice });
+        match (self, shape) {
+            (NetSpec::Linear(linear), InputShape::Vectors { width }) if linear.width == *width => return Ok(()),
+            (NetSpec::Linear(linear), InputShape::Vectors { width }) => {
+                let what = format!("it reads vectors of {} numbers, and these have {width}", linear.width);
+                return wrong(what, "train it anew on these");
+            }
+            (NetSpec::Linear(_), _) => return wrong("it reads vectors".to_owned(), "give it a teacher's states"),
+            (_, InputShape::Vectors { .. }) => return wrong("the examples are vectors".to_owned(), "take `linear`"),
+            _ => {}
+        }
         match (self.vocabulary().is_some(), shape) {
             (true, InputShape::Images(_)) => {
                 return wrong("it reads texts, and the examples are images".to_owned(), "take `vit` or `conv`");
@@ -292,7 +355,7 @@ impl NetSpec {
             (true, InputShape::Texts { vocabulary: 0 }) => {
                 return wrong("there is no word, not even the unknown one".to_owned(), "learn its words from training texts");
             }
-            (true, InputShape::Texts { .. }) | (false, InputShape::Images(_)) => {}
+            (true, InputShape::Texts { .. }) | (false, InputShape::Images(_)) | (_, InputShape::Vectors { .. }) => {}
         }
         let InputShape::Images(image) = shape else { return Ok(()) };
         let (height, width) = (image.height, image.width);
@@ -348,6 +411,18 @@ impl NetSpec {
                     false => wrong(format!("{} bytes are no whole number of {} images", pixels.bytes.len(), sides(expected))),
                 }
             }
+            (InputShape::Vectors { width }, Inputs::Vectors(vectors)) => {
+                if vectors.width != *width || vectors.values.len() % width != 0 {
+                    let found = format!("{} numbers of vectors of {}", vectors.values.len(), vectors.width);
+                    return wrong(format!("{found}, and it reads vectors of {width}"));
+                }
+                match vectors.values.iter().position(|value| !value.is_finite()) {
+                    None => Ok(()),
+                    Some(place) => wrong(format!("vector {} has a number that is not finite", place / width)),
+                }
+            }
+            (InputShape::Vectors { .. }, _) => wrong("it reads vectors, and these are none".to_owned()),
+            (_, Inputs::Vectors(_)) => wrong("it reads no vectors, and these are some".to_owned()),
             (InputShape::Texts { .. }, Inputs::Images(_)) => wrong("it reads texts, and these are images".to_owned()),
             (InputShape::Images(_), Inputs::Texts(_)) => wrong("it reads images, and these are texts".to_owned()),
         }

@@ -8,7 +8,7 @@ use crate::models::ModelSpec;
 
 /// Whether `model` has bias terms.
 pub(super) fn check(model: &ModelSpec) -> Result<(), SpecError> {
-    if model.wide().terms {
+    if model.bias_terms() {
         return Ok(());
     }
     Err(SpecError::Model {
@@ -22,5 +22,5 @@ pub(super) fn check(model: &ModelSpec) -> Result<(), SpecError> {
 
 /// The bias terms of `model`, without its deep path.
 pub(super) fn model(model: &ModelSpec) -> ModelSpec {
-    ModelSpec::Bias(model.wide().clone())
+    ModelSpec::Bias(model.wide().cloned().unwrap_or_default())
 }

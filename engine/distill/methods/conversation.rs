@@ -215,7 +215,8 @@ impl<D: Ops> Built<D> {
                 let Dropout { seed, step, .. } = step.dropout;
                 chain.then(|graph, answer| graph.reorder(answer, others(seed, step, round, answer.rows())))?;
             }
-            let understood = self.understand(&mut chain, step.student, (modules, student_decoder), (&step.dropout, round, speaker))?;
+            let understood =
+                self.understand(&mut chain, step.student, (modules, student_decoder), (&step.dropout, round, speaker))?;
             let states = chain.end()?;
             let [question, decoded, answer, understood] =
                 [question, decoded, answer, understood].map(|place| states[place].clone());
@@ -286,9 +287,8 @@ impl<D: Ops> Built<D> {
             Some(links) => Ok(chain.dense(links)),
             None => {
                 let (tokens, frozen) = (self.settings.tokens, speaker.frozen);
-                chain.then(|graph, messages| {
-                    student.interpret(graph, &Heard { messages, tokens, dropout, place: &place }, frozen)
-                })
+                chain
+                    .then(|graph, messages| student.interpret(graph, &Heard { messages, tokens, dropout, place: &place }, frozen))
             }
         }
     }

@@ -19,8 +19,8 @@ use crate::models::ModelSpec;
 use crate::objective::Term;
 use crate::ops::Ops;
 use crate::optim::{at_least_one, positive};
-use crate::trace::Relation;
 use crate::teacher::TeacherSpec;
+use crate::trace::Relation;
 
 /// Settings of `refilled`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

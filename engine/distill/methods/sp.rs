@@ -16,8 +16,8 @@ use crate::error::SpecError;
 use crate::models::ModelSpec;
 use crate::objective::Term;
 use crate::ops::Ops;
-use crate::trace::Relation;
 use crate::teacher::TeacherSpec;
+use crate::trace::Relation;
 
 /// Settings of `sp`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

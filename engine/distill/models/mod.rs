@@ -1,6 +1,6 @@
-//! The kinds of rating models: their settings, in one list.
+//! The kinds of models: their settings, in one list.
 //!
-//! Every model predicts `mean + user bias + item bias` (its *wide* part; the mean alone without bias terms) plus what its deep path adds. A kind says how the
+//! Networks for classes are in a room of their own. Every rating model predicts `mean + user bias + item bias` (its *wide* part; the mean alone without bias terms) plus what its deep path adds. A kind says how the
 //! deep path is made from the embeddings of a user and an item; [`Student`](student::Student) holds what all kinds share. A new kind is a
 //! file, a variant of [`ModelSpec`], and its arms below.
 
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use mf::Mf;
 pub use ncf::Ncf;
 
+use crate::classes::NetSpec;
 use crate::error::SpecError;
 use crate::ops::Activation;
 use crate::optim::not_negative;
@@ -36,6 +37,8 @@ pub enum ModelSpec {
     Mf(Mf),
     /// No deep path: mean and bias terms. What the method `bias_only` trains.
     Bias(Wide),
+    /// A network for a task with classes.
+    Net(NetSpec),
 }
 
 /// The bias terms of users and items.
@@ -69,6 +72,7 @@ impl ModelSpec {
             ModelSpec::Ncf(_) => "ncf",
             ModelSpec::Mf(_) => "mf",
             ModelSpec::Bias(_) => "bias",
+            ModelSpec::Net(net) => net.name(),
         }
     }
 
@@ -77,6 +81,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Ncf(ncf) => ncf.hidden.len(),
             ModelSpec::Mf(_) | ModelSpec::Bias(_) => 0,
+            ModelSpec::Net(net) => net.hidden_layers(),
         }
     }
 
@@ -86,6 +91,7 @@ impl ModelSpec {
             ModelSpec::Ncf(ncf) => ncf.hidden.first().copied(),
             ModelSpec::Mf(mf) => Some(mf.embedding),
             ModelSpec::Bias(_) => None,
+            ModelSpec::Net(net) => Some(net.low_width()),
         }
     }
 
@@ -95,6 +101,7 @@ impl ModelSpec {
             ModelSpec::Ncf(ncf) => ncf.hidden.last().copied(),
             ModelSpec::Mf(mf) => Some(mf.embedding),
             ModelSpec::Bias(_) => None,
+            ModelSpec::Net(net) => Some(net.high_width()),
         }
     }
 
@@ -102,6 +109,7 @@ impl ModelSpec {
     pub fn low_is_sequence(&self) -> bool {
         match self {
             ModelSpec::Ncf(_) | ModelSpec::Mf(_) | ModelSpec::Bias(_) => false,
+            ModelSpec::Net(net) => net.low_is_sequence(),
         }
     }
 
@@ -109,6 +117,7 @@ impl ModelSpec {
     pub fn interprets(&self) -> bool {
         match self {
             ModelSpec::Ncf(_) | ModelSpec::Mf(_) | ModelSpec::Bias(_) => true,
+            ModelSpec::Net(net) => net.interprets(),
         }
     }
 
@@ -116,6 +125,7 @@ impl ModelSpec {
     pub fn task(&self) -> TaskKind {
         match self {
             ModelSpec::Ncf(_) | ModelSpec::Mf(_) | ModelSpec::Bias(_) => TaskKind::Ratings,
+            ModelSpec::Net(_) => TaskKind::Classes,
         }
     }
 
@@ -124,6 +134,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Ncf(_) => Activation::Relu,
             ModelSpec::Mf(_) | ModelSpec::Bias(_) => Activation::None,
+            ModelSpec::Net(net) => net.state_activation(),
         }
     }
 
@@ -132,17 +143,23 @@ impl ModelSpec {
         match self {
             ModelSpec::Ncf(ncf) => Some(ncf.embedding),
             ModelSpec::Mf(mf) => Some(mf.embedding),
-            ModelSpec::Bias(_) => None,
+            ModelSpec::Bias(_) | ModelSpec::Net(_) => None,
         }
     }
 
-    /// Its bias terms.
-    pub fn wide(&self) -> &Wide {
+    /// Its bias terms; none where it predicts no ratings.
+    pub fn wide(&self) -> Option<&Wide> {
         match self {
-            ModelSpec::Ncf(ncf) => &ncf.wide,
-            ModelSpec::Mf(mf) => &mf.wide,
-            ModelSpec::Bias(wide) => wide,
+            ModelSpec::Ncf(ncf) => Some(&ncf.wide),
+            ModelSpec::Mf(mf) => Some(&mf.wide),
+            ModelSpec::Bias(wide) => Some(wide),
+            ModelSpec::Net(_) => None,
         }
+    }
+
+    /// Whether it has bias terms.
+    pub(crate) fn bias_terms(&self) -> bool {
+        self.wide().is_some_and(|wide| wide.terms)
     }
 
     /// Standard deviation of the initial embeddings.
@@ -150,7 +167,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Ncf(ncf) => ncf.embedding_sd,
             ModelSpec::Mf(mf) => mf.embedding_sd,
-            ModelSpec::Bias(_) => 0.0,
+            ModelSpec::Bias(_) | ModelSpec::Net(_) => 0.0,
         }
     }
 
@@ -159,6 +176,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Ncf(ncf) => ncf.dropout,
             ModelSpec::Mf(_) | ModelSpec::Bias(_) => 0.0,
+            ModelSpec::Net(net) => net.dropout(),
         }
     }
 
@@ -167,13 +185,14 @@ impl ModelSpec {
     /// # Errors
     /// [`SpecError::Range`] names the first that is not.
     pub fn check(&self) -> Result<(), SpecError> {
-        if let Some(damping) = self.wide().damping {
+        if let Some(damping) = self.wide().and_then(|wide| wide.damping) {
             not_negative("damping", damping)?;
         }
         match self {
             ModelSpec::Ncf(ncf) => ncf.check(),
             ModelSpec::Mf(mf) => mf.check(),
             ModelSpec::Bias(_) => Ok(()),
+            ModelSpec::Net(net) => net.check(),
         }
     }
 }

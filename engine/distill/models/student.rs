@@ -122,9 +122,9 @@ impl<D: Ops> Student<D> {
         let mut residuals: Vec<f64> = train.rating.iter().map(|&r| f64::from(r) - mean).collect();
         let mut bias = |name, rows, index: &[u32]| {
             let values = match spec.wide() {
-                Wide { terms: true, damping: Some(damping) } => damped_means(&mut residuals, index, rows, *damping),
+                Some(Wide { terms: true, damping: Some(damping) }) => damped_means(&mut residuals, index, rows, *damping),
                 // Without bias terms these stay 0, as no gradient reaches them.
-                Wide { .. } => vec![0.0; rows],
+                _ => vec![0.0; rows],
             };
             Table::new(name, Group::BiasTerm, 1, values)
         };
@@ -206,7 +206,7 @@ impl<D: Ops> Student<D> {
                 ncf::deep(graph, embeddings, &self.hidden_layers(), &head, dropout).map(Some)
             }
             (ModelSpec::Mf(_), _) => mf::deep(graph, embeddings).map(Some),
-            (ModelSpec::Ncf(_), None) | (ModelSpec::Bias(_), _) => Ok(None),
+            (ModelSpec::Ncf(_), None) | (ModelSpec::Bias(_) | ModelSpec::Net(_), _) => Ok(None),
         }
     }
 
@@ -314,7 +314,7 @@ impl<D: Ops> Body<D> for Student<D> {
 
     fn numbers(&self) -> u64 {
         // Tables of bias terms that there are not hold zeros, which nobody needs.
-        let unneeded = if self.spec.wide().terms { 0 } else { self.user_bias.values.len() + self.item_bias.values.len() };
+        let unneeded = if self.spec.bias_terms() { 0 } else { self.user_bias.values.len() + self.item_bias.values.len() };
         let tables = self.tables().into_iter().map(|table| table.values.len()).sum::<usize>() - unneeded;
         1 + tables as u64 + self.params.numbers()
     }
@@ -362,7 +362,7 @@ impl<D: Ops> Body<D> for Student<D> {
         both(
             joined.as_ref().map_or(0, |joined| joined.len()),
             || {
-                if self.spec.wide().terms {
+                if self.spec.bias_terms() {
                     self.user_bias.collect(user_bias, users, &wide, 1, 0);
                 }
                 if let Some(((table, _), joined)) = deep {
@@ -370,7 +370,7 @@ impl<D: Ops> Body<D> for Student<D> {
                 }
             },
             || {
-                if self.spec.wide().terms {
+                if self.spec.bias_terms() {
                     self.item_bias.collect(item_bias, items, &wide, 1, 0);
                 }
                 if let Some(((_, table), joined)) = deep {

@@ -32,9 +32,9 @@ use std::path::Path;
 
 use dfdx::tensor::Cpu;
 
-pub(crate) use stack::Stack;
 pub use error::TransformerError;
 pub use images::{IMAGENET, Images};
+pub(crate) use stack::Stack;
 pub use tokenize::{Tokenizer, Tokens};
 
 use bert::TextEmbeddings;
