@@ -315,6 +315,23 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
+fn many_examples_have_the_states_that_each_has() {
+    for case in [of_images(conv(&[3, 4]), [1, 4, 3], 300), of_texts(transformer(), 7, &TEXTS.repeat(100))] {
+        let net = case.stirred();
+        let all = net.states(&case.inputs).unwrap();
+        assert_eq!(all.logits.len(), 300 * CLASSES);
+        for row in [0, 127, 128, 257, 299] {
+            let one = net.states(&case.inputs.pick(&[row])).unwrap();
+            for (all, one) in [(&all.low, one.low), (&all.high, one.high), (&all.logits, one.logits)] {
+                let of_row = all[row as usize * one.len()..][..one.len()].iter().map(|x| f64::from(*x));
+                assert!(close(&one, &of_row.collect::<Vec<f64>>(), 1e-5), "{} {row}", case.spec.name());
+            }
+        }
+        assert_eq!(net.states(&case.inputs.pick(&[])).unwrap(), NetStates::default());
+    }
+}
+
+#[test]
 fn files_that_do_not_fit_are_refused() {
     let case = of_images(vit(), [2, 4, 6], 2);
     let read = |spec: &NetSpec, shape: InputShape, tensors: &Tensors| {
@@ -510,23 +527,26 @@ fn messages_are_interpreted_as_low_states_are() {
         let forward = net.forward(&mut graph, &case.inputs, &Dropout::NONE).unwrap();
         let (low, high) = (forward.low.host().to_vec(), forward.high.host().to_vec());
         let tokens = forward.places.rows() / forward.places.len();
-        let mut run = |frozen: bool, dropout: &Dropout| {
+        let mut run = |frozen: bool, place: &str, dropout: &Dropout| {
             let mut graph = Graph::training(&device(), &pool);
             let messages = graph.leaf(pool.copy(&low), forward.low.rows(), forward.low.cols()).unwrap();
-            let made = net.interpret(&mut graph, &messages, tokens, dropout, "talk", frozen).unwrap();
+            let made = net.interpret(&mut graph, &messages, tokens, dropout, place, frozen).unwrap();
             graph.seed(&made, pool.copy(&numbers("seed", high.len())));
             graph.backward().unwrap();
             net.params.collect().unwrap();
             let gradient = device().take_gradient(&messages.value, &pool).unwrap().unwrap().to_vec();
             (made.host().to_vec(), gradient, net.params.squares())
         };
-        let (made, gradient, squares) = run(false, &Dropout::NONE);
+        let (made, gradient, squares) = run(false, "talk", &Dropout::NONE);
         assert_eq!(made, high, "{:?}", case.spec);
         assert!(squares > 0.0 || case.spec == bag(&[5]));
-        let (frozen, same, none) = run(true, &Dropout::NONE);
+        let (frozen, same, none) = run(true, "talk", &Dropout::NONE);
         assert_eq!((&frozen, &same, none), (&made, &gradient, 0.0), "{:?}", case.spec);
-        let dropped = run(false, &Dropout { rate: 0.5, seed: 1, step: 1 }).0;
-        assert_eq!(dropped != made, case.spec == bag(&[5, 4]), "{:?}", case.spec);
+        // Masks lie between layers, and each place has its own.
+        let half = Dropout { rate: 0.5, seed: 1, step: 1 };
+        let (dropped, elsewhere) = (run(false, "talk", &half).0, run(false, "other", &half).0);
+        let masked = case.spec == bag(&[5, 4]);
+        assert_eq!((dropped != made, dropped != elsewhere), (masked, masked), "{:?}", case.spec);
     }
     assert!(!conv(&[3]).interprets());
 }
@@ -638,6 +658,10 @@ fn images_are_standardised_by_channel_and_cut_in_order() {
     let patches = plain.patches(&pool, &pixels, 2);
     assert_eq!(patches[..16], [0.0, 1.0, 4.0, 5.0, 2.0, 2.0, 2.0, 2.0, 2.0, 3.0, 6.0, 7.0, 2.0, 2.0, 2.0, 2.0]);
     assert_eq!(patches[24..28], [10.0, 11.0, 14.0, 15.0]);
+    // Line of patches after line.
+    let square = Pixels { shape: ImageShape { channels: 1, height: 4, width: 4 }, bytes: (0..16).collect() };
+    let lines = plain.patches(&pool, &square, 2);
+    assert_eq!(lines[..], [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15].map(|byte| byte as f32));
     // Rows are picked in the order asked for, as often as asked for.
     let Inputs::Images(picked) = inputs.pick(&[1, 0, 1]) else { unreachable!() };
     assert_eq!((picked.bytes.len(), picked.bytes[0], picked.bytes[16], picked.bytes[32]), (48, 8, 0, 8));
