@@ -260,6 +260,7 @@ impl Cell for i64 {
 }
 
 /// Reads the wanted columns of one table.
+#[derive(Clone, Debug)]
 pub(crate) struct TableReader {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
@@ -280,6 +281,13 @@ impl TableReader {
         // Of our own files a batch is small whatever their values are.
         sound::check(path, &file, metadata.metadata(), |leaf| mask.leaf_included(leaf), sound::MOST_LISTED, BATCH)?;
         Ok(Self { path: path.to_owned(), metadata, mask })
+    }
+
+    /// The same file, looked through already, with fewer columns: those of its own that are named.
+    pub(crate) fn narrowed(&self, columns: &[&str]) -> Self {
+        let mut mask = ProjectionMask::columns(self.metadata.parquet_schema(), columns.iter().copied());
+        mask.intersect(&self.mask);
+        Self { mask, ..self.clone() }
     }
 
     /// How many rows each row group has.

@@ -145,6 +145,8 @@ pub enum ArtifactKind {
     Split,
     /// A trained rating model.
     Model,
+    /// A frozen transformer.
+    Encoder,
     /// A frozen teacher's states for given rows.
     Features,
     /// An evaluation of models.
@@ -157,7 +159,8 @@ pub enum ArtifactKind {
 
 impl ArtifactKind {
     /// The one list of kinds.
-    pub const ALL: [Self; 7] = [Self::Data, Self::Split, Self::Model, Self::Features, Self::Scores, Self::Settings, Self::Files];
+    pub const ALL: [Self; 8] =
+        [Self::Data, Self::Split, Self::Model, Self::Encoder, Self::Features, Self::Scores, Self::Settings, Self::Files];
 
     /// What people call it, with its article.
     pub fn noun(self) -> &'static str {
@@ -165,6 +168,7 @@ impl ArtifactKind {
             Self::Data => "a data set",
             Self::Split => "a split",
             Self::Model => "a model",
+            Self::Encoder => "an encoder",
             Self::Features => "cached features",
             Self::Scores => "scores",
             Self::Settings => "settings",

@@ -28,7 +28,7 @@ pub use places::Place;
 pub use reader::{Fields, Outside, Reading, read};
 pub use settings::{Leaf, Origin, Setting, Settings};
 pub use shape::Shape;
-pub use stages::{NamedStages, Port, Wanted, WantedFrom};
+pub use stages::{Accepts, NamedStages, Port, Wanted, WantedFrom};
 pub use text::Choice;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod cache_features;
 pub mod command;
 pub mod dataset;
 pub mod distill;
+pub mod encoder;
 pub mod evaluate;
 pub mod files;
 pub mod pretrain;
@@ -34,6 +35,8 @@ pub enum StageSpec {
     Split(split::Split),
     /// A teacher.
     Pretrain(pretrain::Pretrain),
+    /// A frozen transformer.
+    Encoder(encoder::Encoder),
     /// A teacher's states.
     CacheFeatures(cache_features::CacheFeatures),
     /// A student.
@@ -47,7 +50,8 @@ pub enum StageSpec {
 }
 
 /// The words for the kinds, in the order of a pipeline.
-pub const WORDS: [&str; 8] = ["dataset", "split", "pretrain", "cache_features", "distill", "search", "evaluate", "command"];
+pub const WORDS: [&str; 9] =
+    ["dataset", "split", "pretrain", "encoder", "cache_features", "distill", "search", "evaluate", "command"];
 
 impl StageSpec {
     fn stage(&self) -> &dyn Stage {
@@ -55,6 +59,7 @@ impl StageSpec {
             Self::Dataset(stage) => stage,
             Self::Split(stage) => stage,
             Self::Pretrain(stage) => stage,
+            Self::Encoder(stage) => stage,
             Self::CacheFeatures(stage) => stage,
             Self::Distill(stage) => stage,
             Self::Evaluate(stage) => stage,
@@ -94,6 +99,7 @@ impl Kinds for StageKinds {
             "dataset" => ArtifactKind::Data,
             "split" => ArtifactKind::Split,
             "pretrain" | "distill" => ArtifactKind::Model,
+            "encoder" => ArtifactKind::Encoder,
             "cache_features" => ArtifactKind::Features,
             "search" => ArtifactKind::Settings,
             "command" => ArtifactKind::Files,
@@ -106,6 +112,7 @@ impl Kinds for StageKinds {
             "dataset" => StageSpec::Dataset(dataset::read(fields)),
             "split" => StageSpec::Split(split::read(fields)),
             "pretrain" => StageSpec::Pretrain(pretrain::read(fields)),
+            "encoder" => StageSpec::Encoder(encoder::read(fields)),
             "cache_features" => StageSpec::CacheFeatures(cache_features::read(fields)),
             "distill" => StageSpec::Distill(distill::read(fields)),
             "search" => StageSpec::Search(search::read(fields)),

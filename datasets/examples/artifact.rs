@@ -1,7 +1,7 @@
 //! The artifact read back: what is known of each row at once, contents shard by shard.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, BinaryArray, DictionaryArray, RecordBatch, StringArray};
 use arrow::datatypes::Int8Type;
@@ -19,7 +19,9 @@ use super::{Content, ExamplesFiles, Summary};
 #[derive(Clone, Debug)]
 pub struct Examples {
     summary: Summary,
-    files: ExamplesFiles,
+    path: PathBuf,
+    /// The column of contents of the file, which was looked through once.
+    table: TableReader,
     ids: Vec<String>,
     parts: Vec<Option<Part>>,
     labels: Vec<u32>,
@@ -74,7 +76,7 @@ impl Examples {
         }
         let labels: Vec<u32> = table.numbers("label")?;
         let (mut ids, mut parts) = (Vec::with_capacity(labels.len()), Vec::with_capacity(labels.len()));
-        for batch in TableReader::open(path, &["id", "part"])?.all()? {
+        for batch in table.narrowed(&["id", "part"]).all()? {
             ids.extend(column::<StringArray>(path, &batch, "id")?.iter().flatten().map(str::to_owned));
             read_parts(path, &batch, &mut parts)?;
         }
@@ -83,7 +85,8 @@ impl Examples {
         if beyond || counts != [summary.rows; 3] || count_parts(parts.iter().copied()) != summary.parts {
             return Err(not_an_artifact(path, "its rows, parts or labels are not those of dataset.json"));
         }
-        Ok(Self { summary, files: files.clone(), ids, parts, labels, starts })
+        let table = table.narrowed(&[summary.content.column()]);
+        Ok(Self { summary, path: path.clone(), table, ids, parts, labels, starts })
     }
 
     /// What was prepared.
@@ -130,12 +133,12 @@ impl Examples {
             Some(&[start, end]) => start..end,
             _ => self.labels.len() as u32..self.labels.len() as u32,
         };
-        let contents = sound::guarded(&self.files.examples, || self.read_shard(number, rows.len()))?;
+        let contents = sound::guarded(&self.path, || self.read_shard(number, rows.len()))?;
         Ok(Shard { rows, contents })
     }
 
     fn read_shard(&self, number: usize, rows: usize) -> Result<Contents, Error> {
-        let (path, name) = (&self.files.examples, self.summary.content.column());
+        let (path, name) = (&self.path, self.summary.content.column());
         let mut contents = match self.summary.content {
             Content::Texts => Contents::Texts(Vec::with_capacity(rows)),
             Content::Images(_) => Contents::Images(Vec::new()),
@@ -143,7 +146,7 @@ impl Examples {
         if rows == 0 {
             return Ok(contents);
         }
-        for batch in TableReader::open(path, &[name])?.rows_of_group(number)? {
+        for batch in self.table.rows_of_group(number)? {
             match (&mut contents, self.summary.content) {
                 (Contents::Images(bytes), Content::Images(shape)) => {
                     for image in column::<BinaryArray>(path, &batch, name)?.iter().flatten() {

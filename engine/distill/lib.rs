@@ -88,5 +88,6 @@ pub use task::Measure;
 pub use teacher::{States, TeacherNeeds, TeacherSpec, TeacherUpper, TeacherView, TokenStates, means, variances};
 pub use trainer::{Trained, train};
 pub use transformer::{
-    Hidden, IMAGENET, Images, Pooling, Tokenizer, Tokens, Transformer, TransformerError, TransformerUpper, Until,
+    CHARACTER_TOKENS, Family, Hidden, IMAGENET, Images, Pooling, Reads, Tokenizer, Tokens, Transformer, TransformerConfig, TransformerError,
+    TransformerFiles, TransformerUpper, Until, tokenizer_of_characters,
 };

@@ -5,6 +5,7 @@ use std::ops::Range;
 use indexmap::IndexMap;
 
 use super::reference::{Lost, Reference, Word};
+use super::stages::Accepts;
 use crate::artifact::ArtifactKind;
 use crate::source::{Diagnostic, Span, did_you_mean, one_of};
 
@@ -40,7 +41,7 @@ pub(super) struct Asked<'a> {
     /// Where exactly `text` stands, if it stands there as it is.
     pub inner: Option<Span>,
     /// The kind of output that is needed; `None` where any will do.
-    pub accepts: Option<ArtifactKind>,
+    pub accepts: Option<&'a Accepts>,
     /// The stage that asks.
     pub by: &'a str,
 }
@@ -117,7 +118,7 @@ impl Directory {
             return Err(mistake.label("a stage cannot take its own output").into());
         }
         if let (Some(yields), Some(accepts)) = (stage.yields, asked.accepts)
-            && yields != accepts
+            && !accepts.takes(yields)
         {
             return Err(self.mismatch(name, at, stage, (yields, accepts), asked).into());
         }
@@ -174,7 +175,7 @@ impl Directory {
         name: &str,
         at: Span,
         stage: &Listed,
-        (yields, accepts): (ArtifactKind, ArtifactKind),
+        (yields, accepts): (ArtifactKind, &Accepts),
         asked: &Asked<'_>,
     ) -> Diagnostic {
         let (takes, yields) = (accepts.noun(), yields.noun());
@@ -188,7 +189,10 @@ impl Directory {
     /// The stages whose output would fit.
     fn fitting<'a>(&'a self, asked: &'a Asked<'_>) -> impl Iterator<Item = &'a str> + Clone {
         let fits =
-            |(name, stage): &(&String, &Listed)| (asked.accepts.is_none() || stage.yields == asked.accepts) && *name != asked.by;
+            |(name, stage): &(&String, &Listed)| {
+                let taken = asked.accepts.is_none_or(|accepts| stage.yields.is_some_and(|yields| accepts.takes(yields)));
+                taken && *name != asked.by
+            };
         self.stages.iter().filter(fits).map(|(name, _)| name.as_str())
     }
 

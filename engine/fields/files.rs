@@ -120,13 +120,38 @@ impl Fields<'_> {
         }
     }
 
-    fn folder_found(&mut self, key: &str, found: &Found) -> Option<Vec<PlacedFile>> {
+    /// Reads the path of a folder of which certain files count and no others: those that are `needed`, and those of `more` that are there. It
+    /// must be given. In the key are names and contents of these files, and not where the folder is. Empty after a mistake.
+    pub fn files_of_folder(&mut self, key: &str, needed: &[&str], more: &[&str]) -> Vec<PlacedFile> {
+        if self.sketch(key, &Shape::Folder, Absent::Required) {
+            return Vec::new();
+        }
+        let Some(found) = self.take(key) else {
+            self.missing(key, &Shape::Folder.noun());
+            return Vec::new();
+        };
+        let Some(folder) = self.whole_folder(key, &found) else { return Vec::new() };
+        let mut files = Vec::new();
+        for (name, must) in needed.iter().map(|name| (name, true)).chain(more.iter().map(|name| (name, false))) {
+            let path = folder.join(name);
+            if matches!(self.outside.looks.at(&path), Leads::File) {
+                self.keep_file(&format!("{key}.{name}"), &path, found.node.span);
+                files.push(PlacedFile { place: (*name).to_owned(), path });
+            } else if must {
+                self.say(found.mistake(format!("there is no file {}", path.display())));
+                return Vec::new();
+            }
+        }
+        files
+    }
+
+    /// The folder that a text names.
+    fn whole_folder(&mut self, key: &str, found: &Found) -> Option<PathBuf> {
         let Value::Text(text) = &found.node.value else {
             self.wrong(found, &Shape::Folder.noun(), None);
             return None;
         };
-        let base = self.folder_of(found);
-        let folder = base.as_deref().map_or_else(|| PathBuf::from(&**text), |base| base.join(&**text));
+        let folder = self.folder_of(found).map_or_else(|| PathBuf::from(&**text), |base| base.join(&**text));
         if glob::is_pattern(text) {
             self.say(found.mistake(format!("`{text}` is a pattern, and `{key}` takes the path of one folder")));
             return None;
@@ -135,6 +160,16 @@ impl Fields<'_> {
             self.say(found.mistake(format!("there is no folder {}", folder.display())));
             return None;
         }
+        Some(folder)
+    }
+
+    fn folder_found(&mut self, key: &str, found: &Found) -> Option<Vec<PlacedFile>> {
+        let Value::Text(text) = &found.node.value else {
+            self.wrong(found, &Shape::Folder.noun(), None);
+            return None;
+        };
+        self.whole_folder(key, found)?;
+        let base = self.folder_of(found);
         let pattern = format!("{}/**", text.trim_end_matches('/'));
         let pattern = Pattern::new(&pattern);
         match pattern.files(base.as_deref(), self.outside.looks) {

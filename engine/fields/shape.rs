@@ -4,7 +4,7 @@
 use std::ops::{Bound, RangeBounds};
 
 use super::reader::listed;
-use crate::artifact::ArtifactKind;
+use super::stages::Accepts;
 
 /// What a field takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,9 +41,9 @@ pub enum Shape {
     /// The path of a folder.
     Folder,
     /// A reference to one stage.
-    Stage(ArtifactKind),
+    Stage(Accepts),
     /// References to one or more stages.
-    Stages(ArtifactKind),
+    Stages(Accepts),
     /// Text, a number or a switch, as text.
     Scalar,
     /// What a variable of a program holds: text, a number, a switch, or a secret.

@@ -17,6 +17,36 @@ use crate::source::Span;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port(pub String);
 
+/// The kinds of results that a reference may lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepts(Vec<ArtifactKind>);
+
+impl From<ArtifactKind> for Accepts {
+    fn from(kind: ArtifactKind) -> Self {
+        Self(vec![kind])
+    }
+}
+
+impl<const N: usize> From<[ArtifactKind; N]> for Accepts {
+    fn from(kinds: [ArtifactKind; N]) -> Self {
+        Self(kinds.into())
+    }
+}
+
+impl Accepts {
+    /// Whether this kind is one of them.
+    #[must_use]
+    pub fn takes(&self, kind: ArtifactKind) -> bool {
+        self.0.contains(&kind)
+    }
+
+    /// What people call them: `a model or an encoder`.
+    #[must_use]
+    pub fn noun(&self) -> String {
+        self.0.iter().map(|kind| kind.noun()).collect::<Vec<_>>().join(" or ")
+    }
+}
+
 /// An input that a stage asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
@@ -57,24 +87,26 @@ pub enum WantedFrom {
 
 impl Fields<'_> {
     /// Reads a reference to exactly one instance of a stage whose output is `accepts`. Required.
-    pub fn stage(&mut self, key: &str, accepts: ArtifactKind) -> Port {
-        let shape = Shape::Stage(accepts);
+    pub fn stage(&mut self, key: &str, accepts: impl Into<Accepts>) -> Port {
+        let accepts = accepts.into();
+        let shape = Shape::Stage(accepts.clone());
         self.sketch(key, &shape, Absent::Required);
         match self.take(key) {
-            Some(found) => self.one(key, &found, Some(accepts)),
+            Some(found) => self.one(key, &found, Some(&accepts)),
             None => self.missing(key, &shape.noun()),
         }
         self.port(key)
     }
 
     /// Reads a reference to one instance of a stage, which may be left out, or be `null`.
-    pub fn optional_stage(&mut self, key: &str, accepts: ArtifactKind) -> Option<Port> {
-        if self.sketch(key, &Shape::Stage(accepts), Absent::None) && self.sketched(key) == Some(true) {
+    pub fn optional_stage(&mut self, key: &str, accepts: impl Into<Accepts>) -> Option<Port> {
+        let accepts = accepts.into();
+        if self.sketch(key, &Shape::Stage(accepts.clone()), Absent::None) && self.sketched(key) == Some(true) {
             return Some(self.port(key));
         }
         match self.take(key) {
             Some(found) if !matches!(found.node.value, Value::Null) => {
-                self.one(key, &found, Some(accepts));
+                self.one(key, &found, Some(&accepts));
                 Some(self.port(key))
             }
             _ => None,
@@ -83,11 +115,12 @@ impl Fields<'_> {
 
     /// Reads one or several references: a stage, or a list of stages; of a matrix stage all instances, or those selected.
     /// Required. The order is that of the references, and within one that of the matrix.
-    pub fn stages(&mut self, key: &str, accepts: ArtifactKind) -> Port {
-        let shape = Shape::Stages(accepts);
+    pub fn stages(&mut self, key: &str, accepts: impl Into<Accepts>) -> Port {
+        let accepts = accepts.into();
+        let shape = Shape::Stages(accepts.clone());
         self.sketch(key, &shape, Absent::Required);
         match self.take(key) {
-            Some(found) => self.many(key, &found, Some(accepts)),
+            Some(found) => self.many(key, &found, Some(&accepts)),
             None => self.missing(key, &shape.noun()),
         }
         self.port(key)
@@ -178,7 +211,7 @@ impl Fields<'_> {
         Port(format!("{}{key}", self.path()))
     }
 
-    fn one(&mut self, key: &str, found: &Found, accepts: Option<ArtifactKind>) {
+    fn one(&mut self, key: &str, found: &Found, accepts: Option<&Accepts>) {
         if matches!(found.node.value, Value::List(_)) {
             self.wrong(found, "one stage", None);
             return;
@@ -208,7 +241,7 @@ impl Fields<'_> {
         }
     }
 
-    fn many(&mut self, key: &str, found: &Found, accepts: Option<ArtifactKind>) {
+    fn many(&mut self, key: &str, found: &Found, accepts: Option<&Accepts>) {
         let list = match &found.node.value {
             Value::List(nodes) => nodes.iter().map(|node| Found::of(node, found.via.as_ref())).collect(),
             _ => vec![found.clone()],
@@ -245,7 +278,7 @@ impl Fields<'_> {
     }
 
     /// The instances a reference means, and the axes of their stage.
-    fn resolve(&mut self, found: &Found, accepts: Option<ArtifactKind>) -> Option<(Vec<usize>, Vec<String>)> {
+    fn resolve(&mut self, found: &Found, accepts: Option<&Accepts>) -> Option<(Vec<usize>, Vec<String>)> {
         let Value::Text(text) = &found.node.value else {
             let yields = accepts.map_or_else(String::new, |accepts| format!(" that yields {}", accepts.noun()));
             self.wrong(found, &format!("the name of a stage{yields}"), None);

@@ -45,7 +45,7 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
                 .chain(measures(seen, evaluate))
                 .collect();
         }
-        StageSpec::Dataset(_) | StageSpec::Command(_) => return Vec::new(),
+        StageSpec::Dataset(_) | StageSpec::Encoder(_) | StageSpec::Command(_) => return Vec::new(),
     };
     let mut found = genres(seen, filter);
     match seen.spec() {

@@ -66,7 +66,7 @@ impl Texts {
         let folder = model("minilm");
         let model = Transformer::load(&folder).unwrap();
         let sentences: Vec<String> = serde_json::from_slice(&parity("minilm_sentences.json")).unwrap();
-        let tokenizer = Tokenizer::load(&folder, model.longest().unwrap()).unwrap();
+        let tokenizer = Tokenizer::load(&folder.join("tokenizer.json"), model.longest().unwrap()).unwrap();
         Texts { tokens: tokenizer.tokens(&sentences).unwrap(), model, file: parity("minilm.safetensors") }
     }
 

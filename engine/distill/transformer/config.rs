@@ -4,26 +4,42 @@
 //! field that is missing has the default of the library that writes it, if it has one, and what would need other mathematics than is
 //! here is refused by its name.
 
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::error::TransformerError;
 use super::stack::Order;
 
 /// Sizes above this are mistakes.
 const LARGEST: u64 = 1 << 20;
 
 /// The families of models that can be loaded, by the name in `model_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Texts (Devlin et al. 2019).
     Bert,
+    /// Images in patches (Dosovitskiy et al. 2021).
     Vit,
+    /// A ViT with a second token in front, for distillation (Touvron et al. 2021).
     Deit,
+    /// A ViT with layer scale, trained without labels (Oquab et al. 2023).
     Dinov2,
 }
 
 impl Family {
-    const ALL: [Family; 4] = [Family::Bert, Family::Vit, Family::Deit, Family::Dinov2];
+    /// The one list of families.
+    pub const ALL: [Family; 4] = [Family::Bert, Family::Vit, Family::Deit, Family::Dinov2];
 
-    pub(crate) fn name(self) -> &'static str {
+    /// Whether it reads texts; the others read images.
+    pub fn reads_texts(self) -> bool {
+        self == Family::Bert
+    }
+
+    /// As `model_type` calls it.
+    pub fn name(self) -> &'static str {
         match self {
             Family::Bert => "bert",
             Family::Vit => "vit",
@@ -35,27 +51,60 @@ impl Family {
 
 /// What a model is, but for its numbers.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Config {
-    pub(crate) family: Family,
-    pub(crate) width: usize,
-    pub(crate) layers: usize,
-    pub(crate) heads: usize,
+pub struct Config {
+    /// Its family.
+    pub family: Family,
+    /// Numbers a token.
+    pub width: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Heads of attention, whose number divides the width.
+    pub heads: usize,
     /// Width between the dense layers of the perceptron.
-    pub(crate) inner: usize,
-    pub(crate) eps: f32,
-    pub(crate) reads: Reads,
+    pub inner: usize,
+    /// What is added to variances before norms divide by their roots.
+    pub eps: f32,
+    /// What it reads.
+    pub reads: Reads,
 }
 
 /// What a model reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reads {
-    /// Texts: so many kinds of tokens, at most so many in a text.
-    Texts { vocabulary: usize, positions: usize, types: usize },
-    /// Images in patches; `image` is the side of those it was trained on.
-    Images { channels: usize, patch: usize, image: usize, qkv_bias: bool },
+pub enum Reads {
+    /// Texts.
+    Texts {
+        /// Kinds of tokens.
+        vocabulary: usize,
+        /// The most tokens of a text.
+        positions: usize,
+        /// Kinds of parts.
+        types: usize,
+    },
+    /// Images in patches.
+    Images {
+        /// Planes of an image.
+        channels: usize,
+        /// Side of a patch.
+        patch: usize,
+        /// Side of the images it was trained on.
+        image: usize,
+        /// Whether queries, keys and values have a bias.
+        qkv_bias: bool,
+    },
 }
 
 impl Config {
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// [`TransformerError::File`] and [`TransformerError::Config`].
+    pub fn open(path: &Path) -> Result<Self, TransformerError> {
+        let text = std::fs::read_to_string(path).map_err(|source| TransformerError::File { path: path.to_owned(), source })?;
+        let wrong = |(what, advice): (String, &'static str)| TransformerError::Config { path: path.to_owned(), what, advice };
+        let json = serde_json::from_str(&text).map_err(|error| wrong((format!("it is no JSON: {error}"), MENDED)))?;
+        Config::read(&json).map_err(wrong)
+    }
+
     /// # Errors
     /// What is wrong, and what to do.
     pub(crate) fn read(config: &Value) -> Result<Self, (String, &'static str)> {

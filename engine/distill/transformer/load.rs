@@ -25,17 +25,33 @@ pub(crate) struct Folder {
     path: PathBuf,
 }
 
+/// The files of a model, wherever each lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransformerFiles {
+    /// What it is.
+    pub config: PathBuf,
+    /// Its numbers.
+    pub weights: PathBuf,
+    /// What makes tokens of texts; nothing but texts needs it.
+    pub tokenizer: PathBuf,
+}
+
+impl TransformerFiles {
+    /// The names under which Hugging Face keeps them: configuration, weights, tokenizer.
+    pub const NAMES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+
+    /// The files under these names.
+    pub fn in_folder(folder: &Path) -> Self {
+        let [config, weights, tokenizer] = Self::NAMES.map(|name| folder.join(name));
+        TransformerFiles { config, weights, tokenizer }
+    }
+}
+
 impl Folder {
-    pub(crate) fn open(folder: &Path) -> Result<Self, TransformerError> {
-        let at = |name: &str| folder.join(name);
-        let unreadable = |path: PathBuf| |source| TransformerError::File { path, source };
-        let text = std::fs::read_to_string(at("config.json")).map_err(unreadable(at("config.json")))?;
-        let wrong = |(what, advice): (String, &'static str)| TransformerError::Config { path: at("config.json"), what, advice };
-        let json = serde_json::from_str(&text)
-            .map_err(|error| wrong((format!("it is no JSON: {error}"), "take config.json from the model's own folder")))?;
-        let config = Config::read(&json).map_err(wrong)?;
-        let path = at("model.safetensors");
-        let file = File::open(&path).map_err(unreadable(path.clone()))?;
+    pub(crate) fn open(files: &TransformerFiles) -> Result<Self, TransformerError> {
+        let config = Config::open(&files.config)?;
+        let path = files.weights.clone();
+        let file = File::open(&path).map_err(|source| TransformerError::File { path: path.clone(), source })?;
         let weights = Weights::open(file, &config).map_err(|source| TransformerError::Weights { path: path.clone(), source })?;
         Ok(Folder { config, weights, path })
     }
@@ -161,16 +177,16 @@ impl<F: Read + Seek> Weights<F> {
 }
 
 /// What a family calls the parts of a layer.
-struct Names {
-    attention: &'static str,
-    gather: &'static str,
-    widen: &'static str,
-    narrow: &'static str,
-    norms: [&'static str; 2],
-    scales: Option<[&'static str; 2]>,
+pub(crate) struct Names {
+    pub(crate) attention: &'static str,
+    pub(crate) gather: &'static str,
+    pub(crate) widen: &'static str,
+    pub(crate) narrow: &'static str,
+    pub(crate) norms: [&'static str; 2],
+    pub(crate) scales: Option<[&'static str; 2]>,
 }
 
-fn names(family: Family) -> Names {
+pub(crate) fn names(family: Family) -> Names {
     let plain = Names {
         attention: "attention.attention",
         gather: "attention.output.dense",

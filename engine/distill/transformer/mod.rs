@@ -13,6 +13,7 @@
 
 mod bert;
 mod config;
+mod draw;
 mod error;
 mod images;
 mod load;
@@ -31,14 +32,17 @@ use std::ops::Range;
 use std::path::Path;
 
 use dfdx::tensor::Cpu;
+use serde::{Deserialize, Serialize};
 
+pub use config::{Config as TransformerConfig, Family, Reads};
+pub use draw::{CHARACTER_TOKENS, tokenizer_of_characters};
 pub use error::TransformerError;
 pub use images::{IMAGENET, Images};
+pub use load::TransformerFiles;
 pub(crate) use stack::Stack;
 pub use tokenize::{Tokenizer, Tokens};
 
 use bert::TextEmbeddings;
-use config::Reads;
 use load::Folder;
 use operations::Norm;
 use stack::Block;
@@ -63,7 +67,8 @@ pub struct Hidden {
 }
 
 /// What of a sequence a head reads, made of its last state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pooling {
     /// The mean over its tokens.
     Mean,
@@ -128,7 +133,15 @@ impl Transformer {
     /// # Errors
     /// [`TransformerError`] says which file, which field, or which tensor with both shapes.
     pub fn load(folder: &Path) -> Result<Self, TransformerError> {
-        let mut folder = Folder::open(folder)?;
+        Self::open(&TransformerFiles::in_folder(folder))
+    }
+
+    /// As [`Transformer::load`], of files that lie anywhere.
+    ///
+    /// # Errors
+    /// As [`Transformer::load`].
+    pub fn open(files: &TransformerFiles) -> Result<Self, TransformerError> {
+        let mut folder = Folder::open(files)?;
         let embeddings = folder.read(|weights, config| match config.reads {
             Reads::Texts { vocabulary, positions, types } => {
                 TextEmbeddings::load(weights, config, [vocabulary, positions, types]).map(Embeddings::Texts)
@@ -213,7 +226,15 @@ impl TransformerUpper {
     /// # Errors
     /// As [`Transformer::load`]; [`TransformerError::Input`] where there is no such state.
     pub fn load(folder: &Path, state: usize) -> Result<Self, TransformerError> {
-        let mut folder = Folder::open(folder)?;
+        Self::open(&TransformerFiles::in_folder(folder), state)
+    }
+
+    /// As [`TransformerUpper::load`], of files that lie anywhere.
+    ///
+    /// # Errors
+    /// As [`TransformerUpper::load`].
+    pub fn open(files: &TransformerFiles, state: usize) -> Result<Self, TransformerError> {
+        let mut folder = Folder::open(files)?;
         let layers = folder.config.layers;
         if state > layers {
             return Err(input(

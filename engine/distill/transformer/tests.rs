@@ -426,14 +426,14 @@ const TOKENIZER: &str = r###"{
 #[test]
 fn texts_become_tokens_and_no_padding() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = |longest| Tokenizer::load(folder.path(), longest).unwrap_err().to_string();
+    let refused = |longest| Tokenizer::load(&folder.path().join("tokenizer.json"), longest).unwrap_err().to_string();
     assert!(refused(7).contains("tokenizer.json"));
     let path = folder.path().join("tokenizer.json");
     std::fs::write(&path, "{}").unwrap();
     assert!(refused(7).contains("tokenizer.json: it is no tokenizer"));
     std::fs::write(&path, TOKENIZER).unwrap();
     assert!(refused(2).contains("it adds 2 tokens to each text, and a text may have 2 of them"));
-    let tokens = Tokenizer::load(folder.path(), 5).unwrap().tokens(&["Toy Story!", "", "café", "toy toy toy toy"]).unwrap();
+    let tokens = Tokenizer::load(&path, 5).unwrap().tokens(&["Toy Story!", "", "café", "toy toy toy toy"]).unwrap();
     assert_eq!(tokens.lengths, [5, 2, 3, 5]);
     assert_eq!(tokens.ids, [1, 4, 5, 6, 2, 1, 2, 1, 8, 2, 1, 4, 4, 4, 2]);
 }

@@ -26,13 +26,13 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model's folder. Texts are cut to `longest` tokens, the special ones included; what the file
+    /// Reads the `tokenizer.json` of a model. Texts are cut to `longest` tokens, the special ones included; what the file
     /// says of padding and of cutting is left aside.
     ///
     /// # Errors
     /// [`TransformerError::File`] and [`TransformerError::Tokenizer`].
-    pub fn load(folder: &Path, longest: usize) -> Result<Self, TransformerError> {
-        let path = folder.join("tokenizer.json");
+    pub fn load(path: &Path, longest: usize) -> Result<Self, TransformerError> {
+        let path = path.to_owned();
         let text = std::fs::read(&path).map_err(|source| TransformerError::File { path: path.clone(), source })?;
         let wrong = |what: String| TransformerError::Tokenizer { path: path.clone(), what };
         let mut library = Library::from_bytes(text).map_err(|error| wrong(format!("it is no tokenizer: {error}")))?;
@@ -46,6 +46,11 @@ impl Tokenizer {
         let cut = TruncationParams { max_length: longest, ..TruncationParams::default() };
         library.with_truncation(Some(cut)).map_err(|error| wrong(error.to_string()))?;
         Ok(Tokenizer { library })
+    }
+
+    /// How large a model's vocabulary has to be: one more than the greatest id.
+    pub fn vocabulary(&self) -> usize {
+        self.library.get_vocab(true).values().max().map_or(0, |greatest| *greatest as usize + 1)
     }
 
     /// The tokens of texts, special ones included.
