@@ -15,8 +15,10 @@ pub mod dataset;
 pub mod distill;
 pub mod encoder;
 pub mod evaluate;
+mod examples;
 pub mod files;
 pub mod pretrain;
+pub mod probe;
 pub mod search;
 pub mod settings;
 pub mod split;
@@ -39,6 +41,8 @@ pub enum StageSpec {
     Encoder(encoder::Encoder),
     /// A teacher's states.
     CacheFeatures(cache_features::CacheFeatures),
+    /// A head on them.
+    Probe(probe::Probe),
     /// A student.
     Distill(distill::Distill),
     /// Scores of models.
@@ -50,8 +54,8 @@ pub enum StageSpec {
 }
 
 /// The words for the kinds, in the order of a pipeline.
-pub const WORDS: [&str; 9] =
-    ["dataset", "split", "pretrain", "encoder", "cache_features", "distill", "search", "evaluate", "command"];
+pub const WORDS: [&str; 10] =
+    ["dataset", "split", "pretrain", "encoder", "cache_features", "probe", "distill", "search", "evaluate", "command"];
 
 impl StageSpec {
     fn stage(&self) -> &dyn Stage {
@@ -61,6 +65,7 @@ impl StageSpec {
             Self::Pretrain(stage) => stage,
             Self::Encoder(stage) => stage,
             Self::CacheFeatures(stage) => stage,
+            Self::Probe(stage) => stage,
             Self::Distill(stage) => stage,
             Self::Evaluate(stage) => stage,
             Self::Search(stage) => stage,
@@ -98,7 +103,7 @@ impl Kinds for StageKinds {
         match word {
             "dataset" => ArtifactKind::Data,
             "split" => ArtifactKind::Split,
-            "pretrain" | "distill" => ArtifactKind::Model,
+            "pretrain" | "distill" | "probe" => ArtifactKind::Model,
             "encoder" => ArtifactKind::Encoder,
             "cache_features" => ArtifactKind::Features,
             "search" => ArtifactKind::Settings,
@@ -114,6 +119,7 @@ impl Kinds for StageKinds {
             "pretrain" => StageSpec::Pretrain(pretrain::read(fields)),
             "encoder" => StageSpec::Encoder(encoder::read(fields)),
             "cache_features" => StageSpec::CacheFeatures(cache_features::read(fields)),
+            "probe" => StageSpec::Probe(probe::read(fields)),
             "distill" => StageSpec::Distill(distill::read(fields)),
             "search" => StageSpec::Search(search::read(fields)),
             "command" => StageSpec::Command(command::read(fields)),

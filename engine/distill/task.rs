@@ -3,6 +3,8 @@
 //! The trainer, checkpoints, costs and methods know a task by these two traits alone. [`Task`] is implemented by a training's data and
 //! [`Body`] by what is trained on it, on a device: [`TaskData`](crate::TaskData) and `Student` for ratings, [`ClassData`](crate::ClassData) and `Net` for classes.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::TrainConfig;
 use crate::error::{ModelError, TrainError};
 use crate::graph::Graph;
@@ -58,7 +60,8 @@ pub(crate) struct Forward<D: Ops> {
 }
 
 /// What a model is judged by on validation rows; less is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// The root of the mean squared error of ratings, clipped to their scale and with rows that fall back.
     Rmse,

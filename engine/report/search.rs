@@ -25,7 +25,8 @@ pub fn render(name: &str, metrics: &Map<String, Value>, seconds: Option<f64>) ->
     let on: Vec<String> = ranking.first().map(trials).unwrap_or_default().iter().map(|trial| text_of(&trial["on"])).collect();
     let mut head = vec!["place".to_owned()];
     head.extend(space.keys().cloned());
-    head.push("validation RMSE".to_owned());
+    let measure = metrics.get("measure").and_then(Value::as_str).unwrap_or_default();
+    head.push(format!("validation {}", if measure == "rmse" { "RMSE" } else { measure }));
     // Of one trial it would be the same number again.
     let several = on.len() > 1;
     head.extend(on.iter().filter(|_| several).cloned());
@@ -35,10 +36,10 @@ pub fn render(name: &str, metrics: &Map<String, Value>, seconds: Option<f64>) ->
         let place = candidate["place"].as_u64().unwrap_or(0);
         let mut line = vec![format!("{place}{}", if place == chosen { " <" } else { "" })];
         line.extend(space.keys().map(|path| written(&candidate["settings"][path])));
-        line.push(number(&candidate["validation_rmse"]));
+        line.push(number(&candidate["validation"]));
         let own = trials(candidate);
         let of = |on: &String| {
-            own.iter().find(|trial| trial["on"] == **on).map_or("-".to_owned(), |trial| number(&trial["validation_rmse"]))
+            own.iter().find(|trial| trial["on"] == **on).map_or("-".to_owned(), |trial| number(&trial["validation"]))
         };
         line.extend(on.iter().filter(|_| several).map(of));
         grid.push(line);
@@ -77,17 +78,18 @@ mod tests {
 
     #[test]
     fn a_search_shows_its_space_its_budget_and_every_trial() {
-        let trial = |on: &str, rmse: f64| json!({ "on": on, "seed": 1, "validation_rmse": rmse, "best_epoch": 2, "epochs": 3 });
+        let trial = |on: &str, rmse: f64| json!({ "on": on, "seed": 1, "validation": rmse, "best_epoch": 2, "epochs": 3 });
         let candidate = |place: usize, weight: f64, scores: [f64; 2]| {
             json!({
                 "place": place,
                 "settings": { "method.label.weight": weight, "clip": null },
-                "validation_rmse": (scores[0] + scores[1]) / 2.0,
+                "validation": (scores[0] + scores[1]) / 2.0,
                 "trials": [trial("seed=1", scores[0]), trial("seed=2", scores[1])],
             })
         };
         let metrics = json!({
             "validation_rmse": 0.95,
+            "measure": "rmse",
             "place": 1,
             "candidates": 2,
             "trainings": 4,

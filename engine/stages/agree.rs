@@ -3,8 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use talkflow_datasets::split::{ClassSplit, Part};
-use talkflow_distill::{ModelSpec, TrainConfig};
+use talkflow_datasets::{
+    examples::Content,
+    split::{ClassSplit, Part},
+};
+use talkflow_distill::{ImageShape, InputShape, ModelSpec, TeacherSpec, TrainConfig};
 
 use super::{
     StageSpec,
@@ -29,7 +32,7 @@ type Stages<'a> = Seen<'a, StageSpec>;
 
 /// What does not fit.
 pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
-    if let Some(other) = other_data(seen) {
+    if let Some(other) = other_data(seen).or_else(|| other_examples(seen)) {
         return vec![other];
     }
     let filter = match seen.spec() {
@@ -45,7 +48,7 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
                 .chain(measures(seen, evaluate))
                 .collect();
         }
-        StageSpec::Dataset(_) | StageSpec::Encoder(_) | StageSpec::Command(_) => return Vec::new(),
+        StageSpec::Dataset(_) | StageSpec::Encoder(_) | StageSpec::Probe(_) | StageSpec::Command(_) => return Vec::new(),
     };
     let mut found = genres(seen, filter);
     match seen.spec() {
@@ -53,7 +56,7 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
         StageSpec::Distill(_) => {
             let configs = configs(seen);
             found.extend(configs.iter().find_map(|config| teacher(seen, config)));
-            let missing: BTreeSet<Tap> = configs.iter().flat_map(|config| distill::taps(config.method.needs())).collect();
+            let missing: BTreeSet<Tap> = configs.iter().flat_map(distill::taps).collect();
             found.extend(taps(seen, &configs, &missing));
             found.extend(searched::inputs(seen, &configs));
         }
@@ -75,6 +78,41 @@ fn other_data(seen: Stages<'_>) -> Option<Disagreement> {
         content.noun()
     );
     Some(Disagreement { field: "rows".to_owned(), message, help: Some("name a split of ratings".to_owned()) })
+}
+
+/// Ratings where examples with classes are needed, or examples that the student's model does not read.
+fn other_examples(seen: Stages<'_>) -> Option<Disagreement> {
+    if seen.input("ratings").is_some() {
+        return None;
+    }
+    let (data, dataset) = seen.inputs("examples").find_map(|data| match data.spec() {
+        StageSpec::Dataset(dataset) => Some((data, dataset)),
+        _ => None,
+    })?;
+    let say = |field: &str, message: String, help: &str| {
+        Some(Disagreement { field: field.to_owned(), message, help: Some(help.to_owned()) })
+    };
+    let name = data.name();
+    let Some(content) = dataset.content() else {
+        let message = format!("`{}` takes examples with classes, and these are rows of `{name}`, which holds ratings", seen.spec().kind());
+        return say("rows", message, "name a split of texts or images, or for ratings take an `ncf` or `mf` model");
+    };
+    let configs = configs(seen);
+    let net = configs.iter().find_map(|config| match &config.model {
+        ModelSpec::Net(net) => Some(net),
+        _ => None,
+    })?;
+    let message = |reads: &str| format!("`{}` reads {reads}, and `{name}` holds {}", net.name(), content.noun());
+    match (net.vocabulary().is_some(), content) {
+        (true, Content::Images(_)) => say("model", message("texts"), "take a `vit` or `conv` model"),
+        (false, Content::Texts) => say("model", message("images"), "take a `bag` or `text_transformer` model"),
+        (false, Content::Images(shape)) => {
+            let shape = ImageShape { channels: shape.channels, height: shape.height, width: shape.width };
+            let error = net.fits(&InputShape::Images(shape)).err()?;
+            Some(Disagreement { field: "model".to_owned(), message: error.to_string(), help: None })
+        }
+        (true, Content::Texts) => None,
+    }
 }
 
 /// Data that cannot be split in the way that is asked for.
@@ -230,7 +268,12 @@ fn teacher(seen: Stages<'_>, config: &TrainConfig) -> Option<Disagreement> {
         Some(teacher) => ("teacher", teacher),
         None => ("features", seen.input("features")?.input("teacher")?),
     };
-    let error = config.check(Some(&model(teacher)?.into())).err()?;
+    let spec = match teacher.spec() {
+        // What is not known before a folder is read is not asked for.
+        StageSpec::Encoder(encoder) => encoder.spec().unwrap_or(TeacherSpec::Encoder { width: 1, layers: 1 }),
+        _ => model(teacher)?.into(),
+    };
+    let error = config.check(Some(&spec)).err()?;
     Some(Disagreement { field: field.to_owned(), message: error.to_string(), help: None })
 }
 
@@ -239,7 +282,7 @@ fn taps(seen: Stages<'_>, configs: &[TrainConfig], needed: &BTreeSet<Tap>) -> Ve
     let Some(features) = seen.input("features") else { return Vec::new() };
     let StageSpec::CacheFeatures(CacheFeatures { taps, .. }) = features.spec() else { return Vec::new() };
     let say = |tap: &Tap| {
-        let needs = |config: &&TrainConfig| distill::taps(config.method.needs()).any(|needed| needed == *tap);
+        let needs = |config: &&TrainConfig| distill::taps(config).any(|needed| needed == *tap);
         let method = configs.iter().find(needs).map_or("", |config| config.method.name());
         Disagreement {
             field: "features".to_owned(),

@@ -4,19 +4,21 @@
 use std::fs;
 
 use talkflow_datasets::split::Part;
-use talkflow_distill::{TeacherNeeds, TeacherUpper, TeacherView};
+use talkflow_distill::{TaskKind, TeacherNeeds, TeacherUpper, TeacherView, TrainConfig};
 
 use super::{
     cache_features::{Features, TEACHER, Tap, Weights, weights_of},
+    encoder,
+    examples::ClassRows,
     files,
     files::Rows,
-    settings, training,
-    training::{Settings, Training},
+    probe, settings, training,
+    training::{Begin, Settings, Training},
 };
 use crate::{
     artifact::ArtifactKind,
     fields::Fields,
-    stage::{Device, Stage, StageCx},
+    stage::{Device, Input, Stage, StageCx},
 };
 
 /// Its settings.
@@ -28,22 +30,45 @@ pub struct Distill {
 /// Reads them.
 pub fn read(f: &mut Fields<'_>) -> Distill {
     f.stage("rows", ArtifactKind::Split);
-    f.through("rows", "rows", "ratings");
     if f.has(training::CHOSEN) {
-        // Which method it will be is not known: what is named is taken.
-        f.optional_stage("teacher", ArtifactKind::Model);
+        // Which model and which method it will be is not known: what is named is taken.
+        f.through("rows", "rows", "ratings");
+        f.through("rows", "rows", "examples");
+        f.optional_stage("teacher", [ArtifactKind::Model, ArtifactKind::Encoder]);
         f.optional_stage("features", ArtifactKind::Features);
+        f.optional_stage(PROBE, ArtifactKind::Model);
         return Distill { training: training::read_chosen(f) };
     }
     let method = settings::method(f);
-    let needs = method.needs();
-    teacher_input(f, "teacher", ArtifactKind::Model, needs.upper_layers, method.name());
-    teacher_input(f, "features", ArtifactKind::Features, needs.cached(), method.name());
+    let (needs, name) = (method.needs(), method.name());
     let training = training::read(f, method);
-    if matches!(&training.settings, Settings::Written(config) if config.epochs == 0) {
+    let Settings::Written(config) = &training.settings else { return Distill { training } };
+    if config.epochs == 0 {
         f.mistake("stop", "a student that is not trained for an epoch learns nothing", Some("set `epochs` to at least 1"));
     }
+    let (kind, cached) = match config.model.task() {
+        TaskKind::Ratings => {
+            f.through("rows", "rows", "ratings");
+            f.refuse(PROBE, "ratings are predicted by the teacher itself", "leave it out");
+            (ArtifactKind::Model, needs.cached())
+        }
+        TaskKind::Classes => {
+            f.through("rows", "rows", "examples");
+            teacher_input(f, PROBE, ArtifactKind::Model, needs.output, name);
+            (ArtifactKind::Encoder, states(needs))
+        }
+    };
+    teacher_input(f, "teacher", kind, needs.upper_layers, name);
+    teacher_input(f, "features", ArtifactKind::Features, cached, name);
     Distill { training }
+}
+
+/// The port of a probe, whose predictions of classes are a teacher's.
+pub const PROBE: &str = "probe";
+
+/// Whether states of a teacher have to be cached; predictions of classes are a probe's.
+fn states(needs: TeacherNeeds) -> bool {
+    TeacherNeeds { output: false, ..needs }.cached()
 }
 
 /// An input if the method reads it; otherwise only checked.
@@ -59,8 +84,10 @@ fn teacher_input(f: &mut Fields<'_>, key: &str, kind: ArtifactKind, needed: bool
 }
 
 /// What of the teacher has to be cached.
-pub(super) fn taps(needs: TeacherNeeds) -> impl Iterator<Item = Tap> {
-    let TeacherNeeds { low, high, embeddings, output, .. } = needs;
+pub(super) fn taps(config: &TrainConfig) -> impl Iterator<Item = Tap> + use<> {
+    let TeacherNeeds { low, high, embeddings, output, .. } = config.method.needs();
+    // Predictions of classes are a probe's.
+    let output = output && config.model.task() == TaskKind::Ratings;
     [(Tap::Low, low), (Tap::High, high), (Tap::Embeddings, embeddings), (Tap::Output, output)]
         .into_iter()
         .filter_map(|(tap, needed)| needed.then_some(tap))
@@ -72,7 +99,7 @@ impl Stage for Distill {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn backend(&self, device: Device) -> Option<String> {
@@ -80,6 +107,10 @@ impl Stage for Distill {
     }
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        let begin = self.training.begin(cx)?;
+        if begin.config.model.task() == TaskKind::Classes {
+            return self.run_classes(cx, begin);
+        }
         let rows = Rows::of(cx, &self.training.filter)?;
         let test = rows.part(Part::Test);
         for port in ["teacher", "features"] {
@@ -89,16 +120,9 @@ impl Stage for Distill {
             }
         }
         if let (Some(teacher), Some(features)) = (cx.inputs("teacher").first(), cx.inputs("features").first()) {
-            let of: Weights = files::json(&features.file(TEACHER)?)?;
-            anyhow::ensure!(
-                of == weights_of(teacher),
-                "the features of `{}` are another teacher's than `{}`: let `cache_features` and `distill` name the same one",
-                features.instance,
-                teacher.instance
-            );
+            same_teacher(features, teacher)?;
         }
         let features = cx.inputs("features").first().map(Features::open).transpose()?;
-        let begin = self.training.begin(cx)?;
         let needs = begin.config.method.needs();
         let upper = match needs.upper_layers {
             true => {
@@ -119,5 +143,56 @@ impl Stage for Distill {
         });
         let method = begin.config.method.name();
         self.training.run(cx, begin, &rows, method, view)
+    }
+}
+
+/// Refuses features that are not the teacher's.
+fn same_teacher(features: &Input<'_>, teacher: &Input<'_>) -> anyhow::Result<()> {
+    let of: Weights = files::json(&features.file(TEACHER)?)?;
+    anyhow::ensure!(
+        of == weights_of(teacher),
+        "the features of `{}` are another teacher's than `{}`: let `cache_features` and `distill` name the same one",
+        features.instance,
+        teacher.instance
+    );
+    Ok(())
+}
+
+impl Distill {
+    /// A student of classes. Its teacher is an encoder, which has learnt nothing of these rows; a probe has, and is looked at.
+    fn run_classes(&self, cx: &mut StageCx<'_>, begin: Begin) -> anyhow::Result<()> {
+        let rows = ClassRows::of(cx)?;
+        let (teacher, cached, probe) =
+            (cx.inputs("teacher").first(), cx.inputs("features").first(), cx.inputs(PROBE).first());
+        if let (Some(teacher), Some(features)) = (teacher, cached) {
+            same_teacher(features, teacher)?;
+        }
+        let needs = begin.config.method.needs();
+        let features = cached.filter(|_| states(needs)).map(Features::open).transpose()?;
+        let outputs = match probe.filter(|_| needs.output) {
+            Some(input) => {
+                let config = files::model_config(input)?;
+                files::refuse_other_data(&config, input.instance, rows.digest)?;
+                files::refuse_leak(input, &rows.part(Part::Test))?;
+                Some(probe::outputs(input)?)
+            }
+            None => None,
+        };
+        let upper = teacher.filter(|_| needs.upper_layers).map(encoder::upper).transpose()?;
+        // Rows of one are put into the order of the other.
+        let order = features.as_ref().map(|features| features.row.clone());
+        let row = order.unwrap_or_else(|| outputs.as_ref().map_or_else(Vec::new, |outputs| outputs.row.clone()));
+        let output = outputs.map(|outputs| outputs.of(&row)).transpose()?;
+        let view = TeacherView {
+            row: &row,
+            low: features.as_ref().and_then(Features::low),
+            high: features.as_ref().and_then(Features::high),
+            embeddings: None,
+            tokens: None,
+            output: output.as_deref(),
+            upper: upper.as_ref(),
+        };
+        let method = begin.config.method.name();
+        self.training.run_classes(cx, begin, &rows, method, needs.any().then_some(view))
     }
 }

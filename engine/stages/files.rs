@@ -17,7 +17,7 @@ use talkflow_datasets::{
     sound,
     split::{self, Part, SPLIT, SPLIT_SUMMARY, Split, SplitFiles},
 };
-use talkflow_distill::{Cost, Examples, Monitor, RatingModel, Trained};
+use talkflow_distill::{Cost, Examples, Measure, Monitor, RatingModel, Trained};
 
 use super::settings::Filter;
 use crate::{
@@ -63,10 +63,15 @@ pub fn selection(input: &Input<'_>, genres: &[String]) -> anyhow::Result<Selecti
 
 /// Opens a split artifact and checks that it is one of the ratings that `summary` counts.
 pub fn split(input: &Input<'_>, summary: &Summary) -> anyhow::Result<Split> {
+    split_of(input, summary.ratings, "ratings")
+}
+
+/// Opens a split artifact and checks that it is one of `rows` rows, which are `what`.
+pub fn split_of(input: &Input<'_>, rows: u64, what: &str) -> anyhow::Result<Split> {
     let files = SplitFiles { split: input.file(SPLIT)?, summary: input.file(SPLIT_SUMMARY)? };
     let split = Split::open(&files).with_context(|| format!("cannot read the result of `{}`", input.instance))?;
-    if split.parts().len() as u64 != summary.ratings {
-        bail!("`{}` splits {} rows and the ratings have {}", input.instance, split.parts().len(), summary.ratings);
+    if split.parts().len() as u64 != rows {
+        bail!("`{}` splits {} rows and the {what} have {rows}", input.instance, split.parts().len());
     }
     Ok(split)
 }
@@ -120,16 +125,21 @@ pub struct ModelConfig {
     pub genres: Vec<String>,
     /// The data set's name.
     pub data: String,
-    /// Digest of the ratings that rows are counted in.
-    pub ratings: Digest,
+    /// Digest of the data set that rows are counted in.
+    pub of: Digest,
+    /// What the classes are called, in the order of logits; none for a model of ratings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
     /// Numbers that serving needs.
     pub serving_parameters: u64,
     /// Trained numbers that are dropped with training.
     pub training_parameters: u64,
     /// The epoch whose weights these are, from 1.
     pub best_epoch: usize,
-    /// RMSE on validation at that epoch.
-    pub validation_rmse: f64,
+    /// What validation rows are judged by; less is better.
+    pub measure: Measure,
+    /// That, at that epoch.
+    pub validation: f64,
 }
 
 /// A model artifact, opened.
@@ -158,32 +168,51 @@ pub fn model(input: &Input<'_>) -> anyhow::Result<ModelFiles> {
     open().with_context(|| format!("cannot read the model of `{}`", input.instance))
 }
 
-/// Writes a model artifact into the draft.
-pub fn write_model(cx: &StageCx<'_>, rows: &Rows, filter: &Filter, method: &str, trained: &Trained) -> anyhow::Result<()> {
-    let Trained { model, curves, monitor, cost, best_epoch, validation, .. } = trained;
+/// What a model learnt from.
+pub struct Learnt<'a> {
+    /// `pretrain`, `probe`, or the method of a student.
+    pub method: &'a str,
+    /// The rows, in words and as genres.
+    pub filter: &'a Filter,
+    /// The data set's name and digest.
+    pub data: (&'a str, Digest),
+    /// What the classes are called; none for ratings.
+    pub classes: Option<Vec<String>>,
+    /// The rows that weights were fitted to.
+    pub train_rows: Vec<u32>,
+}
+
+/// Writes a model artifact into the draft, from the training, the weights' bytes and their own configuration.
+pub fn write_model<M>(
+    out: &Path,
+    learnt: Learnt<'_>,
+    trained: &Trained<M>,
+    (weights, model): (Vec<u8>, Value),
+) -> anyhow::Result<()> {
+    let Trained { curves, monitor, cost, best_epoch, measure, validation, .. } = trained;
     let (Cost { serving, training_only, .. }, monitor): (&Cost, &Monitor) = (cost, monitor);
     let config = ModelConfig {
-        model: model.config(),
-        method: method.to_owned(),
-        rows: filter.title(),
-        genres: filter.genres().to_vec(),
-        data: rows.selection.summary().name.clone(),
-        ratings: rows.ratings_digest,
+        model,
+        method: learnt.method.to_owned(),
+        rows: learnt.filter.title(),
+        genres: learnt.filter.genres().to_vec(),
+        data: learnt.data.0.to_owned(),
+        of: learnt.data.1,
+        classes: learnt.classes,
         serving_parameters: *serving,
         training_parameters: *training_only,
         best_epoch: *best_epoch,
-        validation_rmse: *validation,
+        measure: *measure,
+        validation: *validation,
     };
-    fs::write(cx.out.join(WEIGHTS), model.to_safetensors()?)?;
-    write_json(&cx.out.join(CONFIG), &config)?;
-    write_json(&cx.out.join(MONITOR), monitor)?;
+    fs::write(out.join(WEIGHTS), weights)?;
+    write_json(&out.join(CONFIG), &config)?;
+    write_json(&out.join(MONITOR), monitor)?;
     let columns = curves.columns().iter();
     let columns: Vec<(&str, ArrayRef)> =
         columns.map(|(name, values)| (name.as_str(), Arc::new(Float64Array::from(values.clone())) as ArrayRef)).collect();
-    write_parquet(&cx.out.join(CURVES), columns)?;
-    write_rows(&cx.out.join(TRAIN_ROWS), rows.part(Part::Train))?;
-    // Whoever has the model can then say which user an index is.
-    copy(cx.input("ratings")?, &[USERS, ITEMS], cx.out)
+    write_parquet(&out.join(CURVES), columns)?;
+    write_rows(&out.join(TRAIN_ROWS), learnt.train_rows)
 }
 
 /// Takes files of an input over into the draft as they are.
@@ -212,11 +241,11 @@ pub fn refuse_leak(teacher: &Input<'_>, student_test: &[u32]) -> anyhow::Result<
     Ok(())
 }
 
-/// Refuses a model of other ratings: row ids mean nothing across data sets.
-pub fn refuse_other_data(config: &ModelConfig, instance: &str, ratings: Digest) -> anyhow::Result<()> {
-    if config.ratings != ratings {
+/// Refuses a model of other data: row ids mean nothing across data sets.
+pub fn refuse_other_data(config: &ModelConfig, instance: &str, data: Digest) -> anyhow::Result<()> {
+    if config.of != data {
         bail!(
-            "`{instance}` was made from other ratings ({}) than the rows used here; let both name the same data set",
+            "`{instance}` was made from other data ({}) than the rows used here; let both name the same data set",
             config.data
         );
     }

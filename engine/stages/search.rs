@@ -2,7 +2,7 @@
 //! of its own training; there are no test rows in it, so no search can come near them. Trials are ordinary stages: they are cached, shared,
 //! run side by side and gone on with like any other.
 //!
-//! Trainings that differ in nothing but their seed and their rows are trials of one candidate, and the mean of their validation RMSEs is its
+//! Trainings that differ in nothing but their seed and their rows are trials of one candidate, and the mean of what validation rows say of them is its
 //! score. All candidates are tried on the same seeds and rows.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use talkflow_distill::TrainConfig;
+use talkflow_distill::{Measure, TrainConfig};
 
 use super::{
     files::{self, STATE, TRAINING},
@@ -54,7 +54,8 @@ struct Trial<'a> {
     training: TrainConfig,
     /// The seed, and the rows it was fitted to.
     replicate: (u64, Digest),
-    validation_rmse: f64,
+    measure: Measure,
+    validation: f64,
     best_epoch: usize,
     epochs: usize,
 }
@@ -68,7 +69,7 @@ struct Candidate<'a> {
 
 impl Candidate<'_> {
     fn score(&self) -> f64 {
-        self.trials.iter().map(|trial| trial.validation_rmse).sum::<f64>() / self.trials.len() as f64
+        self.trials.iter().map(|trial| trial.validation).sum::<f64>() / self.trials.len() as f64
     }
 
     fn replicates(&self) -> BTreeSet<(u64, Digest)> {
@@ -116,7 +117,7 @@ impl Stage for Search {
         let tie = candidates.iter().filter(|one| one.score() == score).count();
         let once = chosen.trials.len() == 1 && candidates.len() > 1;
         let told = told(&candidates, self.place);
-        cx.metric("validation_rmse", score);
+        cx.metric(&validation(chosen.trials[0].measure), score);
         cx.metrics.extend(told);
         if tie > 1 {
             cx.note(format!("{tie} candidates have the very same score: they stand in the order of their settings as text"));
@@ -169,15 +170,21 @@ fn opened<'a>(input: &'a Input<'a>) -> anyhow::Result<Trial<'a>> {
         .0
         .get(files::TRAIN_ROWS)
         .with_context(|| format!("`{}` does not say which rows it learnt", input.instance))?;
-    ensure!(config.validation_rmse.is_finite(), "`{}` has no validation RMSE", input.instance);
+    ensure!(config.validation.is_finite(), "`{}` has no validation {}", input.instance, config.measure.name());
     Ok(Trial {
         replicate: (training.seed, rows.digest),
-        validation_rmse: config.validation_rmse,
+        measure: config.measure,
+        validation: config.validation,
         best_epoch: config.best_epoch,
         epochs: files::read_parquet(&input.file(files::CURVES)?)?.num_rows(),
         training,
         input,
     })
+}
+
+/// The name of the metric that candidates are ranked by.
+fn validation(measure: Measure) -> String {
+    format!("validation_{}", measure.name())
 }
 
 /// What is told of a search: its space, its budget, and each trial.
@@ -210,7 +217,7 @@ fn told(candidates: &[Candidate<'_>], place: usize) -> Map<String, Value> {
             json!({
                 "on": on.join(","),
                 "seed": trial.replicate.0,
-                "validation_rmse": trial.validation_rmse,
+                "validation": trial.validation,
                 "best_epoch": trial.best_epoch,
                 "epochs": trial.epochs,
             })
@@ -218,13 +225,14 @@ fn told(candidates: &[Candidate<'_>], place: usize) -> Map<String, Value> {
         json!({
             "place": at + 1,
             "settings": settings(flat),
-            "validation_rmse": of.score(),
+            "validation": of.score(),
             "trials": of.trials.iter().map(trial).collect::<Vec<_>>(),
         })
     };
     let chosen = flat.get(place - 1).map(settings);
     let fields = [
         ("place", json!(place)),
+        ("measure", json!(candidates.first().map(|one| one.trials[0].measure.name()))),
         ("candidates", json!(candidates.len())),
         ("trainings", json!(trials.clone().count())),
         ("epochs", json!(trials.clone().map(|trial| trial.epochs).sum::<usize>())),

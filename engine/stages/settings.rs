@@ -3,11 +3,7 @@
 
 use std::ops::Bound;
 
-use talkflow_distill::{
-    Adam, Annealed, Beside, Bounded, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Kept,
-    Label, Method, Mf, ModelSpec, Ncf, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd,
-    Talk, Tap, TrainConfig, Upper, Vid, Weights, Wide,
-};
+use talkflow_distill::{Adam, Annealed, Augment, Bag, Beside, Bounded, Conv, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Kept, Label, Method, Mf, ModelSpec, Ncf, NetSpec, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap, TextTransformer, TrainConfig, Upper, Vid, Vit, Vocabulary, Weights, Wide};
 
 use crate::{
     fields::{Choice, Fields},
@@ -27,9 +23,24 @@ pub fn training(f: &mut Fields<'_>, method: Method) -> TrainConfig {
     let d = TrainConfig::default();
     // Of biases alone, what the deep path would be is checked, and is no part of the key.
     let model = match method {
-        Method::BiasOnly => ModelSpec::Bias(model(f, false).wide().clone()),
+        Method::BiasOnly => match model(f, false) {
+            // That biases are none of its is said below.
+            net @ ModelSpec::Net(_) => net,
+            model => ModelSpec::Bias(model.wide().cloned().unwrap_or_default()),
+        },
         _ => model(f, true),
     };
+    rest(f, TrainConfig { model, method, ..d })
+}
+
+/// The same of a head, whose model is given.
+pub fn head(f: &mut Fields<'_>, model: ModelSpec) -> TrainConfig {
+    rest(f, TrainConfig { model, ..TrainConfig::default() })
+}
+
+/// All fields but the model and the method.
+fn rest(f: &mut Fields<'_>, d: TrainConfig) -> TrainConfig {
+    let (model, method) = (d.model.clone(), d.method.clone());
     let optimizer = optimizer(f);
     let schedule = schedule(f);
     let batch = size(f, "batch", d.batch);
@@ -314,9 +325,12 @@ impl Filter {
     }
 }
 
-/// `model`: `{ ncf: {...} }` or `{ mf: {...} }`. Without `deep`, only what the bias terms depend on is recorded.
+/// `model`: a rating model or a network for classes. Without `deep`, of a rating model only what the bias terms depend on is recorded.
 pub fn model(f: &mut Fields<'_>, deep: bool) -> ModelSpec {
-    f.variant("model", &["ncf", "mf"], None, |word, f| {
+    f.variant("model", &["ncf", "mf", "bag", "text_transformer", "vit", "conv"], None, |word, f| {
+        if let Some(net) = net(word, f) {
+            return ModelSpec::Net(net);
+        }
         let wide = wide(f);
         let rest = |f: &mut Fields<'_>| match word {
             "mf" => {
@@ -339,6 +353,67 @@ pub fn model(f: &mut Fields<'_>, deep: bool) -> ModelSpec {
             }
         };
         if deep { rest(f) } else { f.unrecorded(rest) }
+    })
+}
+
+/// A network for classes; none where the word is a rating model's.
+fn net(word: &str, f: &mut Fields<'_>) -> Option<NetSpec> {
+    Some(match word {
+        "bag" => {
+            let d = Bag::default();
+            NetSpec::Bag(Bag {
+                embedding: size(f, "embedding", d.embedding),
+                hidden: sizes(f, "hidden", &d.hidden),
+                dropout: f.float("dropout", Some(d.dropout), 0.0..1.0),
+                embedding_sd: f.float("embedding_sd", Some(d.embedding_sd), above_zero()),
+                vocabulary: vocabulary(f),
+            })
+        }
+        "text_transformer" => {
+            let d = TextTransformer::default();
+            NetSpec::TextTransformer(TextTransformer {
+                width: size(f, "width", d.width),
+                layers: size(f, "layers", d.layers),
+                heads: size(f, "heads", d.heads),
+                inner: size(f, "inner", d.inner),
+                longest: size(f, "longest", d.longest),
+                vocabulary: vocabulary(f),
+            })
+        }
+        "vit" => {
+            let d = Vit::default();
+            NetSpec::Vit(Vit {
+                patch: size(f, "patch", d.patch),
+                width: size(f, "width", d.width),
+                layers: size(f, "layers", d.layers),
+                heads: size(f, "heads", d.heads),
+                inner: size(f, "inner", d.inner),
+            })
+        }
+        "conv" => {
+            let d = Conv::default();
+            NetSpec::Conv(Conv {
+                channels: sizes(f, "channels", &d.channels),
+                dropout: f.float("dropout", Some(d.dropout), 0.0..1.0),
+            })
+        }
+        _ => return None,
+    })
+}
+
+fn vocabulary(f: &mut Fields<'_>) -> Vocabulary {
+    let d = Vocabulary::default();
+    f.section("vocabulary", |f| Vocabulary {
+        size: size(f, "size", d.size),
+        min_count: size(f, "min_count", d.min_count),
+    })
+}
+
+/// `augment`: what is done to images before they are learnt from.
+pub fn augment(f: &mut Fields<'_>) -> Augment {
+    f.section("augment", |f| Augment {
+        flip: f.bool("flip", Some(false)),
+        padding: f.count("padding", Some(0), 0..=LARGEST),
     })
 }
 

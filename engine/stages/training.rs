@@ -6,14 +6,19 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
-use talkflow_datasets::split::Part;
+use anyhow::{Context, bail};
+use talkflow_datasets::{
+    ratings::{ITEMS, USERS},
+    split::Part,
+};
 use talkflow_distill::{
-    DeviceKind, Earlier, Method, Progress, StepCost, TaskData, TeacherView, Term, TrainConfig, TrainIo, Trained, train,
+    Augment, ClassData, DeviceKind, Earlier, Method, ModelSpec, NetSpec, Progress, StepCost, TaskData, TaskKind, TeacherView,
+    Term, TrainConfig, TrainIo, Trained, train, train_classes,
 };
 
 use super::{
-    files::{self, Rows},
+    examples::{ClassRows, ReadExamples},
+    files::{self, Learnt, Rows},
     search::{Chosen, SETTINGS},
     settings::{self, Filter, LARGEST},
 };
@@ -33,6 +38,8 @@ pub struct Training {
     pub settings: Settings,
     /// On which rows.
     pub filter: Filter,
+    /// What is done to images before they are learnt from.
+    pub augment: Augment,
     /// What is kept with the model for a search.
     pub keep: Keep,
     /// Seconds between checkpoints.
@@ -75,8 +82,28 @@ pub const CHOSEN: &str = "settings";
 /// Reads `where`, `model`, `optimizer`, `schedule`, `batch`, `stop`, `clip`, `seed`, `keep` and `checkpoint_seconds`.
 pub fn read(f: &mut Fields<'_>, method: Method) -> Training {
     let filter = settings::filter(f);
-    let written = Settings::Written(Box::new(settings::training(f, method)));
-    rest(f, filter, written)
+    let config = settings::training(f, method);
+    if config.model.task() == TaskKind::Classes {
+        f.refuse("where", "texts and images have no genres to choose rows by", "leave it out, or take a `subset` of the data set");
+    }
+    let augment = match &config.model {
+        ModelSpec::Net(NetSpec::Vit(_) | NetSpec::Conv(_)) => settings::augment(f),
+        _ => {
+            f.refuse("augment", "only images can be mirrored and cut", "leave it out");
+            Augment::default()
+        }
+    };
+    if !augment.is_none() && config.method.needs().cached() {
+        let what = "a teacher's states were cached for the images as they are, and here they would be changed at random";
+        f.mistake("augment", format!("`{}` learns from cached states: {what}", config.method.name()), Some("leave it out"));
+    }
+    rest(f, filter, Settings::Written(Box::new(config)), augment)
+}
+
+/// Reads `optimizer`, `schedule`, `batch`, `stop`, `clip`, `seed`, `keep` and `checkpoint_seconds` of a head, whose model and method are given.
+pub fn read_head(f: &mut Fields<'_>, model: ModelSpec) -> Training {
+    let config = settings::head(f, model);
+    rest(f, Filter::of(Vec::new()), Settings::Written(Box::new(config)), Augment::default())
 }
 
 /// Reads `settings`, which takes the place of all that a search chooses, and `where`, `stop.epochs`, `seed`, `keep` and `checkpoint_seconds`.
@@ -95,14 +122,15 @@ pub fn read_chosen(f: &mut Fields<'_>) -> Training {
     });
     let seed = f.int("seed", Some(TrainConfig::default().seed), ..);
     let chosen = Settings::Chosen { seed, epochs: epochs.and_then(|epochs| usize::try_from(epochs).ok()) };
-    rest(f, filter, chosen)
+    let augment = settings::augment(f);
+    rest(f, filter, chosen, augment)
 }
 
-fn rest(f: &mut Fields<'_>, filter: Filter, settings: Settings) -> Training {
+fn rest(f: &mut Fields<'_>, filter: Filter, settings: Settings, augment: Augment) -> Training {
     let keep = f.choice("keep", Some(Keep::Nothing));
     // When to write a checkpoint changes no result.
     let checkpoint_seconds = f.unrecorded(|f| f.float("checkpoint_seconds", Some(10.0), 0.0..=86_400.0));
-    Training { settings, filter, keep, checkpoint_seconds }
+    Training { settings, filter, augment, keep, checkpoint_seconds }
 }
 
 /// What a training begins with: its settings, and where a search chose them, what shorter trainings with these settings ended with.
@@ -145,6 +173,9 @@ impl Training {
         teacher: Option<TeacherView<'_>>,
     ) -> anyhow::Result<()> {
         let Begin { config, earlier } = begin;
+        if config.model.task() != TaskKind::Ratings {
+            bail!("the model `{}` predicts classes, and `{}` holds ratings", config.model.name(), rows.selection.summary().name);
+        }
         let (training, validation) = (rows.examples(&[Part::Train]), rows.examples(&[Part::Validation]));
         let summary = rows.selection.summary();
         let data = TaskData {
@@ -154,17 +185,90 @@ impl Training {
             items: rows.selection.items().len(),
             scale: talkflow_distill::Scale { min: summary.scale.min, max: summary.scale.max },
         };
+        let mut io = self.io(cx, earlier)?;
+        let trained = train(&config, &data, teacher, device(cx.device, cx.gpus), &mut io)?;
+        let ended = io.ended();
+        let learnt = Learnt {
+            method: name,
+            filter: &self.filter,
+            data: (&summary.name, rows.ratings_digest),
+            classes: None,
+            train_rows: rows.part(Part::Train),
+        };
+        files::write_model(cx.out, learnt, &trained, (trained.model.to_safetensors()?, trained.model.config()))?;
+        // Whoever has the model can then say which user an index is.
+        files::copy(cx.input("ratings")?, &[USERS, ITEMS], cx.out)?;
+        self.tell(cx, &config, &trained, training.len(), ended)
+    }
+
+    /// The same on examples with classes.
+    ///
+    /// # Errors
+    /// Whatever the training says.
+    pub fn run_classes(
+        &self,
+        cx: &mut StageCx<'_>,
+        begin: Begin,
+        rows: &ClassRows,
+        name: &str,
+        teacher: Option<TeacherView<'_>>,
+    ) -> anyhow::Result<()> {
+        let Begin { config, earlier } = begin;
+        let ModelSpec::Net(net) = &config.model else {
+            bail!("the model `{}` predicts ratings, and `{}` holds examples with classes", config.model.name(), rows.name());
+        };
+        if !self.augment.is_none() && config.method.needs().cached() {
+            bail!("`{name}` learns from states that were cached for images as they are: leave `augment` out");
+        }
+        let read = rows.read_for(net)?;
+        self.train_classes(cx, (config, earlier), rows, &read, name, teacher)
+    }
+
+    /// The same on what a network reads of them.
+    pub(super) fn train_classes(
+        &self,
+        cx: &mut StageCx<'_>,
+        (config, earlier): (TrainConfig, Option<(usize, Vec<PathBuf>)>),
+        rows: &ClassRows,
+        read: &ReadExamples,
+        name: &str,
+        teacher: Option<TeacherView<'_>>,
+    ) -> anyhow::Result<()> {
+        let data = ClassData { augment: self.augment, ..read.data(rows.classes().len()) };
+        let mut io = self.io(cx, earlier)?;
+        let trained = train_classes(&config, &data, teacher, device(cx.device, cx.gpus), &mut io)?;
+        let ended = io.ended();
+        let learnt = Learnt {
+            method: name,
+            filter: &self.filter,
+            data: (rows.name(), rows.digest),
+            classes: Some(rows.classes().to_vec()),
+            train_rows: rows.part(Part::Train),
+        };
+        files::write_model(cx.out, learnt, &trained, (trained.model.to_safetensors()?, trained.model.config()))?;
+        self.tell(cx, &config, &trained, data.train.row.len(), ended)
+    }
+
+    fn io<'a>(&self, cx: &StageCx<'a>, earlier: Option<(usize, Vec<PathBuf>)>) -> anyhow::Result<Io<'a>> {
         fs::create_dir_all(cx.partial)?;
         let keep_state = (self.keep == Keep::State).then(|| cx.out.join(files::STATE));
         let every = Duration::from_secs_f64(self.checkpoint_seconds);
-        let mut io = Io { talk: cx.talk, partial: cx.partial, every, earlier, keep_state, went_on: None };
-        let trained = train(&config, &data, teacher, device(cx.device, cx.gpus), &mut io)?;
-        let (had_states, went_on) = (io.earlier.is_some(), io.went_on);
-        files::write_model(cx, rows, &self.filter, name, &trained)?;
+        Ok(Io { talk: cx.talk, partial: cx.partial, every, earlier, keep_state, went_on: None })
+    }
+
+    /// Tells what came of a training; `ended` is whether there were states to go on from, and from which epoch it did.
+    fn tell<M>(
+        &self,
+        cx: &mut StageCx<'_>,
+        config: &TrainConfig,
+        trained: &Trained<M>,
+        train_rows: usize,
+        (had_states, went_on): (bool, Option<usize>),
+    ) -> anyhow::Result<()> {
         if self.keep != Keep::Nothing {
-            files::write_json(&cx.out.join(files::TRAINING), &config)?;
+            files::write_json(&cx.out.join(files::TRAINING), config)?;
         }
-        self.tell(cx, &trained, training.len());
+        tell(cx, trained, train_rows);
         if let Some(epochs) = went_on {
             cx.metric("epochs_gone_on_from", epochs);
             cx.note(format!("went on from epoch {epochs} of a trial: the result is that of a training without a break"));
@@ -178,27 +282,29 @@ impl Training {
         Ok(())
     }
 
-    fn tell(&self, cx: &mut StageCx<'_>, trained: &Trained, train_rows: usize) {
-        cx.metric(&format!("validation_{}", trained.measure.name()), trained.validation);
-        cx.metric("best_epoch", trained.best_epoch);
-        cx.metric("epochs", trained.curves.epochs());
-        cx.metric("train_rows", train_rows);
-        cx.metric("serving_parameters", trained.cost.serving);
-        cx.metric("training_parameters", trained.cost.training_only);
-        let StepCost { rows, flops, matmul_flops, bytes, peak_bytes } = trained.cost.step;
-        cx.metric("step_rows", rows);
-        cx.metric("step_flops", flops);
-        cx.metric("step_matmul_flops", matmul_flops);
-        cx.metric("step_bytes", bytes);
-        cx.metric("peak_bytes", peak_bytes);
-        cx.metric("deep_sd", trained.monitor.deep_sd);
-        cx.metric("deep_share", trained.monitor.deep_share);
-        cx.metric("decoded_state_ratio", trained.monitor.decoded_state_ratio);
-        if trained.curves.epochs() == 0 {
-            cx.note("not trained: the weights are as they were drawn");
-        } else if trained.monitor.collapsed == Some(true) {
-            cx.note(format!("{COLLAPSED}: this model predicts by its bias terms alone"));
-        }
+}
+
+/// The metrics of a training, and what has to be said of it.
+fn tell<M>(cx: &mut StageCx<'_>, trained: &Trained<M>, train_rows: usize) {
+    cx.metric(&format!("validation_{}", trained.measure.name()), trained.validation);
+    cx.metric("best_epoch", trained.best_epoch);
+    cx.metric("epochs", trained.curves.epochs());
+    cx.metric("train_rows", train_rows);
+    cx.metric("serving_parameters", trained.cost.serving);
+    cx.metric("training_parameters", trained.cost.training_only);
+    let StepCost { rows, flops, matmul_flops, bytes, peak_bytes } = trained.cost.step;
+    cx.metric("step_rows", rows);
+    cx.metric("step_flops", flops);
+    cx.metric("step_matmul_flops", matmul_flops);
+    cx.metric("step_bytes", bytes);
+    cx.metric("peak_bytes", peak_bytes);
+    cx.metric("deep_sd", trained.monitor.deep_sd);
+    cx.metric("deep_share", trained.monitor.deep_share);
+    cx.metric("decoded_state_ratio", trained.monitor.decoded_state_ratio);
+    if trained.curves.epochs() == 0 {
+        cx.note("not trained: the weights are as they were drawn");
+    } else if trained.monitor.collapsed == Some(true) {
+        cx.note(format!("{COLLAPSED}: this model predicts by its bias terms alone"));
     }
 }
 
@@ -217,6 +323,13 @@ struct Io<'a> {
     earlier: Option<(usize, Vec<PathBuf>)>,
     keep_state: Option<PathBuf>,
     went_on: Option<usize>,
+}
+
+impl Io<'_> {
+    /// Whether there were states to go on from, and from which epoch it did.
+    fn ended(&self) -> (bool, Option<usize>) {
+        (self.earlier.is_some(), self.went_on)
+    }
 }
 
 impl TrainIo for Io<'_> {
