@@ -136,9 +136,14 @@ pub(crate) trait Task {
     /// How much memory there is to a training's data and model beside what steps do.
     fn sizes(&self, spec: &ModelSpec) -> Sizes;
 
-    /// A body and a batch of one usual row, for looking at what a step is made of: tables may be as small as that row needs.
-    fn sample<D: Ops>(&self, device: &D, spec: &ModelSpec, seed: u64) -> Result<(Self::Body<D>, Self::Batch), D::Err>;
+    /// For looking at what a step is made of: tables may be as small as the row needs.
+    fn sample<D: Ops>(&self, device: &D, spec: &ModelSpec, seed: u64) -> Result<Sample<D, Self>, D::Err>
+    where
+        Self: Sized;
 }
+
+/// A body, and a batch of one usual row.
+pub(crate) type Sample<D, T> = (<T as Task>::Body<D>, <T as Task>::Batch);
 
 /// Numbers that a training holds or touches, of which no step's trace knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -299,7 +299,7 @@ fn student64(bench: &Bench, weights: &Weights64) -> (States64, States64, States6
             let state = States64 { cols: EMBEDDING, values: product };
             (state.clone(), state, plus_wide(&deep))
         }
-        ModelSpec::Bias(_) => unreachable!("a bias model has no embeddings"),
+        ModelSpec::Bias(_) | ModelSpec::Net(_) => unreachable!("they have no embeddings of users and items"),
     }
 }
 
