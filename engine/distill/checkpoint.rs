@@ -46,6 +46,11 @@ pub(crate) fn identity(config: &TrainConfig, data: &impl Task, teacher: &Teacher
     for states in [teacher.low, teacher.high, teacher.embeddings].into_iter().flatten() {
         words(&mut states.values.iter().chain(states.variance).map(|v| v.to_bits()));
     }
+    // A training without tokens is what it was before there were any.
+    if let Some(tokens) = teacher.tokens {
+        words(&mut tokens.starts.iter().map(|&start| start as u32));
+        words(&mut tokens.values.iter().map(|v| v.to_bits()));
+    }
     words(&mut teacher.output.into_iter().flatten().map(|v| v.to_bits()));
     words(&mut teacher.upper.into_iter().flat_map(|upper| upper.words()));
     hash.finish()

@@ -48,7 +48,9 @@ pub struct StepCost {
     /// and are bound by memory.
     pub flops: u64,
     /// Those of matrix products alone, which is what a machine's peak of gemm is compared with: each dense layer forward, the gradient of
-    /// its input where that is wanted, and of its weights where they are not frozen, in the student and in every round of a talk.
+    /// its input where that is wanted, and of its weights where they are not frozen, in the student and in every round of a talk; and
+    /// attention's two products, which are five on the way back, since its weights are computed again there. Of texts of different lengths
+    /// all are taken to be as long as the mean, which says too little of attention: what it multiplies goes with the square of a length.
     pub matmul_flops: u64,
     /// Bytes that the step has to read and write, each number as often as it must be touched and not once more:
     ///
@@ -113,6 +115,7 @@ pub(crate) fn task_cost<T: Task>(
         + width_of(&view.high)
         + width_of(&view.embeddings)
         + view.output.map_or(0, |_| data.outputs() as u64);
+    let tokens = view.tokens.map_or(0, |tokens| (tokens.values.len() + tokens.starts.len()) as u64);
     let resident = trained * (2 + moments + 1)
         + traced.frozen * 2
         + tables * (1 + moments)
@@ -121,7 +124,8 @@ pub(crate) fn task_cost<T: Task>(
         + rows * (values + gradients + related)
         + sizes.validated * traced.forward
         + sizes.data
-        + cached * (1 + feature_width);
+        + cached * (1 + feature_width)
+        + tokens;
     let number = size_of::<f32>() as u64;
     Ok(StepCost {
         rows,

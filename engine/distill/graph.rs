@@ -72,7 +72,7 @@ impl<D: Ops> Graph<D> {
             row[..wide_a].copy_from_slice(a);
             row[wide_a..].copy_from_slice(b);
         }
-        let work = Work { forward: 0, backward: 0 };
+        let work = Work::small(0, 0);
         self.host_op([a, b], joined, wide_a + wide_b, work, move |pool, g, wanted| {
             let columns = |from: usize, to: usize| {
                 let rows = g.chunks_exact(wide_a + wide_b);
@@ -90,7 +90,7 @@ impl<D: Ops> Graph<D> {
             let rows = x.chunks_exact(cols);
             self.pool.collect(rows.len() * (to - from), rows.flat_map(|row| row[from..to].iter().copied()))
         };
-        let work = Work { forward: 0, backward: 0 };
+        let work = Work::small(0, 0);
         self.host_op([x], part, to - from, work, move |pool, g, _| {
             let mut gradient = pool.zeros(g.len() / (to - from) * cols);
             for (row, g) in gradient.chunks_exact_mut(cols).zip(g.chunks_exact(to - from)) {
@@ -117,7 +117,7 @@ impl<D: Ops> Graph<D> {
         };
         let made = self.pool.copy(&shares);
         // Added, divided, taken off the most, raised to a power, summed, divided; back, the mean slope and what differs from it.
-        let work = Work { forward: 6 * cols as u64, backward: 4 * cols as u64 };
+        let work = Work::small(6 * cols as u64, 4 * cols as u64);
         self.host_op([x], shares, cols, work, move |pool, g, _| {
             let rows = made.chunks_exact(cols).zip(g.chunks_exact(cols));
             let slopes = rows.flat_map(|(shares, g)| {
@@ -137,7 +137,7 @@ impl<D: Ops> Graph<D> {
             self.pool.collect(x.len(), rows.flat_map(|(x, by)| x.iter().map(|x| x * by[column])))
         };
         let (source, scale) = (x.clone(), by.clone());
-        let work = Work { forward: cols as u64, backward: 3 * cols as u64 };
+        let work = Work::small(cols as u64, 3 * cols as u64);
         self.host_op([x, by], product, cols, work, move |pool, g, wanted| {
             let (x, by) = (source.host(), scale.host());
             let rows = || g.chunks_exact(cols).zip(by.chunks_exact(factors));
@@ -161,7 +161,7 @@ impl<D: Ops> Graph<D> {
             let row = |&from: &u32| x[from as usize * cols..(from as usize + 1) * cols].to_vec();
             self.pool.collect(x.len(), order.iter().flat_map(row))
         };
-        let work = Work { forward: 0, backward: 0 };
+        let work = Work::small(0, 0);
         self.host_op([x], rows, cols, work, move |pool, g, _| {
             let mut gradient = pool.zeros(g.len());
             for (&from, g) in order.iter().zip(g.chunks_exact(cols)) {
@@ -179,7 +179,7 @@ impl<D: Ops> Graph<D> {
             kernels::sum(&mut sum, &a, &b);
             sum
         };
-        let work = Work { forward: a.cols() as u64, backward: 0 };
+        let work = Work::small(a.cols() as u64, 0);
         self.host_op([a, b], sum, a.cols(), work, |pool, g, wanted| {
             // One of the two can have the gradient itself.
             match wanted {
@@ -198,7 +198,7 @@ impl<D: Ops> Graph<D> {
             self.pool.collect(rows.len() * half, rows.flat_map(|row| (0..half).map(move |j| row[j] * row[half + j])))
         };
         let source = x.clone();
-        let work = Work { forward: half as u64, backward: 2 * half as u64 };
+        let work = Work::small(half as u64, 2 * half as u64);
         self.host_op([x], product, half, work, move |pool, g, _| {
             let input = source.host();
             let mut gradient = pool.take(input.len());
@@ -217,7 +217,7 @@ impl<D: Ops> Graph<D> {
     pub(crate) fn row_sums(&mut self, x: &Var<D>) -> Result<Var<D>, D::Err> {
         let cols = x.cols();
         let sums = self.pool.collect(x.rows(), x.host().chunks_exact(cols).map(|row| row.iter().sum()));
-        let work = Work { forward: cols as u64 - 1, backward: 0 };
+        let work = Work::small(cols as u64 - 1, 0);
         self.host_op([x], sums, 1, work, move |pool, g, _| {
             [Some(pool.collect(g.len() * cols, g.iter().flat_map(|&g| std::iter::repeat_n(g, cols))))]
         })

@@ -12,11 +12,14 @@ struct State<D: Ops> {
     var: Var<D>,
     /// Whether the way back comes by.
     reached: bool,
+    /// Whether it is there once, however many rows a batch has.
+    weights: bool,
 }
 
 impl<D: Ops> State<D> {
+    /// Numbers a row of the batch.
     fn numbers(&self) -> u64 {
-        (self.var.rows() * self.var.cols()) as u64
+        if self.weights { 0 } else { (self.var.rows() * self.var.cols()) as u64 }
     }
 }
 
@@ -78,6 +81,15 @@ enum Operation {
 pub(crate) struct Work {
     pub(crate) forward: u64,
     pub(crate) backward: u64,
+    /// Those of matrix products inside of it, forward and backward, which are not among the others.
+    pub(crate) products: [u64; 2],
+}
+
+impl Work {
+    /// Without matrix products.
+    pub(crate) fn small(forward: u64, backward: u64) -> Self {
+        Work { forward, backward, products: [0; 2] }
+    }
 }
 
 /// What it costs to hold a row against others of a batch of known size, forward and backward.
@@ -92,7 +104,7 @@ pub(crate) struct Relation {
 /// How much a row of a batch costs, forward and backward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RowCost {
-    /// Floating-point operations of matrix products, a multiplication and an addition being two.
+    /// Floating-point operations of matrix products, those of attention among them, a multiplication and an addition being two.
     pub(crate) matmul_flops: u64,
     /// All others: bias terms and the sums of their gradients, activations, dropout, small operations, relations.
     pub(crate) other_flops: u64,
@@ -127,6 +139,12 @@ impl<D: Ops> Trace<D> {
         let Relation { flops, numbers } = relation(self.rows);
         self.related.flops += flops;
         self.related.numbers += numbers;
+    }
+
+    /// Notes that a matrix is weights: no row of it belongs to a row of the batch.
+    pub(crate) fn weights(&mut self, var: &Var<D>) {
+        let Source { state, .. } = self.source(var);
+        self.states[state].weights = true;
     }
 
     /// Notes a matrix, whatever is done with it.
@@ -164,7 +182,7 @@ impl<D: Ops> Trace<D> {
         let place = |var: &Var<D>| var.host().as_ptr();
         let known = self.states.iter().position(|state| place(&state.var) == place(var));
         let state = known.unwrap_or_else(|| {
-            self.states.push(State { var: var.clone(), reached: false });
+            self.states.push(State { var: var.clone(), reached: false, weights: false });
             self.states.len() - 1
         });
         Source { state, wanted: var.wanted }
@@ -188,8 +206,10 @@ impl<D: Ops> Trace<D> {
                 Operation::Seed(state) => self.states[state].reached = true,
                 Operation::Small { from, made, rows, work } => {
                     cost.other_flops += rows * work.forward;
+                    cost.matmul_flops += rows * work.products[0];
                     if self.states[made].reached && from.iter().any(|source| source.wanted) {
                         cost.other_flops += rows * work.backward;
+                        cost.matmul_flops += rows * work.products[1];
                         from.iter().for_each(|source| self.reach(*source));
                     }
                 }

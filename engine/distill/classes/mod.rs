@@ -10,15 +10,21 @@
 
 mod bag;
 mod conv;
+#[cfg(test)]
+mod costs;
 mod encoder;
 mod inputs;
 mod model;
 pub(crate) mod net;
 mod operations;
+#[cfg(test)]
+mod planted;
 mod spec;
 mod task;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trainings;
 mod words;
 
 pub use inputs::{InputShape, Inputs, Pixels, Standard, Texts, Vectors};

@@ -89,7 +89,7 @@ impl<D: Ops> Graph<D> {
             });
         });
         drop(images);
-        let work = Work { forward: 0, backward: cols as u64 };
+        let work = Work::small(0, cols as u64);
         self.host_op([x], out, cols, work, move |pool, g, _| {
             let mut gradient = pool.zeros(g.len() / after * before);
             gradient.par_chunks_exact_mut(before).zip(g.par_chunks_exact(after)).for_each(|(gradient, g)| {

@@ -84,7 +84,7 @@ const CHECKED: &str = "`Task::check` has been asked before";
 /// Examples of a batch.
 #[derive(Default)]
 pub(crate) struct Picked {
-    inputs: Option<Inputs>,
+    pub(super) inputs: Option<Inputs>,
     labels: Vec<u32>,
 }
 

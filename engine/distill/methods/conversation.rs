@@ -71,6 +71,9 @@ impl Talk {
                     advice: "cache the features of the same teacher, which must have at least two hidden layers",
                 });
             }
+            if !upper.reads_sequences() {
+                self.check_vector("talk")?;
+            }
             let student_inputs = match self.protocol {
                 Protocol::Circular => width(Tap::High),
                 // Later rounds also read the last answer.

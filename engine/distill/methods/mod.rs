@@ -16,6 +16,8 @@ mod label;
 mod one_way;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod oracle_classes;
 mod refilled;
 mod rkd;
 mod scratch;

@@ -25,7 +25,7 @@ const ROWS: usize = 11;
 const EMBEDDING: usize = 2;
 
 /// Matrices by name, row-major with their number of columns.
-type Weights64 = BTreeMap<String, (usize, Vec<f64>)>;
+pub(super) type Weights64 = BTreeMap<String, (usize, Vec<f64>)>;
 
 /// A student, a teacher's features, and one batch.
 struct Bench {
@@ -42,7 +42,7 @@ struct Bench {
     embeddings_width: usize,
 }
 
-fn numbers(name: &str, len: usize, bound: f32) -> Vec<f32> {
+pub(super) fn numbers(name: &str, len: usize, bound: f32) -> Vec<f32> {
     let mut rng = Rng::stream(5, Role::Init, name, 0);
     (0..len).map(|_| rng.symmetric(bound)).collect()
 }
@@ -186,22 +186,22 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
 
 /// A batch of states: columns, and numbers row by row.
 #[derive(Clone)]
-struct States64 {
-    cols: usize,
-    values: Vec<f64>,
+pub(super) struct States64 {
+    pub(super) cols: usize,
+    pub(super) values: Vec<f64>,
 }
 
 impl States64 {
-    fn of(cols: usize, values: &[f32]) -> Self {
+    pub(super) fn of(cols: usize, values: &[f32]) -> Self {
         States64 { cols, values: values.iter().map(|&v| f64::from(v)).collect() }
     }
 
-    fn column(&self, j: usize) -> Vec<f64> {
+    pub(super) fn column(&self, j: usize) -> Vec<f64> {
         self.values.iter().skip(j).step_by(self.cols).copied().collect()
     }
 }
 
-fn dense64(x: &States64, weights: &Weights64, layer: &str, relu: bool) -> States64 {
+pub(super) fn dense64(x: &States64, weights: &Weights64, layer: &str, relu: bool) -> States64 {
     let (cols, weight) = &weights[&format!("{layer}.weight")];
     let (_, bias) = &weights[&format!("{layer}.bias")];
     let mut values = Vec::new();
@@ -217,12 +217,12 @@ fn dense64(x: &States64, weights: &Weights64, layer: &str, relu: bool) -> States
     States64 { cols: *cols, values }
 }
 
-fn module64(x: &States64, weights: &Weights64, name: &str, relu: bool) -> States64 {
+pub(super) fn module64(x: &States64, weights: &Weights64, name: &str, relu: bool) -> States64 {
     let hidden = dense64(x, weights, &format!("{name}.0"), true);
     dense64(&hidden, weights, &format!("{name}.1"), relu)
 }
 
-fn distance64(distance: Distance, a: &States64, b: &States64, variance: Option<&[f32]>) -> f64 {
+pub(super) fn distance64(distance: Distance, a: &States64, b: &States64, variance: Option<&[f32]>) -> f64 {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let centred = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| v - mean(values)).collect() };
     let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
@@ -391,7 +391,7 @@ fn bounded64(made: &States64, ratings: &[f32], teacher: &[f32], margin: f64) -> 
     rows.map(part).sum::<f64>() / made.values.len() as f64
 }
 
-fn rows64(x: &States64) -> Vec<&[f64]> {
+pub(super) fn rows64(x: &States64) -> Vec<&[f64]> {
     x.values.chunks(x.cols).collect()
 }
 
@@ -399,7 +399,7 @@ fn dot64(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn sp64(s: &States64, t: &States64) -> f64 {
+pub(super) fn sp64(s: &States64, t: &States64) -> f64 {
     let normalised = |x: &States64| -> Vec<Vec<f64>> {
         let rows = rows64(x);
         let products = rows.iter().map(|a| rows.iter().map(|b| dot64(a, b)).collect::<Vec<f64>>());
@@ -411,7 +411,7 @@ fn sp64(s: &States64, t: &States64) -> f64 {
     squares / (s.len() * s.len()) as f64
 }
 
-fn rkd64(s: &States64, t: &States64) -> f64 {
+pub(super) fn rkd64(s: &States64, t: &States64) -> f64 {
     let distances = |x: &States64| -> Vec<f64> {
         let rows = rows64(x);
         let pairs = (0..rows.len()).flat_map(|i| (0..rows.len()).filter(move |j| *j != i).map(move |j| (i, j)));
@@ -425,7 +425,7 @@ fn rkd64(s: &States64, t: &States64) -> f64 {
     s.iter().zip(&t).map(|(a, b)| huber(a - b)).sum::<f64>() / s.len() as f64
 }
 
-fn refilled64(s: &States64, t: &States64, tuples: &[Vec<usize>], temperature: f64) -> f64 {
+pub(super) fn refilled64(s: &States64, t: &States64, tuples: &[Vec<usize>], temperature: f64) -> f64 {
     let likely = |x: &States64, tuple: &[usize]| -> Vec<f64> {
         let rows = rows64(x);
         let length = |row: usize| dot64(rows[row], rows[row]).sqrt().max(f64::MIN_POSITIVE);
@@ -444,7 +444,7 @@ fn refilled64(s: &States64, t: &States64, tuples: &[Vec<usize>], temperature: f6
     tuples.iter().map(divergence).sum::<f64>() / tuples.len() as f64
 }
 
-fn vid64(mean: &States64, t: &States64, alphas: &[f64]) -> f64 {
+pub(super) fn vid64(mean: &States64, t: &States64, alphas: &[f64]) -> f64 {
     let variance: Vec<f64> = (0..t.cols)
         .map(|j| {
             let column = t.column(j);
@@ -460,7 +460,7 @@ fn vid64(mean: &States64, t: &States64, alphas: &[f64]) -> f64 {
     mean.values.iter().zip(&t.values).enumerate().map(part).sum::<f64>() / mean.values.len() as f64
 }
 
-fn srd64(s: &States64, t: &States64, power: f64) -> f64 {
+pub(super) fn srd64(s: &States64, t: &States64, power: f64) -> f64 {
     let normalised = |x: &States64, j: usize| -> Vec<f64> {
         let column = x.column(j);
         let mean = column.iter().sum::<f64>() / column.len() as f64;

@@ -268,6 +268,17 @@ impl Talk {
         .map(|(term, ..)| term)
     }
 
+    /// Refuses what only a teacher that reads sequences can be told.
+    pub(super) fn check_vector(&self, method: &'static str) -> Result<(), SpecError> {
+        let what = match (self.tokens, self.beside) {
+            (1, Beside::Nothing) => return Ok(()),
+            (1, Beside::Input) => "a message before the tokens of a teacher that reads none".to_owned(),
+            (tokens, _) => format!("{tokens} message tokens for a teacher that reads one vector"),
+        };
+        let advice = "leave `tokens` and `beside` out, or take an encoder as the teacher";
+        Err(SpecError::Contradiction { method, what, advice })
+    }
+
     pub(super) fn check(
         &self,
         method: &'static str,
@@ -353,13 +364,7 @@ impl Talk {
             if let Some(teacher) = teacher
                 && !teacher.reads_sequences()
             {
-                let what = match (self.tokens, self.beside) {
-                    (1, Beside::Nothing) => return Ok(()),
-                    (1, Beside::Input) => "a message before the tokens of a teacher that reads none".to_owned(),
-                    (tokens, _) => format!("{tokens} message tokens for a teacher that reads one vector"),
-                };
-                let advice = "leave `tokens` and `beside` out, or take an encoder as the teacher";
-                return Err(SpecError::Contradiction { method, what, advice });
+                self.check_vector(method)?;
             }
             if teacher.is_some_and(TeacherSpec::reads_sequences) && self.upper == Upper::Trainable {
                 return Err(contradiction(

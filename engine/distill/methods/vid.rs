@@ -95,6 +95,9 @@ impl<D: Ops> Learner<D> for Built {
         let mean = self.projector.apply(step.graph, step.modules, &deep.high)?;
         let weight = self.settings.weight * step.ramp(self.settings.warm_up);
         let alpha = step.modules.vector_var(self.alpha);
+        if let Some(trace) = step.graph.trace() {
+            trace.weights(&alpha);
+        }
         let mut slopes = step.graph.pool().take(alpha.cols());
         let (alphas, target) = (alpha.host().into_owned(), target.host());
         step.loss(Term::Vid, weight, &mean, |made, gradient| {

@@ -19,7 +19,7 @@ mod images;
 mod load;
 pub(crate) mod operations;
 #[cfg(test)]
-mod oracle;
+pub(crate) mod oracle;
 mod positions;
 pub(crate) mod stack;
 #[cfg(test)]

@@ -28,7 +28,10 @@ impl<D: Ops> Graph<D> {
         let mut out = self.pool().take(x.rows() * cols);
         ops::norm(&mut out, &x.host(), &norm.gain.host(), &norm.bias.host(), eps);
         let (source, gain) = (x.clone(), norm.gain.clone());
-        let work = Work { forward: 8 * cols as u64, backward: 14 * cols as u64 };
+        if let Some(trace) = self.trace() {
+            [&norm.gain, &norm.bias].into_iter().for_each(|weights| trace.weights(weights));
+        }
+        let work = Work::small(8 * cols as u64, 14 * cols as u64);
         self.host_op([x, &norm.gain, &norm.bias], out, cols, work, move |pool, g, wanted| {
             let (x, gain) = (source.host(), gain.host());
             let to_x = wanted[0].then(|| {
@@ -50,7 +53,7 @@ impl<D: Ops> Graph<D> {
         let mut out = self.pool().take(x.rows() * x.cols());
         out.par_chunks_mut(CHUNK).zip(x.host().par_chunks(CHUNK)).for_each(|(out, x)| ops::gelu(out, x));
         let source = x.clone();
-        let work = Work { forward: 30 * x.cols() as u64, backward: 33 * x.cols() as u64 };
+        let work = Work::small(30 * x.cols() as u64, 33 * x.cols() as u64);
         self.host_op([x], out, x.cols(), work, move |pool, g, _| {
             let x = source.host();
             let mut out = pool.take(x.len());
@@ -69,7 +72,7 @@ impl<D: Ops> Graph<D> {
         // Of a row: products with as many rows as there are in its sequence on average, two there and five back.
         let beside = (sequences.pairs() / sequences.rows().max(1)) as u64;
         let (product, softmax) = (2 * beside * width as u64, 8 * beside * heads as u64);
-        let work = Work { forward: 2 * product + softmax, backward: 5 * product + 2 * softmax };
+        let work = Work { products: [2 * product, 5 * product], ..Work::small(softmax, 2 * softmax) };
         self.host_op([qkv], out, width, work, move |pool, g, _| {
             [Some(ops::attention_back(pool, &source.host(), &g, shape, &parts))]
         })
@@ -89,7 +92,7 @@ impl<D: Ops> Graph<D> {
     pub(crate) fn folded(&mut self, x: &Var<D>, parts: usize) -> Result<Var<D>, D::Err> {
         let cols = x.cols() / parts;
         let out = self.pool().copy(&x.host());
-        self.host_op([x], out, cols, Work { forward: 0, backward: 0 }, |_, g, _| [Some(g)])
+        self.host_op([x], out, cols, Work::small(0, 0), |_, g, _| [Some(g)])
     }
 
     /// Before each sequence of `own` its `count` rows of `before`: the whole, and whose rows they are.
@@ -113,7 +116,7 @@ impl<D: Ops> Graph<D> {
             }
         }
         let (parts, from) = (whole.clone(), of.clone());
-        let out = self.host_op([before, own], out, width, Work { forward: 0, backward: 0 }, move |pool, g, wanted| {
+        let out = self.host_op([before, own], out, width, Work::small(0, 0), move |pool, g, wanted| {
             let (mut first, mut rest) = (pool.take(parts.len() * count * width), pool.take(from.rows() * width));
             for ((to, rows), first) in parts.ranges().zip(from.ranges()).zip(first.chunks_exact_mut(count * width)) {
                 let (head, tail) = g[to.start * width..to.end * width].split_at(count * width);
@@ -139,7 +142,7 @@ impl<D: Ops> Graph<D> {
     ) -> Result<Var<D>, D::Err> {
         let (width, parts) = (x.cols(), sequences.clone());
         let out = means(self.pool(), &x.host(), width, sequences, of);
-        let work = Work { forward: width as u64, backward: width as u64 };
+        let work = Work::small(width as u64, width as u64);
         self.host_op([x], out, width, work, move |pool, g, _| {
             let mut out = pool.zeros(parts.rows() * width);
             for (rows, g) in parts.ranges().map(of).zip(g.chunks_exact(width)) {

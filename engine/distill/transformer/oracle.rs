@@ -9,8 +9,10 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 
+use super::TransformerUpper;
 use super::config::Family;
 use super::positions::interpolated;
+use super::stack::Order;
 use crate::random::{Rng, Role};
 
 pub(super) const WIDTH: usize = 12;
@@ -23,6 +25,17 @@ pub(super) const PATCH: usize = 2;
 /// Patches along a side of the images it was trained on.
 const SIDE: usize = 3;
 const EPS: f64 = 1e-5;
+
+/// All layers of a small frozen transformer: BERT's, or a ViT's.
+pub(crate) fn small(order: Order) -> TransformerUpper {
+    let folder = tempfile::tempdir().unwrap();
+    let family = match order {
+        Order::NormLast => Family::Bert,
+        Order::NormFirst => Family::Vit,
+    };
+    Sample::new(family).write(folder.path(), "", Dtype::F32);
+    TransformerUpper::load(folder.path(), 0).unwrap()
+}
 
 /// A model in the making.
 pub(super) struct Sample {
