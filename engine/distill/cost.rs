@@ -42,7 +42,7 @@ pub struct StepCost {
     pub rows: u64,
     /// Floating-point operations, a multiplication and an addition being two: `matmul_flops`, and for dense layers the bias terms,
     /// the sums of their gradients, activations and dropout, the deep path's products and sums outside of layers, and the relations of rows to
-    /// each other that `sp`, `rkd` and `refilled` compare, which for the first two grow with the square of `rows`.
+    /// each other that `sp`, `rkd`, `crd` and `refilled` compare, which for the first three grow with the square of `rows`.
     ///
     /// Not in it: what is looked up or summed in tables, distances and losses, clipping, and the optimiser, all of which do a few operations a number
     /// and are bound by memory.

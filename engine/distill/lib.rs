@@ -75,8 +75,8 @@ pub use distance::{CORR_ROWS, Distance};
 pub use error::{ModelError, SpecError, TrainError};
 pub use io::{Earlier, Progress, TrainIo};
 pub use methods::{
-    Annealed, Beside, Bounded, De, Dist, Distances, Feature, IakdAdapter, InteractInto, Label, Method, OneWay, Protocol,
-    QuestionPath, Refilled, Replies, Rkd, Sp, Srd, Talk, Tap, Upper, Vid, Weights,
+    Annealed, Beside, Bounded, Crd, De, Dist, Distances, Dkd, Feature, IakdAdapter, InteractInto, Label, Method, Negatives,
+    OneWay, Protocol, QuestionPath, Refilled, Replies, Rkd, Sp, Srd, Talk, Tap, Upper, Vid, Weights,
 };
 pub use model::{Predictions, RatingModel, Taps};
 pub use models::{Mf, ModelSpec, Ncf, TaskKind, Wide};
@@ -88,6 +88,6 @@ pub use task::Measure;
 pub use teacher::{States, TeacherNeeds, TeacherSpec, TeacherUpper, TeacherView, TokenStates, means, variances};
 pub use trainer::{Trained, train};
 pub use transformer::{
-    CHARACTER_TOKENS, Family, Hidden, IMAGENET, Images, Pooling, Reads, Tokenizer, Tokens, Transformer, TransformerConfig, TransformerError,
-    TransformerFiles, TransformerUpper, Until, tokenizer_of_characters,
+    CHARACTER_TOKENS, Family, Hidden, IMAGENET, Images, Pooling, Reads, Tokenizer, Tokens, Transformer, TransformerConfig,
+    TransformerError, TransformerFiles, TransformerUpper, Until, tokenizer_of_characters,
 };

@@ -38,11 +38,17 @@ pub enum Term {
     Swapped,
     /// The distances of what experts make of the student's embeddings from the teacher's.
     De,
+    /// How far the probability of a row's own class is from the teacher's.
+    OwnClass,
+    /// How differently the other classes share out what is left.
+    OtherClasses,
+    /// How badly a row's state is told from those of others.
+    Crd,
 }
 
 impl Term {
     /// All terms.
-    pub const ALL: [Term; 16] = [
+    pub const ALL: [Term; 19] = [
         Term::Task,
         Term::Label,
         Term::Feature,
@@ -59,6 +65,9 @@ impl Term {
         Term::Srd,
         Term::Swapped,
         Term::De,
+        Term::OwnClass,
+        Term::OtherClasses,
+        Term::Crd,
     ];
 
     /// The term's name in curves and errors.
@@ -80,6 +89,9 @@ impl Term {
             Term::Srd => "srd",
             Term::Swapped => "swapped",
             Term::De => "de",
+            Term::OwnClass => "own_class",
+            Term::OtherClasses => "other_classes",
+            Term::Crd => "crd",
         }
     }
 }

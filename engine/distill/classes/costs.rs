@@ -49,6 +49,8 @@ fn methods() -> Vec<Method> {
         Method::Vid(Vid { projector_hidden: Some(5), ..Vid::default() }),
         Method::Sp(Sp::default()),
         Method::Srd(Srd::default()),
+        Method::Dkd(Dkd::default()),
+        Method::Crd(Crd { width: 6, ..Crd::default() }),
         Method::IakdAdapter(IakdAdapter { probability: 1.0, message_dim: 4, module_hidden: None }),
         Method::OneWay(OneWay { into: Tap::Low, message_dim: 4, ..OneWay::default() }),
         Method::OneWay(OneWay { widened: true, message_dim: 4, ..OneWay::default() }),

@@ -40,6 +40,8 @@ fn methods() -> Vec<Method> {
         Method::Label(Label::default()),
         Method::Feature(Feature::default()),
         Method::Dist(Dist::default()),
+        Method::Dkd(Dkd::default()),
+        Method::Crd(Crd { width: 8, ..Crd::default() }),
         Method::Sp(Sp::default()),
         Method::Rkd(Rkd::default()),
         Method::Vid(Vid::default()),
@@ -158,7 +160,8 @@ fn killed(dir: &Path, after: usize) -> Killed<'_> {
 #[test]
 fn killed_and_resumed_equals_uninterrupted() {
     let augment = Augment { flip: true, padding: 1 };
-    let images = Planted { augment, ..Planted::images(false) };
+    let mut images = Planted::images(false);
+    images.augment = augment;
     let (texts, said) = (Planted::texts(false), |talk: &mut Talk| (talk.tokens, talk.beside) = (2, Beside::Input));
     for (planted, config) in [
         (&images, config(vit(), Method::Scratch)),
@@ -186,8 +189,8 @@ fn killed_and_resumed_equals_uninterrupted() {
 fn checkpoints_of_other_data_are_as_good_as_none() {
     let planted = Planted::texts(false);
     let config = config(bag(), talk(|talk| talk.beside = Beside::Input));
-    let dir = tempfile::tempdir().unwrap();
-    let mut begin = |change: &dyn Fn(&mut Planted)| {
+    let begin = |change: &dyn Fn(&mut Planted)| {
+        let dir = tempfile::tempdir().unwrap();
         train_classes(&config, &planted.data(), Some(planted.view()), DEVICE, &mut killed(dir.path(), 12)).unwrap_err();
         let mut other = Planted::texts(false);
         change(&mut other);
@@ -204,7 +207,8 @@ fn checkpoints_of_other_data_are_as_good_as_none() {
 
 #[test]
 fn images_change_with_the_epoch_and_not_with_the_order_of_a_batch() {
-    let planted = Planted { augment: Augment { flip: true, padding: 1 }, ..Planted::images(false) };
+    let mut planted = Planted::images(false);
+    planted.augment = Augment { flip: true, padding: 1 };
     let data = planted.data();
     let picked = |places: &[u32], seed: u64, epoch: usize| {
         let mut batch = Default::default();

@@ -8,8 +8,10 @@ mod bias_only;
 mod bounded;
 mod chain;
 mod conversation;
+mod crd;
 mod de;
 mod dist;
+mod dkd;
 mod feature;
 mod iakd;
 mod label;
@@ -29,8 +31,10 @@ mod vid;
 use serde::{Deserialize, Serialize};
 
 pub use bounded::Bounded;
+pub use crd::{Crd, Negatives};
 pub use de::{Annealed, De};
 pub use dist::Dist;
+pub use dkd::Dkd;
 pub use feature::Feature;
 pub use iakd::IakdAdapter;
 pub use label::Label;
@@ -73,6 +77,8 @@ pub enum Method {
     Bounded(Bounded),
     /// The teacher's embeddings, by experts (Kang et al. 2020).
     De(De),
+    /// The teacher's predictions of a row's own class, and of the others (Zhao et al. 2022); of classes.
+    Dkd(Dkd),
     /// How the teacher's predictions are related over the batch (Huang et al. 2022).
     Dist(Dist),
     /// Which rows are alike (Tung and Mori 2019).
@@ -85,6 +91,8 @@ pub enum Method {
     Refilled(Refilled),
     /// A linear projector, normalised, and the logarithm of its errors (Miles and Mikolajczyk 2024).
     Srd(Srd),
+    /// Which row's state the teacher's is (Tian et al. 2020); of classes.
+    Crd(Crd),
     /// Layers of student and teacher swapped by way of modules (after Fu et al. 2021).
     IakdAdapter(IakdAdapter),
     /// The modules of a talk in one direction: the control with the same kind of extra parameters.
@@ -103,12 +111,14 @@ impl Method {
             Method::Feature(_) => "feature",
             Method::Bounded(_) => "bounded",
             Method::De(_) => "de",
+            Method::Dkd(_) => "dkd",
             Method::Dist(_) => "dist",
             Method::Sp(_) => "sp",
             Method::Rkd(_) => "rkd",
             Method::Vid(_) => "vid",
             Method::Refilled(_) => "refilled",
             Method::Srd(_) => "srd",
+            Method::Crd(_) => "crd",
             Method::IakdAdapter(_) => "iakd_adapter",
             Method::OneWay(_) => "one_way",
             Method::Talk(_) => "talk",
@@ -120,9 +130,11 @@ impl Method {
         match self {
             Method::BiasOnly | Method::Scratch => TeacherNeeds::default(),
             Method::Label(_) => label::NEEDS,
-            Method::Feature(_) | Method::Sp(_) | Method::Rkd(_) | Method::Vid(_) | Method::Refilled(_) | Method::Srd(_) => HIGH,
+            Method::Feature(_) | Method::Sp(_) | Method::Rkd(_) | Method::Vid(_) => HIGH,
+            Method::Refilled(_) | Method::Srd(_) | Method::Crd(_) => HIGH,
             Method::Bounded(_) => bounded::NEEDS,
             Method::De(_) => de::NEEDS,
+            Method::Dkd(_) => dkd::NEEDS,
             Method::Dist(_) => dist::NEEDS,
             Method::IakdAdapter(_) => iakd::NEEDS,
             Method::OneWay(one_way) => one_way.needs(),
@@ -144,12 +156,14 @@ impl Method {
             Method::Feature(feature) => feature.check(student, teacher, batch),
             Method::Bounded(bounded) => bounded.check(),
             Method::De(de) => de.check(student, teacher, batch),
+            Method::Dkd(dkd) => dkd.check(),
             Method::Dist(dist) => dist.check(student, batch),
             Method::Sp(sp) => sp.check(student, teacher),
             Method::Rkd(rkd) => rkd.check(student, teacher),
             Method::Vid(vid) => vid.check(student, teacher),
             Method::Refilled(refilled) => refilled.check(student, teacher),
             Method::Srd(srd) => srd.check(student, teacher, batch),
+            Method::Crd(crd) => crd.check(student, teacher, batch),
             Method::IakdAdapter(iakd) => iakd.check(student, teacher, batch),
             Method::OneWay(one_way) => one_way.check(student, teacher, batch),
             Method::Talk(talk) => talk.check("talk", student, teacher, batch),
@@ -160,6 +174,7 @@ impl Method {
     fn check_task(&self, student: &ModelSpec) -> Result<(), SpecError> {
         let about = match self {
             Method::BiasOnly | Method::Bounded(_) | Method::De(_) => Some(TaskKind::Ratings),
+            Method::Dkd(_) | Method::Crd(_) => Some(TaskKind::Classes),
             _ => None,
         };
         let (needs, advice) = match about {
@@ -181,12 +196,14 @@ impl Method {
             Method::Feature(_) => terms.push(Term::Feature),
             Method::Bounded(_) => terms.push(Term::Bounded),
             Method::De(_) => terms.push(Term::De),
+            Method::Dkd(dkd) => terms.extend(dkd.terms()),
             Method::Dist(_) => terms.push(Term::Dist),
             Method::Sp(_) => terms.push(Term::Sp),
             Method::Rkd(_) => terms.push(Term::Rkd),
             Method::Vid(_) => terms.push(Term::Vid),
             Method::Refilled(_) => terms.push(Term::Refilled),
             Method::Srd(_) => terms.push(Term::Srd),
+            Method::Crd(_) => terms.push(Term::Crd),
             Method::IakdAdapter(_) => terms.push(Term::Swapped),
             Method::OneWay(_) => terms.push(Term::StudentState),
             Method::Talk(talk) => terms.extend(talk.terms()),
@@ -231,12 +248,14 @@ impl Method {
             Method::Feature(feature) => Box::new(feature.build(student, teacher, seed, modules)?),
             Method::Bounded(bounded) => Box::new(bounded.clone()),
             Method::De(de) => Box::new(de.build(student, teacher, seed, modules)?),
+            Method::Dkd(dkd) => Box::new(dkd.clone()),
             Method::Dist(dist) => Box::new(dist.clone()),
             Method::Sp(sp) => Box::new(sp.clone()),
             Method::Rkd(rkd) => Box::new(rkd.clone()),
             Method::Vid(vid) => Box::new(vid.build(student, teacher, seed, modules)?),
             Method::Refilled(refilled) => Box::new(refilled.clone()),
             Method::Srd(srd) => Box::new(srd.build(student, teacher, seed, modules)?),
+            Method::Crd(crd) => Box::new(crd.build(student, teacher, seed, modules)?),
             Method::IakdAdapter(iakd) => Box::new(iakd.build(device, student, teacher, seed, modules)?),
             Method::OneWay(one_way) => Box::new(one_way.as_talk().build(
                 device,

@@ -565,6 +565,7 @@ fn loss64(bench: &Bench, method: &Method, live: &Weights64, fixed: &Weights64) -
             return vec![(Term::Swapped, 1.0, distance64(Distance::Mse, &made, &States64::of(1, ratings), None))];
         }
         Method::BiasOnly | Method::Scratch => return parts,
+        Method::Dkd(_) | Method::Crd(_) => unreachable!("of classes"),
         Method::Label(label) => {
             parts.push((Term::Label, label.weight, against(&bench.output)));
             return parts;

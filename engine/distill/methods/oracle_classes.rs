@@ -79,7 +79,11 @@ impl Bench {
         let (shape, inputs) = match spec {
             NetSpec::Vit(_) => {
                 let shape = ImageShape { channels: 2, height: 4, width: 4 };
-                let bytes = numbers("bytes", ROWS * shape.bytes(), 127.0).iter().map(|x| (x + 128.0) as u8).collect();
+                // Planes of different brightness, so that states differ from row to row.
+                let plane = shape.height * shape.width;
+                let bright = numbers("bright", ROWS * shape.channels, 70.0);
+                let noise = numbers("bytes", ROWS * shape.bytes(), 50.0);
+                let bytes = noise.iter().enumerate().map(|(at, noise)| (128.0 + noise + bright[at / plane]) as u8).collect();
                 (InputShape::Images(shape), Inputs::Images(Pixels { shape, bytes }))
             }
             _ => {
@@ -546,6 +550,37 @@ fn dist64(logits: &States64, target: &States64, temperature: f64) -> f64 {
     distance64(Distance::Corr, &p, &q, None) + distance64(Distance::Corr, &turned(&p), &turned(&q), None)
 }
 
+/// The divergence over a row's own class and all others together, and that among the others.
+fn dkd64(logits: &States64, target: &States64, labels: &[u32], temperature: f64) -> [f64; 2] {
+    let (q, p) = (shares64(logits, temperature), shares64(target, temperature));
+    let mut sums = [0.0; 2];
+    for ((q, p), label) in rows64(&q).into_iter().zip(rows64(&p)).zip(labels) {
+        let own = *label as usize;
+        sums[0] += p[own] * (p[own] / q[own]).ln() + (1.0 - p[own]) * ((1.0 - p[own]) / (1.0 - q[own])).ln();
+        for other in (0..CLASSES).filter(|class| *class != own) {
+            let (q, p) = (q[other] / (1.0 - q[own]), p[other] / (1.0 - p[own]));
+            sums[1] += p * (p / q).ln();
+        }
+    }
+    sums.map(|sum| temperature * temperature * sum / ROWS as f64)
+}
+
+fn crd64(s: &States64, t: &States64, labels: &[u32], crd: &Crd) -> f64 {
+    let unit = |row: &[f64]| -> Vec<f64> {
+        let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        row.iter().map(|x| x / length).collect()
+    };
+    let (u, v): (Vec<_>, Vec<_>) = rows64(s).into_iter().zip(rows64(t)).map(|(s, t)| (unit(s), unit(t))).unzip();
+    let weigh = |i: usize, j: usize| (u[i].iter().zip(&v[j]).map(|(u, v)| u * v).sum::<f64>() / crd.temperature).exp();
+    let row = |i: usize| {
+        let candidates = || (0..ROWS).filter(move |j| *j == i || crd.negatives == Negatives::All || labels[*j] != labels[i]);
+        let [by_student, by_teacher]: [f64; 2] =
+            [candidates().map(|j| weigh(i, j)).sum(), candidates().map(|j| weigh(j, i)).sum()];
+        -((weigh(i, i) / by_student).ln() + (weigh(i, i) / by_teacher).ln()) / 2.0
+    };
+    (0..ROWS).map(row).sum::<f64>() / ROWS as f64
+}
+
 /// The loss by its formula.
 fn loss64(
     bench: &Bench,
@@ -601,6 +636,20 @@ fn loss64(
         }
         Method::OneWay(one_way) => &one_way.as_talk(),
         Method::Talk(talk) => talk,
+        Method::Dkd(dkd) => {
+            let mut parts = vec![task];
+            let [own, others] = dkd64(&output, &logits, labels, dkd.temperature);
+            for (term, weight, value) in [(Term::OwnClass, dkd.alpha, own), (Term::OtherClasses, dkd.beta, others)] {
+                if weight > 0.0 {
+                    parts.push((term, weight, value));
+                }
+            }
+            return parts;
+        }
+        Method::Crd(crd) => {
+            let [u, v] = [(&high, "crd.student"), (&target, "crd.teacher")].map(|(x, name)| dense64(x, live, name, false));
+            return more(Term::Crd, crd.weight, crd64(&u, &v, labels, crd));
+        }
         Method::BiasOnly | Method::Bounded(_) | Method::De(_) => unreachable!("of ratings"),
     };
     let mut parts = vec![task];
@@ -721,6 +770,12 @@ fn methods_without_a_conversation() {
         for temperature in [None, Some(1.5)] {
             hold(&bench, &Method::Label(Label { temperature, ..Label::default() }));
             hold(&bench, &Method::Dist(Dist { temperature, ..Dist::default() }));
+        }
+        for (alpha, beta, temperature) in [(1.0, 8.0, 4.0), (0.5, 0.0, 1.0), (0.0, 2.0, 1.5)] {
+            hold(&bench, &Method::Dkd(Dkd { alpha, beta, temperature, ..Dkd::default() }));
+        }
+        for negatives in [Negatives::All, Negatives::OtherClasses] {
+            hold(&bench, &Method::Crd(Crd { width: 5, temperature: 0.4, negatives, ..Crd::default() }));
         }
         hold(&bench, &Method::Feature(Feature::default()));
         hold(&bench, &Method::Feature(Feature { projector_hidden: Some(5), distance: Distance::Cosine, ..Feature::default() }));

@@ -86,8 +86,11 @@ pub(super) fn tuples(levels: &[u32], others: usize) -> Vec<Tuple> {
     (0..rows).filter_map(tuple).collect()
 }
 
+/// A row brought to length 1, and its length.
+pub(super) type Direction = (Vec<f64>, f64);
+
 /// Rows brought to length 1, and their lengths; a row of nothing stays one.
-fn directions(x: &[f32], cols: usize) -> Vec<(Vec<f64>, f64)> {
+pub(super) fn directions(x: &[f32], cols: usize) -> Vec<Direction> {
     let direction = |row: &[f32]| {
         let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
         let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
@@ -97,7 +100,7 @@ fn directions(x: &[f32], cols: usize) -> Vec<(Vec<f64>, f64)> {
 }
 
 /// How likely each of a tuple is to be the anchor's partner.
-fn likely(directions: &[(Vec<f64>, f64)], tuple: &[usize], temperature: f64) -> Vec<f64> {
+fn likely(directions: &[Direction], tuple: &[usize], temperature: f64) -> Vec<f64> {
     let (anchor, rest) = (&directions[tuple[0]].0, &tuple[1..]);
     let square = |row: &usize| anchor.iter().zip(&directions[*row].0).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
     let logits: Vec<f64> = rest.iter().map(|row| -square(row) / temperature).collect();
