@@ -12,9 +12,10 @@ mod standin;
 use std::io::Cursor;
 
 use talkflow_distill::{
-    Bounded, De, DeviceKind, Distance, Distances, Examples, Feature, IakdAdapter, InteractInto, Label, Method, Mf, ModelSpec,
-    Ncf, OneWay, Protocol, QuestionPath, Refilled, Replies, Rkd, Scale, Sp, States, Talk, TaskData, TeacherUpper, TeacherView,
-    TrainConfig, Trained, Upper, Vid, Weights, train, variances,
+    Augment, Bag, Bounded, ClassData, ClassExamples, Conv, Crd, De, DeviceKind, Distance, Distances, Dkd, Examples, Feature,
+    IakdAdapter, ImageShape, InputShape, Inputs, InteractInto, Label, Method, Mf, ModelSpec, Ncf, NetSpec, OneWay, Pixels,
+    Protocol, QuestionPath, Refilled, Replies, Rkd, Scale, Sp, States, Talk, TaskData, TeacherUpper, TeacherView,
+    TextTransformer, TrainConfig, Trained, Upper, Vid, Vit, Weights, Words, train, train_classes, variances,
 };
 
 const GPU: DeviceKind = DeviceKind::Cuda(0);
@@ -62,6 +63,7 @@ impl World {
             low: Some(States { width: taps.low_width, values: &taps.low, variance: &low }),
             high: Some(States { width: taps.high_width, values: &taps.high, variance: &high }),
             embeddings: Some(States { width: taps.embeddings_width, values: &taps.embeddings, variance: &embeddings }),
+            tokens: None,
             output: Some(&taps.output),
             upper: Some(&upper),
         };
@@ -131,6 +133,80 @@ fn every_method_agrees() {
     }
     for method in [Method::Scratch, Method::Label(Label::default())] {
         world.agree(&TrainConfig { model: ModelSpec::Mf(Mf::default()), ..config(method) });
+    }
+}
+
+/// Each network of classes, with what is learnt of states and of logits; the teacher's are made up.
+#[test]
+fn every_network_of_classes_agrees() {
+    const CLASSES: usize = 3;
+    let shape = ImageShape { channels: 2, height: 4, width: 4 };
+    let vocabulary = 7;
+    let words = Words::of_list(["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec()).unwrap();
+    let none = Words::of_list(Vec::new()).unwrap();
+    let rows = |from: u32, images: bool| {
+        let row: Vec<u32> = (from..from + 48).collect();
+        let text = |row: &u32| (0..2 + row % 3).map(|place| (row * 5 + place * row) % vocabulary).collect::<Vec<u32>>();
+        let pixel = |row: u32, at: u32| ((row * 37 + at * 11 + row % 3 * at) % 256) as u8;
+        let inputs = match images {
+            true => {
+                let bytes = row.iter().flat_map(|&row| (0..shape.bytes() as u32).map(move |at| pixel(row, at))).collect();
+                Inputs::Images(Pixels { shape, bytes })
+            }
+            false => Inputs::Texts(row.iter().map(text).collect()),
+        };
+        ClassExamples { label: row.iter().map(|row| row % CLASSES as u32).collect(), inputs, row }
+    };
+    let made_up = |count: usize| (0..count).map(|at| (at * 29 % 31) as f32 / 31.0).collect::<Vec<f32>>();
+    let (high, output) = (made_up(48 * 5), made_up(48 * CLASSES));
+    let variance = variances(&high, 5);
+    for (net, images) in [
+        (NetSpec::Bag(Bag { embedding: 5, hidden: vec![7, 6], dropout: 0.1, ..Bag::default() }), false),
+        (
+            NetSpec::TextTransformer(TextTransformer {
+                width: 6,
+                layers: 1,
+                heads: 2,
+                inner: 7,
+                longest: 4,
+                ..TextTransformer::default()
+            }),
+            false,
+        ),
+        (NetSpec::Vit(Vit { patch: 2, width: 6, layers: 1, heads: 3, inner: 5 }), true),
+        (NetSpec::Conv(Conv { channels: vec![3, 5], dropout: 0.1 }), true),
+    ] {
+        let (examples, validation) = (rows(0, images), rows(48, images));
+        let (shape, words) = if images {
+            (InputShape::Images(shape), &none)
+        } else {
+            (InputShape::Texts { vocabulary: vocabulary as usize }, &words)
+        };
+        let augment = Augment::default();
+        let data = ClassData { train: &examples, validation: &validation, shape, classes: CLASSES, words, augment };
+        let view = TeacherView {
+            row: &examples.row,
+            high: Some(States { width: 5, values: &high, variance: &variance }),
+            output: Some(&output),
+            ..TeacherView::default()
+        };
+        for method in [
+            Method::Scratch,
+            Method::Label(Label::default()),
+            Method::Dkd(Dkd::default()),
+            Method::Crd(Crd { width: 4, temperature: 0.5, ..Crd::default() }),
+            Method::Sp(Sp::default()),
+            Method::Feature(Feature::default()),
+        ] {
+            let config = TrainConfig { model: ModelSpec::Net(net.clone()), batch: 16, ..config(method) };
+            let [cpu, cuda] =
+                [DeviceKind::Cpu, GPU].map(|device| train_classes(&config, &data, Some(view), device, &mut ()).unwrap());
+            for ((name, a), (_, b)) in cpu.curves.columns().iter().zip(cuda.curves.columns()) {
+                // A row near the border of two classes may fall on either side.
+                let near = |(a, b): (&f64, &f64)| name == "validation_error" || (a - b).abs() <= 1e-3 * (1.0 + a.abs());
+                assert!(a.iter().zip(b).all(near), "{} {} {name}: {a:?} {b:?}", net.name(), config.method.name());
+            }
+        }
     }
 }
 
