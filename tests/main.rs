@@ -10,6 +10,7 @@ mod commands;
 mod compare;
 mod crash;
 mod diagnostics;
+mod encoder;
 mod faults;
 mod history;
 mod hostile;

@@ -124,6 +124,11 @@ impl Examples {
         self.starts.len() - 1
     }
 
+    /// The number of the shard that a row is in; of a row beyond the last, as many as there are shards.
+    pub fn shard_of(&self, row: u32) -> usize {
+        self.starts.partition_point(|start| *start <= row) - 1
+    }
+
     /// Reads the contents of a shard, numbered from 0 in the order of rows; of one beyond the last there are none.
     ///
     /// # Errors

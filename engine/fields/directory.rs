@@ -92,6 +92,11 @@ impl Directory {
         Some((name, labels))
     }
 
+    /// What a stage yields, where that is known.
+    pub(super) fn yields(&self, stage: &str) -> Option<ArtifactKind> {
+        self.stages.get(stage)?.yields
+    }
+
     /// How many axes a stage's matrix has.
     pub(super) fn axes(&self, stage: &str) -> usize {
         self.stages.get(stage).map_or(0, |listed| listed.axes.len())
@@ -188,11 +193,10 @@ impl Directory {
 
     /// The stages whose output would fit.
     fn fitting<'a>(&'a self, asked: &'a Asked<'_>) -> impl Iterator<Item = &'a str> + Clone {
-        let fits =
-            |(name, stage): &(&String, &Listed)| {
-                let taken = asked.accepts.is_none_or(|accepts| stage.yields.is_some_and(|yields| accepts.takes(yields)));
-                taken && *name != asked.by
-            };
+        let fits = |(name, stage): &(&String, &Listed)| {
+            let taken = asked.accepts.is_none_or(|accepts| stage.yields.is_some_and(|yields| accepts.takes(yields)));
+            taken && *name != asked.by
+        };
         self.stages.iter().filter(fits).map(|(name, _)| name.as_str())
     }
 

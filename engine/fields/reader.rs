@@ -325,7 +325,7 @@ impl Fields<'_> {
         self.peek(key)
     }
 
-    fn peek(&self, key: &str) -> Option<Found> {
+    pub(super) fn peek(&self, key: &str) -> Option<Found> {
         let entry = self.map.as_ref()?.get(key)?;
         Some(Found::of(&entry.node, self.via.as_ref()))
     }

@@ -98,6 +98,19 @@ impl Fields<'_> {
         self.port(key)
     }
 
+    /// Which of these kinds the stage that a field names yields. Nothing where the field is not written, or leads to no stage of these kinds, which is for
+    /// whoever reads it to report.
+    pub fn yields(&mut self, key: &str, kinds: &[ArtifactKind]) -> Option<ArtifactKind> {
+        let nouns: Vec<&str> = kinds.iter().map(|kind| kind.noun()).collect();
+        if let Some(noun) = self.sketched_word(&format!("{key}, what it yields"), &nouns) {
+            return kinds.iter().copied().find(|kind| kind.noun() == noun);
+        }
+        let found = self.peek(key)?;
+        let Value::Text(text) = &found.node.value else { return None };
+        let stage = text.split('[').next().unwrap_or(text);
+        self.outside.directory.yields(stage).filter(|kind| kinds.contains(kind))
+    }
+
     /// Reads a reference to one instance of a stage, which may be left out, or be `null`.
     pub fn optional_stage(&mut self, key: &str, accepts: impl Into<Accepts>) -> Option<Port> {
         let accepts = accepts.into();

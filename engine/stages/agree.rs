@@ -32,7 +32,7 @@ type Stages<'a> = Seen<'a, StageSpec>;
 
 /// What does not fit.
 pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
-    if let Some(other) = other_data(seen).or_else(|| other_examples(seen)) {
+    if let Some(other) = other_data(seen).or_else(|| other_examples(seen)).or_else(|| unread(seen)) {
         return vec![other];
     }
     let filter = match seen.spec() {
@@ -113,6 +113,26 @@ fn other_examples(seen: Stages<'_>) -> Option<Disagreement> {
         }
         (true, Content::Texts) => None,
     }
+}
+
+/// Examples that the encoder does not read.
+fn unread(seen: Stages<'_>) -> Option<Disagreement> {
+    let teacher = seen.input("teacher")?;
+    let StageSpec::Encoder(encoder) = teacher.spec() else { return None };
+    let texts = encoder.reads_texts()?;
+    let (data, content) = seen.inputs("examples").find_map(|data| match data.spec() {
+        StageSpec::Dataset(dataset) => Some((data, dataset.content()?)),
+        _ => None,
+    })?;
+    let message = format!(
+        "`{}` reads {}, and `{}` holds {}",
+        teacher.name(),
+        if texts { "texts" } else { "images" },
+        data.name(),
+        content.noun()
+    );
+    let help = Some("name an encoder of the other family, or other data".to_owned());
+    (texts != (content == Content::Texts)).then(|| Disagreement { field: "teacher".to_owned(), message, help })
 }
 
 /// Data that cannot be split in the way that is asked for.

@@ -1,25 +1,49 @@
-//! `cache_features`: a frozen teacher's states and predictions for given rows, computed once. They are functions of the row
-//! alone; what depends on a student's messages is computed live by whoever trains the student.
+//! `cache_features`: a frozen teacher's states and predictions for given rows, computed once, or taken from files of the user's. They are functions of the
+//! row alone; what depends on a student's messages is computed live by whoever trains the student.
+//!
+//! Of a rating model all lies in one file, `features.parquet`. Of an encoder there is more, and it lies in [`shards`], which [`encode`] makes
+//! and [`import`] takes over.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use arrow::{
-    array::{Array, ArrayRef, FixedSizeListArray, Float32Array, UInt32Array},
+    array::{ArrayRef, FixedSizeListArray, Float32Array, UInt32Array},
     datatypes::{DataType, Field},
 };
 use serde::{Deserialize, Serialize};
-use talkflow_datasets::split::Part;
-use talkflow_distill::{States, means, variances};
+use talkflow_datasets::{examples::Examples, split::Part};
+use talkflow_distill::{means, variances};
 
-use super::{files, files::Rows, settings, settings::Filter};
+use super::{
+    encoder::{self, About},
+    files,
+    files::Rows,
+    settings,
+    settings::{Filter, LARGEST},
+    training,
+};
 use crate::{
     artifact::{ArtifactKind, Digest},
     fields::{Choice, Fields},
     stage::{Device, Input, Stage, StageCx},
 };
 
-/// The features.
+mod encode;
+mod import;
+mod matrix;
+mod moments;
+mod open;
+pub mod shards;
+
+pub use open::Features;
+
+use encode::{Loaded, Pace, Source, Wanted};
+use import::Import;
+use moments::{Moments, Stat, Stats};
+use shards::{Dtype, Shard};
+
+/// The features of a rating model.
 pub const FEATURES: &str = "features.parquet";
 /// Mean and variance of each dimension.
 pub const STATS: &str = "stats.json";
@@ -27,24 +51,70 @@ pub const STATS: &str = "stats.json";
 /// Whose features they are.
 pub const TEACHER: &str = "teacher.json";
 
-/// A model by its weights.
+/// A teacher, by what it computes with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weights {
-    /// Digest of the weights' file.
+    /// Digest of a model's weights, or of all of an encoder; none of a teacher that is not here.
     weights: Option<Digest>,
 }
 
-/// The weights of a model's artifact.
-pub fn weights_of(model: &Input<'_>) -> Weights {
-    Weights { weights: model.files.0.get(files::WEIGHTS).map(|entry| entry.digest) }
+/// The weights of a teacher's artifact. What an encoder makes depends on more than its weights: tokens, sizes, pooling.
+pub fn weights_of(teacher: &Input<'_>) -> Weights {
+    let weights = match encoder::is(teacher) {
+        true => Some(teacher.digest()),
+        false => teacher.files.0.get(files::WEIGHTS).map(|entry| entry.digest),
+    };
+    Weights { weights }
+}
+
+/// `teacher.json` of features of examples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Digest of the encoder; none where features were imported and no encoder was named.
+    pub weights: Option<Digest>,
+    /// What the encoder is.
+    pub encoder: Option<About>,
+    /// The data set's name.
+    pub data: String,
+    /// Digest of the examples that rows are counted in.
+    pub examples: Digest,
+    /// The precision of what is cached.
+    pub dtype: Dtype,
+    /// Where features came from that were not made here.
+    pub imported: Option<import::Provenance>,
+}
+
+/// Whose features of examples an input holds.
+///
+/// # Errors
+/// Where `teacher.json` cannot be read: features of ratings have another.
+pub fn origin(features: &Input<'_>) -> anyhow::Result<Origin> {
+    let read = features.file(TEACHER).and_then(|path| files::json(&path));
+    read.with_context(|| format!("`{}` holds no features of examples", features.instance))
+}
+
+/// Refuses features of other examples than `examples`: row ids mean nothing across data sets.
+///
+/// # Errors
+/// Where they are, or are features of ratings.
+pub fn refuse_other_examples(features: &Input<'_>, examples: Digest) -> anyhow::Result<()> {
+    let origin = origin(features)?;
+    ensure!(
+        origin.examples == examples,
+        "`{}` was made from other examples ({}) than the rows used here; let both name the same data set",
+        features.instance,
+        origin.data
+    );
+    Ok(())
 }
 
 /// What of a teacher can be cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tap {
-    /// The state after its first hidden layer.
+    /// The state after its first hidden layer; of an encoder, the mean over the tokens of its embeddings' output.
     Low,
-    /// The input of its last layer.
+    /// The input of its last layer; of an encoder, what a head reads.
     High,
     /// Its embeddings of the user and the item.
     Embeddings,
@@ -72,25 +142,101 @@ pub struct CacheFeatures {
     pub(super) filter: Filter,
     parts: Vec<PartWord>,
     pub(super) taps: Vec<Tap>,
+    from: From,
+}
+
+/// What features are made from.
+#[derive(Clone, Debug)]
+enum From {
+    /// A rating model.
+    Model,
+    /// An encoder; with the tokens of its low states, or without.
+    Encoder { tokens: bool, kept: Kept },
+    /// The user's files.
+    Imported { files: Box<Import>, kept: Kept },
+}
+
+/// How features of examples are kept.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    dtype: Dtype,
+    /// Rows that are computed again when all is there.
+    verify: usize,
 }
 
 /// Reads them.
 pub fn read(f: &mut Fields<'_>) -> CacheFeatures {
-    f.stage("teacher", ArtifactKind::Model);
-    f.stage("rows", ArtifactKind::Split);
-    f.through("rows", "rows", "ratings");
-    let filter = settings::filter(f);
-    let parts = f.choices("parts", Some(&[PartWord(Part::Train)]));
-    let taps = f.choices("taps", Some(&[Tap::Low, Tap::High, Tap::Output]));
-    if parts.contains(&PartWord(Part::Test)) {
-        f.mistake("parts", "a student must not learn from a teacher's states of test rows", Some("leave `test` out"));
+    if f.has("import") {
+        return imported(f);
     }
-    for (key, empty) in [("parts", parts.is_empty()), ("taps", taps.is_empty())] {
+    let kinds = [ArtifactKind::Model, ArtifactKind::Encoder];
+    let encodes = f.yields("teacher", &kinds) == Some(ArtifactKind::Encoder);
+    f.stage("teacher", kinds);
+    f.stage("rows", ArtifactKind::Split);
+    f.through("rows", "rows", if encodes { "examples" } else { "ratings" });
+    let filter = if encodes { Filter::of(Vec::new()) } else { settings::filter(f) };
+    let parts = parts(f);
+    let usual = if encodes { &[Tap::Low, Tap::High][..] } else { &[Tap::Low, Tap::High, Tap::Output] };
+    let taps = f.choices("taps", Some(usual));
+    let from = match encodes {
+        true => {
+            let tokens = f.bool("tokens", Some(false));
+            From::Encoder { tokens, kept: kept(f, if tokens { Dtype::F16 } else { Dtype::F32 }, 4) }
+        }
+        false => From::Model,
+    };
+    match from {
+        From::Encoder { .. } => {
+            for (tap, help) in [
+                (Tap::Embeddings, "of an encoder `low` is what its embeddings give"),
+                (Tap::Output, "an encoder has no head: train one on its `high` states"),
+            ] {
+                if taps.contains(&tap) {
+                    f.mistake("taps", format!("an encoder has no `{}`", tap.word()), Some(help));
+                }
+            }
+        }
+        _ if parts.contains(&PartWord(Part::Test)) => {
+            f.mistake("parts", "a student must not learn from a teacher's states of test rows", Some("leave `test` out"));
+        }
+        _ => {}
+    }
+    let nothing = taps.is_empty() && !matches!(from, From::Encoder { tokens: true, .. });
+    for (key, empty) in [("parts", parts.is_empty()), ("taps", nothing)] {
         if empty && f.has(key) {
             f.mistake(key, "there is nothing to cache", Some("name at least one"));
         }
     }
-    CacheFeatures { filter, parts, taps }
+    CacheFeatures { filter, parts, taps, from }
+}
+
+fn parts(f: &mut Fields<'_>) -> Vec<PartWord> {
+    f.choices("parts", Some(&[PartWord(Part::Train)]))
+}
+
+fn kept(f: &mut Fields<'_>, usual: Dtype, rows: usize) -> Kept {
+    let dtype = f.choice("dtype", Some(usual));
+    // To look again changes no result.
+    Kept { dtype, verify: f.unrecorded(|f| f.count("verify", Some(rows), 0..=LARGEST)) }
+}
+
+/// Features of the user's own.
+fn imported(f: &mut Fields<'_>) -> CacheFeatures {
+    let named = f.optional_stage("teacher", ArtifactKind::Encoder).is_some();
+    f.stage("rows", ArtifactKind::Split);
+    f.through("rows", "rows", "examples");
+    let parts = parts(f);
+    let files = f.section("import", import::read);
+    let kept = match named {
+        true => kept(f, Dtype::F32, 4),
+        false => Kept { dtype: f.choice("dtype", Some(Dtype::F32)), verify: 0 },
+    };
+    f.refuse("taps", "what is imported says which taps there are", "leave it out");
+    if parts.is_empty() && f.has("parts") {
+        f.mistake("parts", "there is nothing to cache", Some("name at least one"));
+    }
+    let taps = files.taps();
+    CacheFeatures { filter: Filter::of(Vec::new()), parts, taps, from: From::Imported { files: Box::new(files), kept } }
 }
 
 impl Stage for CacheFeatures {
@@ -102,17 +248,41 @@ impl Stage for CacheFeatures {
         2
     }
 
-    fn backend(&self, _device: Device) -> Option<String> {
-        // A forward pass of a small model: always on the processor.
-        Some(settings::backend(Device::Cpu))
+    fn backend(&self, device: Device) -> Option<String> {
+        match self.from {
+            // A forward pass of a small model: always on the processor.
+            From::Model => Some(settings::backend(Device::Cpu)),
+            From::Encoder { .. } => Some(settings::backend(device)),
+            From::Imported { .. } => None,
+        }
+    }
+
+    fn cores(&self) -> usize {
+        match self.from {
+            From::Encoder { .. } => LARGEST,
+            From::Model | From::Imported { .. } => 1,
+        }
     }
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        match &self.from {
+            From::Model => self.of_ratings(cx),
+            From::Encoder { tokens, kept } => self.of_examples(cx, *tokens, *kept, None),
+            From::Imported { files, kept } => self.of_examples(cx, false, *kept, Some(files)),
+        }
+    }
+}
+
+impl CacheFeatures {
+    fn parts(&self) -> Vec<Part> {
+        self.parts.iter().map(|part| part.0).collect()
+    }
+
+    fn of_ratings(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
         let rows = Rows::of(cx, &self.filter)?;
         let teacher = files::model(cx.input("teacher")?)?;
         files::refuse_other_data(&teacher.config, cx.input("teacher")?.instance, rows.ratings_digest)?;
-        let parts: Vec<Part> = self.parts.iter().map(|part| part.0).collect();
-        let examples = rows.examples(&parts);
+        let examples = rows.examples(&self.parts());
         let taps = teacher.model.taps(&examples.user, &examples.item)?;
         let mut stats = Stats::default();
         let mut columns: Vec<(&str, ArrayRef)> = vec![("row", Arc::new(UInt32Array::from(examples.row)))];
@@ -135,6 +305,167 @@ impl Stage for CacheFeatures {
         cx.metric("taps", self.taps.len());
         Ok(())
     }
+
+    /// Features of texts or images: made by an encoder, or taken from files.
+    fn of_examples(&self, cx: &mut StageCx<'_>, tokens: bool, kept: Kept, import: Option<&Import>) -> anyhow::Result<()> {
+        let input = cx.input("examples")?;
+        let examples = Examples::open(&files::examples_files(input)?);
+        let examples = examples.with_context(|| format!("cannot take rows of the result of `{}`", input.instance))?;
+        let split = files::split_of(cx.input("rows")?, examples.len() as u64, "examples")?;
+        let (part_of, parts) = (split.parts(), self.parts());
+        let rows: Vec<u32> = (0..).zip(part_of).filter(|(_, part)| parts.contains(part)).map(|(row, _)| row).collect();
+        ensure!(!rows.is_empty(), "there is no row in the parts that are asked for");
+        let wanted = Wanted { taps: self.taps.clone(), tokens };
+        let device = training::device(cx.device, cx.gpus);
+        let teacher = cx.inputs("teacher").first();
+        let loaded = match teacher.filter(|_| import.is_none() || kept.verify > 0) {
+            Some(teacher) => Some(Loaded::open(teacher, device)?),
+            None => None,
+        };
+        if let Some(loaded) = &loaded {
+            loaded.reads(examples.summary().content)?;
+        }
+        let origin = Origin {
+            weights: teacher.and_then(|teacher| weights_of(teacher).weights),
+            encoder: teacher.map(|teacher| encoder::open(teacher).map(|opened| opened.about)).transpose()?,
+            data: examples.summary().name.clone(),
+            examples: input.digest(),
+            dtype: kept.dtype,
+            imported: import.map(|import| import.provenance()).transpose()?,
+        };
+        let mut source = Source::new(examples);
+        let made = match (import, &loaded) {
+            (Some(import), _) => {
+                let tables = import.open(source.examples(), &rows, origin.encoder.as_ref())?;
+                self.write(cx, &rows, shards::rows_a_shard(tables.bytes_a_row(kept.dtype.bytes())), kept.dtype, |rows, _| {
+                    tables.shard(rows)
+                })?
+            }
+            (None, Some(loaded)) => {
+                let size = shards::rows_a_shard(loaded.bytes_a_row(&wanted, kept.dtype.bytes()));
+                self.write(cx, &rows, size, kept.dtype, |rows, tell| {
+                    let items = source.items(rows)?;
+                    loaded.states(rows, &items, &wanted, tell)
+                })?
+            }
+            (None, None) => anyhow::bail!("no teacher was given"),
+        };
+        if let Some(loaded) = loaded.filter(|_| kept.verify > 0) {
+            self.verify(cx, &made, (&loaded, &mut source), &wanted, kept)?;
+        }
+        self.tell(cx, &made, &rows, &origin)?;
+        files::write_json(&cx.out.join(TEACHER), &origin)?;
+        // It learnt from none of these rows, as far as anybody here knows.
+        files::write_rows(&cx.out.join(files::TRAIN_ROWS), Vec::new())
+    }
+
+    /// Makes the shards that are not there from an earlier try.
+    fn write(
+        &self,
+        cx: &StageCx<'_>,
+        rows: &[u32],
+        size: usize,
+        dtype: Dtype,
+        mut make: impl FnMut(&[u32], &mut dyn FnMut(usize) -> std::ops::ControlFlow<()>) -> anyhow::Result<Shard>,
+    ) -> anyhow::Result<Made> {
+        fs::create_dir_all(cx.partial)?;
+        let mut made = Made { shards: Vec::new(), note: String::new() };
+        let (mut pace, mut done) = (Pace::new(), 0);
+        for (number, rows_of) in rows.chunks(size).enumerate() {
+            let path = cx.partial.join(format!("{number:05}.safetensors"));
+            let there = Shard::read(&path).is_ok_and(|shard| shard.row == rows_of);
+            if !there {
+                let shard = make(rows_of, &mut |more| pace.tell(&cx.talk, done, more, rows.len()))?;
+                shard.check(dtype)?;
+                shard.write(&path, dtype)?;
+                pace.made += rows_of.len();
+            }
+            done += rows_of.len();
+            if pace.tell(&cx.talk, done, 0, rows.len()).is_break() {
+                anyhow::bail!("cancelled; run it again to go on from here");
+            }
+            made.shards.push(path);
+        }
+        made.note = match pace.made {
+            all if all == rows.len() => pace.words(0),
+            some => format!("{}; {} rows were there from an earlier try", pace.words(0), rows.len() - some),
+        };
+        Ok(made)
+    }
+
+    /// Computes some rows again, each alone, and compares.
+    fn verify(
+        &self,
+        cx: &mut StageCx<'_>,
+        made: &Made,
+        (loaded, source): (&Loaded, &mut Source),
+        wanted: &Wanted,
+        kept: Kept,
+    ) -> anyhow::Result<()> {
+        // What the kernels may differ by when rows stand in other batches, and what half precision rounds off.
+        let within = match kept.dtype {
+            Dtype::F32 => 1e-4,
+            Dtype::F16 => 2e-3,
+        };
+        let mut chosen: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        let seed = weights_of(cx.input("teacher")?).weights.context("the teacher has no digest")?;
+        for index in 0..kept.verify as u64 {
+            let drawn = Digest::of(&[seed.as_bytes(), &index.to_le_bytes()[..]].concat());
+            let drawn = drawn.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            chosen.entry((drawn % made.shards.len() as u64) as usize).or_default().push(drawn >> 32);
+        }
+        for (number, drawn) in chosen {
+            let shard = Shard::read(&made.shards[number])?;
+            for drawn in drawn {
+                let place = (drawn % shard.row.len() as u64) as usize;
+                let row = [shard.row[place]];
+                let items = source.items(&row)?;
+                let live = loaded.states(&row, &items, wanted, &mut |_| std::ops::ControlFlow::Continue(()))?;
+                if let Some(what) = encode::differs(&shard, place, &live, within) {
+                    anyhow::bail!("row {} is not what the teacher makes of it: {what}", row[0]);
+                }
+            }
+        }
+        cx.metric("verified", kept.verify);
+        Ok(())
+    }
+
+    /// Puts the shards into the result, and says what is in them.
+    fn tell(&self, cx: &mut StageCx<'_>, made: &Made, rows: &[u32], origin: &Origin) -> anyhow::Result<()> {
+        let mut moments: BTreeMap<Tap, Moments> = BTreeMap::new();
+        let (mut bytes, mut tokens) = (0, 0);
+        fs::create_dir_all(cx.out.join(shards::SHARDS))?;
+        for (number, path) in made.shards.iter().enumerate() {
+            let shard = Shard::read(path)?;
+            for (tap, (width, values)) in &shard.states {
+                moments.entry(*tap).or_insert_with(|| Moments::new(*width)).add(values);
+            }
+            tokens += shard.tokens.and_then(|tokens| tokens.starts.last().copied()).unwrap_or(0);
+            bytes += fs::metadata(path)?.len();
+            let to = cx.out.join(shards::name(number));
+            fs::rename(path, &to).with_context(|| format!("cannot move {}", path.display()))?;
+        }
+        let stats = moments.into_iter().map(|(tap, moments)| moments.stat(tap.word())).collect();
+        files::write_json(&cx.out.join(STATS), &Stats(stats))?;
+        cx.metric("rows", rows.len());
+        cx.metric("taps", self.taps.len());
+        if tokens > 0 {
+            cx.metric("tokens", tokens);
+        }
+        cx.metric("bytes", bytes);
+        cx.note(match &origin.imported {
+            Some(imported) => format!("imported: {}", imported.from),
+            None => made.note.clone(),
+        });
+        Ok(())
+    }
+}
+
+/// Shards that are written.
+struct Made {
+    shards: Vec<PathBuf>,
+    /// How fast, in words.
+    note: String,
 }
 
 fn states(values: &[f32], width: usize, tap: Tap) -> anyhow::Result<ArrayRef> {
@@ -144,84 +475,4 @@ fn states(values: &[f32], width: usize, tap: Tap) -> anyhow::Result<ArrayRef> {
     }
     let field = Arc::new(Field::new("item", DataType::Float32, false));
     Ok(Arc::new(FixedSizeListArray::try_new(field, i32::try_from(width)?, Arc::new(values), None)?))
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Stats(Vec<Stat>);
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Stat {
-    tap: String,
-    width: usize,
-    mean: Vec<f32>,
-    variance: Vec<f32>,
-}
-
-/// Cached features, opened.
-pub struct Features {
-    /// The rows they are of.
-    pub row: Vec<u32>,
-    low: Option<Loaded>,
-    high: Option<Loaded>,
-    embeddings: Option<Loaded>,
-    output: Option<Loaded>,
-}
-
-struct Loaded {
-    width: usize,
-    values: Vec<f32>,
-    variance: Vec<f32>,
-}
-
-impl Features {
-    /// Opens a features artifact.
-    ///
-    /// # Errors
-    /// Where a file cannot be read.
-    pub fn open(input: &Input<'_>) -> anyhow::Result<Self> {
-        let path = input.file(FEATURES)?;
-        let batch = files::read_parquet(&path)?;
-        let stats: Stats = files::json(&input.file(STATS)?)?;
-        let load = |name: &str| -> anyhow::Result<Option<Loaded>> {
-            let Some(column) = batch.column_by_name(name) else { return Ok(None) };
-            let stat = stats.0.iter().find(|stat| stat.tap == name);
-            let stat = stat.with_context(|| format!("{} has no `{name}`", Path::new(STATS).display()))?;
-            let column = match column.as_any().downcast_ref::<FixedSizeListArray>() {
-                Some(list) => list.values().clone(),
-                None => column.clone(),
-            };
-            let values = column.as_any().downcast_ref::<Float32Array>().with_context(|| format!("`{name}` holds no floats"))?;
-            Ok(Some(Loaded { width: stat.width, values: values.values().to_vec(), variance: stat.variance.clone() }))
-        };
-        let row = batch.column_by_name("row").and_then(|column| column.as_any().downcast_ref::<UInt32Array>());
-        let row = row.with_context(|| format!("{} has no column `row`", path.display()))?.values().to_vec();
-        Ok(Self { row, low: load("low")?, high: load("high")?, embeddings: load("embeddings")?, output: load("output")? })
-    }
-
-    /// Low states.
-    pub fn low(&self) -> Option<States<'_>> {
-        self.low.as_ref().map(Loaded::states)
-    }
-
-    /// High states.
-    pub fn high(&self) -> Option<States<'_>> {
-        self.high.as_ref().map(Loaded::states)
-    }
-
-    /// Embeddings of users and items, side by side.
-    pub fn embeddings(&self) -> Option<States<'_>> {
-        self.embeddings.as_ref().map(Loaded::states)
-    }
-
-    /// Predictions.
-    pub fn output(&self) -> Option<&[f32]> {
-        self.output.as_ref().map(|output| output.values.as_slice())
-    }
-}
-
-impl Loaded {
-    fn states(&self) -> States<'_> {
-        States { width: self.width, values: &self.values, variance: &self.variance }
-    }
 }

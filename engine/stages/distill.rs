@@ -7,7 +7,7 @@ use talkflow_datasets::split::Part;
 use talkflow_distill::{TaskKind, TeacherNeeds, TeacherUpper, TeacherView, TrainConfig};
 
 use super::{
-    cache_features::{Features, TEACHER, Tap, Weights, weights_of},
+    cache_features::{Features, TEACHER, Tap, Weights, refuse_other_examples, weights_of},
     encoder,
     examples::ClassRows,
     files,
@@ -137,7 +137,7 @@ impl Stage for Distill {
             low: features.low(),
             high: features.high(),
             embeddings: features.embeddings(),
-            tokens: None,
+            tokens: features.tokens(),
             output: features.output(),
             upper: upper.as_ref(),
         });
@@ -167,6 +167,9 @@ impl Distill {
         if let (Some(teacher), Some(features)) = (teacher, cached) {
             same_teacher(features, teacher)?;
         }
+        if let Some(features) = cached {
+            refuse_other_examples(features, rows.digest)?;
+        }
         let needs = begin.config.method.needs();
         let features = cached.filter(|_| states(needs)).map(Features::open).transpose()?;
         let outputs = match probe.filter(|_| needs.output) {
@@ -188,7 +191,7 @@ impl Distill {
             low: features.as_ref().and_then(Features::low),
             high: features.as_ref().and_then(Features::high),
             embeddings: None,
-            tokens: None,
+            tokens: features.as_ref().and_then(Features::tokens),
             output: output.as_deref(),
             upper: upper.as_ref(),
         };

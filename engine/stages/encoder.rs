@@ -79,7 +79,11 @@ pub fn read(f: &mut Fields<'_>) -> Encoder {
     let size = optional_size(f, "size", LONGEST_SIDE);
     let encoder = Encoder { from, pooling, longest, size };
     if f.sound() && longest.is_some() && size.is_some() {
-        f.mistake("size", "a model reads texts, which have a `longest`, or images, which have a `size`", Some("leave one of the two out"));
+        f.mistake(
+            "size",
+            "a model reads texts, which have a `longest`, or images, which have a `size`",
+            Some("leave one of the two out"),
+        );
     } else if let (true, From::Drawn { config, .. }) = (f.sound(), &encoder.from)
         && let Err(Misfit { field, message, help }) = encoder.reading(config)
     {
@@ -115,12 +119,20 @@ fn drawn(f: &mut Fields<'_>) -> From {
         let seed = f.int("seed", Some(1), ..);
         if f.sound() {
             if width % heads != 0 {
-                f.mistake("heads", format!("{heads} heads do not share a width of {width} evenly"), Some("take a divisor of `width`"));
+                f.mistake(
+                    "heads",
+                    format!("{heads} heads do not share a width of {width} evenly"),
+                    Some("take a divisor of `width`"),
+                );
             }
             if let Reads::Images { patch, image, .. } = reads
                 && image % patch != 0
             {
-                f.mistake("image", format!("a side of {image} is no whole number of patches of {patch}"), Some("take a multiple of `patch`"));
+                f.mistake(
+                    "image",
+                    format!("a side of {image} is no whole number of patches of {patch}"),
+                    Some("take a multiple of `patch`"),
+                );
             }
         }
         From::Drawn { config: TransformerConfig { family, width, layers, heads, inner, eps: 1e-6, reads }, seed }
@@ -186,7 +198,7 @@ struct Misfit {
 
 impl Encoder {
     /// Whether it reads texts, as far as settings tell.
-    pub(super) fn reads_texts(&self) -> Option<bool> {
+    pub fn reads_texts(&self) -> Option<bool> {
         match (&self.from, self.longest, self.size) {
             (From::Drawn { config, .. }, ..) => Some(config.family.reads_texts()),
             (From::Folder { .. }, Some(_), _) => Some(true),
@@ -196,7 +208,7 @@ impl Encoder {
     }
 
     /// What it is as a teacher, as far as settings tell.
-    pub(super) fn spec(&self) -> Option<TeacherSpec> {
+    pub fn spec(&self) -> Option<TeacherSpec> {
         match &self.from {
             From::Drawn { config, .. } => Some(TeacherSpec::Encoder { width: config.width, layers: config.layers }),
             From::Folder { .. } => None,
@@ -295,7 +307,9 @@ impl Stage for Encoder {
                 }
                 match (config.family.reads_texts(), at(TOKENIZER)) {
                     (true, Some(tokenizer)) => copy(tokenizer, &out.tokenizer)?,
-                    (true, None) => bail!("the folder has no {TOKENIZER}, which makes tokens of texts: take it from where the model comes from"),
+                    (true, None) => bail!(
+                        "the folder has no {TOKENIZER}, which makes tokens of texts: take it from where the model comes from"
+                    ),
                     (false, _) => {}
                 }
                 (config, *seed, at(PREPROCESSOR))
@@ -386,7 +400,8 @@ pub fn is(input: &Input<'_>) -> bool {
 /// # Errors
 /// Where it lacks a file, or `encoder.json` cannot be read.
 pub fn open(input: &Input<'_>) -> anyhow::Result<Opened> {
-    let about: About = files::json(&input.file(ENCODER)?).with_context(|| format!("cannot read the encoder of `{}`", input.instance))?;
+    let about: About =
+        files::json(&input.file(ENCODER)?).with_context(|| format!("cannot read the encoder of `{}`", input.instance))?;
     let tokenizer = match about.reads {
         Reading::Texts { .. } => input.file(TOKENIZER)?,
         // There is none, and nobody asks for it.

@@ -13,7 +13,7 @@ use arrow::{
 use talkflow_distill::{Classifier, Inputs, Linear, Method, ModelSpec, NetSpec, TrainConfig, Vectors};
 
 use super::{
-    cache_features::Features,
+    cache_features::{Features, refuse_other_examples},
     examples::ClassRows,
     files, settings, training,
     training::Training,
@@ -59,6 +59,7 @@ impl Stage for Probe {
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
         let rows = ClassRows::of(cx)?;
         let input = cx.input("features")?;
+        refuse_other_examples(input, rows.digest)?;
         let features = Features::open(input)?;
         let high = features.high().with_context(|| {
             format!("`{}` holds no high states: add `high` to its `taps`", input.instance)

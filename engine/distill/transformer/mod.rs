@@ -166,6 +166,16 @@ impl Transformer {
         }
     }
 
+    /// How many tokens an image of this size becomes; none where the model reads texts.
+    pub fn tokens_of_image(&self, height: usize, width: usize) -> Option<usize> {
+        match &self.embeddings {
+            Embeddings::Texts(_) => None,
+            Embeddings::Images(images) => {
+                Some(images.tokens(&Images { channels: images.channels, height, width, values: Vec::new() }))
+            }
+        }
+    }
+
     /// State 0 of texts.
     ///
     /// # Errors
