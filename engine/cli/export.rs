@@ -91,7 +91,8 @@ fn model_card(record: &Record, config: &ModelConfig) -> String {
     card += "id has which row of the embedding tables. Predictions are the mean, plus user and item bias, plus the deep path, clipped to the\n";
     card += "rating scale; a user or item unseen in training leaves the deep path and its own bias out.\n\n";
     card += "## Figures\n\n| what | value |\n|---|---|\n";
-    card += &format!("| validation {} | {:.4} |\n| best epoch | {} |\n", config.measure.name(), config.validation, config.best_epoch);
+    card +=
+        &format!("| validation {} | {:.4} |\n| best epoch | {} |\n", config.measure.name(), config.validation, config.best_epoch);
     card += &format!(
         "| parameters, serving | {} |\n| parameters, training only | {} |\n",
         config.serving_parameters, config.training_parameters

@@ -94,7 +94,8 @@ fn other_examples(seen: Stages<'_>) -> Option<Disagreement> {
     };
     let name = data.name();
     let Some(content) = dataset.content() else {
-        let message = format!("`{}` takes examples with classes, and these are rows of `{name}`, which holds ratings", seen.spec().kind());
+        let message =
+            format!("`{}` takes examples with classes, and these are rows of `{name}`, which holds ratings", seen.spec().kind());
         return say("rows", message, "name a split of texts or images, or for ratings take an `ncf` or `mf` model");
     };
     let configs = configs(seen);
@@ -119,11 +120,17 @@ fn other_examples(seen: Stages<'_>) -> Option<Disagreement> {
 fn unread(seen: Stages<'_>) -> Option<Disagreement> {
     let teacher = seen.input("teacher")?;
     let StageSpec::Encoder(encoder) = teacher.spec() else { return None };
-    let texts = encoder.reads_texts()?;
-    let (data, content) = seen.inputs("examples").find_map(|data| match data.spec() {
-        StageSpec::Dataset(dataset) => Some((data, dataset.content()?)),
+    let all = seen.inputs("rows").filter(|_| matches!(seen.spec(), StageSpec::CacheFeatures(_)));
+    let (data, content) = seen.inputs("examples").chain(all).find_map(|data| match data.spec() {
+        StageSpec::Dataset(dataset) => Some((data, dataset.content())),
         _ => None,
     })?;
+    let Some(content) = content else {
+        let message = format!("`{}` reads texts or images, and `{}` holds ratings", teacher.name(), data.name());
+        let help = Some("name texts or images".to_owned());
+        return Some(Disagreement { field: "rows".to_owned(), message, help });
+    };
+    let texts = encoder.reads_texts()?;
     let message = format!(
         "`{}` reads {}, and `{}` holds {}",
         teacher.name(),

@@ -172,10 +172,13 @@ pub fn read(f: &mut Fields<'_>) -> CacheFeatures {
     let kinds = [ArtifactKind::Model, ArtifactKind::Encoder];
     let encodes = f.yields("teacher", &kinds) == Some(ArtifactKind::Encoder);
     f.stage("teacher", kinds);
-    f.stage("rows", ArtifactKind::Split);
-    f.through("rows", "rows", if encodes { "examples" } else { "ratings" });
+    let whole = encodes && rows(f);
+    if !encodes {
+        f.stage("rows", ArtifactKind::Split);
+        f.through("rows", "rows", "ratings");
+    }
     let filter = if encodes { Filter::of(Vec::new()) } else { settings::filter(f) };
-    let parts = parts(f);
+    let parts = if whole { Vec::new() } else { parts(f) };
     let usual = if encodes { &[Tap::Low, Tap::High][..] } else { &[Tap::Low, Tap::High, Tap::Output] };
     let taps = f.choices("taps", Some(usual));
     let from = match encodes {
@@ -210,6 +213,20 @@ pub fn read(f: &mut Fields<'_>) -> CacheFeatures {
     CacheFeatures { filter, parts, taps, from }
 }
 
+/// `rows`, a split of examples, or a data set of them as it is: an encoder has learnt from none, so that all splits can share what it makes of
+/// all rows. Whether it is a data set.
+fn rows(f: &mut Fields<'_>) -> bool {
+    let kinds = [ArtifactKind::Split, ArtifactKind::Data];
+    let whole = f.yields("rows", &kinds) == Some(ArtifactKind::Data);
+    f.stage("rows", kinds);
+    if whole {
+        f.refuse("parts", "`rows` is a data set, all of whose rows are taken", "leave it out, or name a split");
+    } else {
+        f.through("rows", "rows", "examples");
+    }
+    whole
+}
+
 fn parts(f: &mut Fields<'_>) -> Vec<PartWord> {
     f.choices("parts", Some(&[PartWord(Part::Train)]))
 }
@@ -223,9 +240,7 @@ fn kept(f: &mut Fields<'_>, usual: Dtype, rows: usize) -> Kept {
 /// Features of the user's own.
 fn imported(f: &mut Fields<'_>) -> CacheFeatures {
     let named = f.optional_stage("teacher", ArtifactKind::Encoder).is_some();
-    f.stage("rows", ArtifactKind::Split);
-    f.through("rows", "rows", "examples");
-    let parts = parts(f);
+    let parts = if rows(f) { Vec::new() } else { parts(f) };
     let files = f.section("import", import::read);
     let kept = match named {
         true => kept(f, Dtype::F32, 4),
@@ -308,12 +323,17 @@ impl CacheFeatures {
 
     /// Features of texts or images: made by an encoder, or taken from files.
     fn of_examples(&self, cx: &mut StageCx<'_>, tokens: bool, kept: Kept, import: Option<&Import>) -> anyhow::Result<()> {
-        let input = cx.input("examples")?;
+        let whole = cx.inputs("examples").is_empty();
+        let input = cx.input(if whole { "rows" } else { "examples" })?;
         let examples = Examples::open(&files::examples_files(input)?);
         let examples = examples.with_context(|| format!("cannot take rows of the result of `{}`", input.instance))?;
-        let split = files::split_of(cx.input("rows")?, examples.len() as u64, "examples")?;
-        let (part_of, parts) = (split.parts(), self.parts());
-        let rows: Vec<u32> = (0..).zip(part_of).filter(|(_, part)| parts.contains(part)).map(|(row, _)| row).collect();
+        let rows: Vec<u32> = if whole {
+            (0..u32::try_from(examples.len())?).collect()
+        } else {
+            let split = files::split_of(cx.input("rows")?, examples.len() as u64, "examples")?;
+            let parts = self.parts();
+            (0..).zip(split.parts()).filter(|(_, part)| parts.contains(part)).map(|(row, _)| row).collect()
+        };
         ensure!(!rows.is_empty(), "there is no row in the parts that are asked for");
         let wanted = Wanted { taps: self.taps.clone(), tokens };
         let device = training::device(cx.device, cx.gpus);

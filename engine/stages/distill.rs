@@ -162,8 +162,7 @@ impl Distill {
     /// A student of classes. Its teacher is an encoder, which has learnt nothing of these rows; a probe has, and is looked at.
     fn run_classes(&self, cx: &mut StageCx<'_>, begin: Begin) -> anyhow::Result<()> {
         let rows = ClassRows::of(cx)?;
-        let (teacher, cached, probe) =
-            (cx.inputs("teacher").first(), cx.inputs("features").first(), cx.inputs(PROBE).first());
+        let (teacher, cached, probe) = (cx.inputs("teacher").first(), cx.inputs("features").first(), cx.inputs(PROBE).first());
         if let (Some(teacher), Some(features)) = (teacher, cached) {
             same_teacher(features, teacher)?;
         }

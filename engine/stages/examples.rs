@@ -7,9 +7,7 @@ use talkflow_datasets::{
     examples::{Content, Contents, Examples},
     split::{Part, Split},
 };
-use talkflow_distill::{
-    Augment, ClassData, ClassExamples, ImageShape, InputShape, Inputs, NetSpec, Pixels, Vectors, Words,
-};
+use talkflow_distill::{Augment, ClassData, ClassExamples, ImageShape, InputShape, Inputs, NetSpec, Pixels, Vectors, Words};
 
 use super::files;
 use crate::{

@@ -244,10 +244,7 @@ pub fn refuse_leak(teacher: &Input<'_>, student_test: &[u32]) -> anyhow::Result<
 /// Refuses a model of other data: row ids mean nothing across data sets.
 pub fn refuse_other_data(config: &ModelConfig, instance: &str, data: Digest) -> anyhow::Result<()> {
     if config.of != data {
-        bail!(
-            "`{instance}` was made from other data ({}) than the rows used here; let both name the same data set",
-            config.data
-        );
+        bail!("`{instance}` was made from other data ({}) than the rows used here; let both name the same data set", config.data);
     }
     Ok(())
 }

@@ -61,9 +61,8 @@ impl Stage for Probe {
         let input = cx.input("features")?;
         refuse_other_examples(input, rows.digest)?;
         let features = Features::open(input)?;
-        let high = features.high().with_context(|| {
-            format!("`{}` holds no high states: add `high` to its `taps`", input.instance)
-        })?;
+        let high =
+            features.high().with_context(|| format!("`{}` holds no high states: add `high` to its `taps`", input.instance))?;
         let place: HashMap<u32, usize> = features.row.iter().enumerate().map(|(place, row)| (*row, place)).collect();
         let state = |row: u32| {
             let place = place.get(&row).with_context(|| {
@@ -118,12 +117,7 @@ pub fn outputs(input: &Input<'_>) -> anyhow::Result<Outputs> {
     };
     let width = usize::try_from(logits.value_length())?;
     ensure!(values.len() == row.len() * width && width > 0, "{} has logits of other numbers", path.display());
-    Ok(Outputs {
-        row: row.values().to_vec(),
-        width,
-        logits: values.values().to_vec(),
-        instance: input.instance.to_owned(),
-    })
+    Ok(Outputs { row: row.values().to_vec(), width, logits: values.values().to_vec(), instance: input.instance.to_owned() })
 }
 
 impl Outputs {
@@ -136,7 +130,10 @@ impl Outputs {
         let mut logits = Vec::with_capacity(rows.len() * self.width);
         for row in rows {
             let place = place.get(row).with_context(|| {
-                format!("`{}` predicts nothing for row {row}: let the features that it was made from have its part", self.instance)
+                format!(
+                    "`{}` predicts nothing for row {row}: let the features that it was made from have its part",
+                    self.instance
+                )
             })?;
             logits.extend_from_slice(&self.logits[place * self.width..][..self.width]);
         }

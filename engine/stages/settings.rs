@@ -3,7 +3,11 @@
 
 use std::ops::Bound;
 
-use talkflow_distill::{Adam, Annealed, Augment, Bag, Beside, Bounded, Conv, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter, InteractInto, Kept, Label, Method, Mf, ModelSpec, Ncf, NetSpec, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap, TextTransformer, TrainConfig, Upper, Vid, Vit, Vocabulary, Weights, Wide};
+use talkflow_distill::{
+    Adam, Annealed, Augment, Bag, Beside, Bounded, Conv, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter,
+    InteractInto, Kept, Label, Method, Mf, ModelSpec, Ncf, NetSpec, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies,
+    Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap, TextTransformer, TrainConfig, Upper, Vid, Vit, Vocabulary, Weights, Wide,
+};
 
 use crate::{
     fields::{Choice, Fields},
@@ -403,18 +407,12 @@ fn net(word: &str, f: &mut Fields<'_>) -> Option<NetSpec> {
 
 fn vocabulary(f: &mut Fields<'_>) -> Vocabulary {
     let d = Vocabulary::default();
-    f.section("vocabulary", |f| Vocabulary {
-        size: size(f, "size", d.size),
-        min_count: size(f, "min_count", d.min_count),
-    })
+    f.section("vocabulary", |f| Vocabulary { size: size(f, "size", d.size), min_count: size(f, "min_count", d.min_count) })
 }
 
 /// `augment`: what is done to images before they are learnt from.
 pub fn augment(f: &mut Fields<'_>) -> Augment {
-    f.section("augment", |f| Augment {
-        flip: f.bool("flip", Some(false)),
-        padding: f.count("padding", Some(0), 0..=LARGEST),
-    })
+    f.section("augment", |f| Augment { flip: f.bool("flip", Some(false)), padding: f.count("padding", Some(0), 0..=LARGEST) })
 }
 
 /// `bias_terms` and `damping`, which models share.

@@ -84,7 +84,11 @@ pub fn read(f: &mut Fields<'_>, method: Method) -> Training {
     let filter = settings::filter(f);
     let config = settings::training(f, method);
     if config.model.task() == TaskKind::Classes {
-        f.refuse("where", "texts and images have no genres to choose rows by", "leave it out, or take a `subset` of the data set");
+        f.refuse(
+            "where",
+            "texts and images have no genres to choose rows by",
+            "leave it out, or take a `subset` of the data set",
+        );
     }
     let augment = match &config.model {
         ModelSpec::Net(NetSpec::Vit(_) | NetSpec::Conv(_)) => settings::augment(f),
@@ -281,7 +285,6 @@ impl Training {
         }
         Ok(())
     }
-
 }
 
 /// The metrics of a training, and what has to be said of it.
