@@ -32,7 +32,8 @@ fn columns<'a>(document: &'a Value, stage: &str, metric: &str) -> Vec<&'a str> {
 fn the_baselines_run() {
     let document = run("baselines.yaml", &["seeds=[1]", "genres=[Western]"]);
     let columns = columns(&document, "scores", "rmse");
-    for method in talkflow::stages::METHODS {
+    let of_classes = ["dkd", "crd"];
+    for method in talkflow::stages::METHODS.into_iter().filter(|method| !of_classes.contains(method)) {
         assert!(columns.contains(&method), "no {method} among {columns:?}");
     }
 }

@@ -165,6 +165,7 @@ impl Traced {
         let starts = [0, teacher.tokens.map_or(0, mean)];
         let token_values = vec![0.0; starts[1] * teacher.tokens.map_or(0, |tokens| tokens.width)];
         let view = TeacherView {
+            streams: teacher.streams,
             row: &[0],
             low: low.as_ref().map(states),
             high: high.as_ref().map(states),
@@ -283,6 +284,7 @@ mod tests {
             let rows = self.rows.len();
             let states = |width: usize| States { width, values: &self.features[..rows * width], variance: &[1.0; 12][..width] };
             TeacherView {
+                streams: false,
                 row: &self.rows.row,
                 low: Some(states(12)),
                 high: Some(states(8)),

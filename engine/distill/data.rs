@@ -168,7 +168,7 @@ impl Task for TaskData<'_> {
         Student::import(device, spec, weights)
     }
 
-    fn pick(&self, places: &[u32], _: u64, _: usize, batch: &mut Pairs) -> Result<(), TrainError> {
+    fn pick(&self, _: &ModelSpec, places: &[u32], _: (u64, usize), batch: &mut Pairs) -> Result<(), TrainError> {
         pick(&self.train.user, places, &mut batch.users);
         pick(&self.train.item, places, &mut batch.items);
         pick(&self.train.rating, places, &mut batch.ratings);

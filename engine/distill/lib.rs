@@ -50,6 +50,7 @@ mod random;
 mod ranking;
 #[cfg(all(test, feature = "cuda-check"))]
 mod standin;
+mod stream;
 mod table;
 mod task;
 mod teacher;
@@ -63,8 +64,8 @@ mod transformer;
 pub use augment::{Augment, ImageShape};
 pub use cka::linear_cka;
 pub use classes::{
-    Bag, ClassData, ClassExamples, ClassTaps, Classifier, Conv, InputShape, Inputs, Linear, NetSpec, Pixels, Standard,
-    TextTransformer, Texts, Vectors, Vit, Vocabulary, Words, train_classes,
+    Bag, ClassData, ClassExamples, ClassPart, ClassTaps, Classifier, Conv, InputShape, Inputs, Linear, NetSpec, Pixels, Source,
+    Standard, TextTransformer, Texts, Vectors, Vit, Vocabulary, Words, train_classes,
 };
 pub use config::{Kept, TrainConfig};
 pub use cost::{Cost, StepCost, step_cost};
@@ -84,6 +85,7 @@ pub use monitor::{COLLAPSED, Monitor};
 pub use objective::Term;
 pub use optim::{Adam, Course, Decay, Optimizer, Schedule, Sgd};
 pub use ranking::Rank;
+pub use stream::{RowFeatures, RowTokens, Shard, Shards, Stream};
 pub use task::Measure;
 pub use teacher::{States, TeacherNeeds, TeacherSpec, TeacherUpper, TeacherView, TokenStates, means, variances};
 pub use trainer::{Trained, train};

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::batches::order;
 use crate::config::TrainConfig;
 use crate::error::{ModelError, TrainError};
 use crate::graph::Graph;
@@ -14,6 +15,7 @@ use crate::monitor::Monitor;
 use crate::ops::{Layer, Link, Ops, Pool, Var};
 use crate::optim::{Optimizer, Rule};
 use crate::params::Params;
+use crate::stream::RowFeatures;
 use crate::table::Table;
 use crate::tensors::Tensors;
 
@@ -122,8 +124,18 @@ pub(crate) trait Task {
 
     fn import<D: Ops>(&self, device: &D, spec: &ModelSpec, weights: &Tensors) -> Result<Self::Body<D>, ModelError>;
 
-    /// Takes the training rows at some places into a batch.
-    fn pick(&self, places: &[u32], seed: u64, epoch: usize, batch: &mut Self::Batch) -> Result<(), TrainError>;
+    /// Takes the training rows at some places, those that are next in the order of an epoch of a seed, into a batch for a model.
+    fn pick(&self, spec: &ModelSpec, places: &[u32], epoch: (u64, usize), batch: &mut Self::Batch) -> Result<(), TrainError>;
+
+    /// The training rows in the order of an epoch, counted from 0.
+    fn order(&self, seed: u64, epoch: usize) -> Vec<u32> {
+        order(seed, epoch, self.train_rows().len())
+    }
+
+    /// A teacher's features that came with the rows of a batch; none where they are looked up by row.
+    fn features(_: &Self::Batch) -> Option<&RowFeatures> {
+        None
+    }
 
     /// What the rows of a batch should be predicted as.
     fn targets(batch: &Self::Batch) -> Targets<'_>;

@@ -14,6 +14,7 @@ use crate::error::{ModelError, TrainError};
 use crate::graph::Graph;
 use crate::models::ModelSpec;
 use crate::ops::{Buffer, Layer, Ops, Pool, Sequences, Var};
+use crate::stream::RowFeatures;
 use crate::tensors::Tensors;
 use crate::transformer::{Pooling, Stack, TransformerUpper};
 
@@ -44,6 +45,8 @@ pub struct TokenStates<'a> {
 pub struct TeacherView<'a> {
     /// Row ids of the cached features, in any order, each at most once.
     pub row: &'a [u32],
+    /// Whether features come with the rows of a [`Stream`](crate::Stream): then there are no rows here, and of states width and variance alone.
+    pub streams: bool,
     /// Low states.
     pub low: Option<States<'a>>,
     /// High states.
@@ -377,6 +380,29 @@ pub(crate) struct TeacherBatch<D: Ops> {
 }
 
 impl<D: Ops> TeacherBatch<D> {
+    /// Features that came with a batch of `rows` rows.
+    pub(crate) fn streamed(graph: &Graph<D>, of: &RowFeatures, view: &TeacherView<'_>, rows: usize) -> Result<Self, D::Err> {
+        let copy = |values: &[f32]| (!values.is_empty()).then(|| graph.pool().copy(values));
+        let states = |values: &[f32], states: &Option<States<'_>>| {
+            let values = states.as_ref().and_then(|_| copy(values));
+            values.map(|values| {
+                let width = values.len() / rows;
+                graph.constant(values, rows, width)
+            })
+        };
+        let tokens = view.tokens.zip(of.tokens.as_ref()).map(|(TokenStates { width, .. }, tokens)| {
+            let sequences = Sequences::new(&tokens.lengths);
+            Ok((graph.constant(graph.pool().copy(&tokens.values), sequences.rows(), width)?, sequences))
+        });
+        Ok(TeacherBatch {
+            low: states(&of.low, &view.low).transpose()?,
+            high: states(&of.high, &view.high).transpose()?,
+            embeddings: None,
+            tokens: tokens.transpose()?,
+            output: copy(&of.output),
+        })
+    }
+
     /// Nothing: for methods without a teacher.
     pub(crate) fn none() -> Self {
         TeacherBatch { low: None, high: None, embeddings: None, tokens: None, output: None }

@@ -132,6 +132,7 @@ impl Teacher {
     pub(crate) fn view(&self) -> TeacherView<'_> {
         let taps = &self.taps;
         TeacherView {
+            streams: false,
             row: &self.row,
             low: Some(States { width: taps.low_width, values: &taps.low, variance: &self.low_variance }),
             high: Some(States { width: taps.high_width, values: &taps.high, variance: &self.high_variance }),

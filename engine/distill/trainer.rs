@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::batches::{batch_start, batches, order};
+use crate::batches::{batch_start, batches};
 use crate::checkpoint;
 use crate::config::{Kept, TrainConfig};
 use crate::cost::{Cost, task_cost};
@@ -128,7 +128,8 @@ impl<'a, D: Ops, T: Task> Session<'a, D, T> {
     fn new(config: &'a TrainConfig, data: &'a T, view: TeacherView<'a>, device: D) -> Result<Self, TrainError> {
         let needs = config.method.needs();
         needs.check(&view)?;
-        let teacher = if needs.any() { Some(Aligned::new(view, data.train_rows(), needs, data.outputs())?) } else { None };
+        let teacher =
+            if needs.any() && !view.streams { Some(Aligned::new(view, data.train_rows(), needs, data.outputs())?) } else { None };
         let model = config.method.trained_model(&config.model);
         let mut student = data.fresh(&device, &model, config.seed).map_err(failed::<D>)?;
         let mut modules = Params::new(&device);
@@ -178,7 +179,7 @@ impl<'a, D: Ops, T: Task> Session<'a, D, T> {
         while !self.finished() {
             let rows = self.data.train_rows().len();
             let count = batches(rows, self.config.batch);
-            let order = order(self.config.seed, self.state.epoch, rows);
+            let order = self.data.order(self.config.seed, self.state.epoch);
             while self.state.step < count {
                 let cancelled = io.cancelled();
                 if let Some(dir) = io.checkpoint_dir()
@@ -232,15 +233,16 @@ impl<'a, D: Ops, T: Task> Session<'a, D, T> {
     fn step(&mut self, examples: &[u32], steps: usize) -> Result<(), TrainError> {
         let failed = failed::<D>;
         let State { student, modules, sums, epoch, step, .. } = &mut self.state;
-        self.data.pick(examples, self.config.seed, *epoch, &mut self.batch)?;
+        self.data.pick(student.spec(), examples, (self.config.seed, *epoch), &mut self.batch)?;
         let batch = &self.batch;
         let dropout =
             Dropout { rate: student.spec().dropout() as f32, seed: self.config.seed, step: (*epoch * steps + *step) as u64 };
         let mut graph = Graph::training(&self.device, &self.pool);
         let forward = student.forward(&mut graph, batch, &dropout).map_err(failed)?;
-        let teacher = match &self.teacher {
-            Some(teacher) => teacher.batch(&graph, examples).map_err(failed)?,
-            None => TeacherBatch::none(),
+        let teacher = match (T::features(batch), &self.teacher) {
+            (Some(features), _) => TeacherBatch::streamed(&graph, features, &self.view, examples.len()).map_err(failed)?,
+            (None, Some(teacher)) => teacher.batch(&graph, examples).map_err(failed)?,
+            (None, None) => TeacherBatch::none(),
         };
         let mut context = Step {
             graph: &mut graph,
@@ -769,6 +771,7 @@ mod tests {
             // And can be trained with just that.
             let whole = teacher.view();
             let view = TeacherView {
+                streams: false,
                 row: whole.row,
                 low: whole.low.filter(|_| expected[0]),
                 high: whole.high.filter(|_| expected[1]),

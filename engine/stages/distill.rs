@@ -43,6 +43,13 @@ pub fn read(f: &mut Fields<'_>) -> Distill {
     let (needs, name) = (method.needs(), method.name());
     let training = training::read(f, method);
     let Settings::Written(config) = &training.settings else { return Distill { training } };
+    if !f.sound() {
+        // Which teacher it needs follows from settings that cannot be read.
+        f.unrecorded(|f| f.optional_stage("teacher", [ArtifactKind::Model, ArtifactKind::Encoder]));
+        f.unrecorded(|f| f.optional_stage("features", ArtifactKind::Features));
+        f.unrecorded(|f| f.optional_stage(PROBE, ArtifactKind::Model));
+        return Distill { training };
+    }
     if config.epochs == 0 {
         f.mistake("stop", "a student that is not trained for an epoch learns nothing", Some("set `epochs` to at least 1"));
     }
@@ -133,6 +140,7 @@ impl Stage for Distill {
             false => None,
         };
         let view = features.as_ref().map(|features| TeacherView {
+            streams: false,
             row: &features.row,
             low: features.low(),
             high: features.high(),
@@ -186,6 +194,7 @@ impl Distill {
         let row = order.unwrap_or_else(|| outputs.as_ref().map_or_else(Vec::new, |outputs| outputs.row.clone()));
         let output = outputs.map(|outputs| outputs.of(&row)).transpose()?;
         let view = TeacherView {
+            streams: false,
             row: &row,
             low: features.as_ref().and_then(Features::low),
             high: features.as_ref().and_then(Features::high),

@@ -7,7 +7,9 @@ use talkflow_datasets::{
     examples::{Content, Contents, Examples},
     split::{Part, Split},
 };
-use talkflow_distill::{Augment, ClassData, ClassExamples, ImageShape, InputShape, Inputs, NetSpec, Pixels, Vectors, Words};
+use talkflow_distill::{
+    Augment, ClassData, ClassExamples, ImageShape, InputShape, Inputs, NetSpec, Pixels, Standard, Vectors, Words,
+};
 
 use super::files;
 use crate::{
@@ -115,7 +117,7 @@ impl ClassRows {
             Inputs::Images(pixels) => InputShape::Images(pixels.shape),
             _ => InputShape::Texts { vocabulary: words.vocabulary() },
         };
-        Ok(ReadExamples { train, validation, shape, words })
+        Ok(ReadExamples { standard: Standard::of(&train.inputs), train, validation, shape, words })
     }
 
     fn contents_of_texts(&self, rows: &[u32]) -> anyhow::Result<Option<Vec<String>>> {
@@ -136,8 +138,10 @@ impl ClassRows {
             let inputs = Inputs::Vectors(Vectors { width, values: values.concat() });
             Ok(ClassExamples { inputs, label: self.labels(&rows), row: rows })
         };
+        let train = of(Part::Train)?;
         Ok(ReadExamples {
-            train: of(Part::Train)?,
+            standard: Standard::of(&train.inputs),
+            train,
             validation: of(Part::Validation)?,
             shape: InputShape::Vectors { width },
             words: Words::default(),
@@ -157,12 +161,21 @@ pub struct ReadExamples {
     pub validation: ClassExamples,
     shape: InputShape,
     words: Words,
+    standard: Standard,
 }
 
 impl ReadExamples {
     /// The same, as a training takes it.
     pub fn data(&self, classes: usize) -> ClassData<'_> {
-        let Self { train, validation, shape, words } = self;
-        ClassData { train, validation, shape: *shape, classes, words, augment: Augment::default() }
+        let Self { train, validation, shape, words, standard } = self;
+        ClassData {
+            train: train.part(),
+            validation: validation.part(),
+            standard,
+            shape: *shape,
+            classes,
+            words,
+            augment: Augment::default(),
+        }
     }
 }

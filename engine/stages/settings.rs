@@ -4,9 +4,10 @@
 use std::ops::Bound;
 
 use talkflow_distill::{
-    Adam, Annealed, Augment, Bag, Beside, Bounded, Conv, Course, De, Decay, Dist, Distance, Distances, Feature, IakdAdapter,
-    InteractInto, Kept, Label, Method, Mf, ModelSpec, Ncf, NetSpec, OneWay, Optimizer, Protocol, QuestionPath, Refilled, Replies,
-    Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap, TextTransformer, TrainConfig, Upper, Vid, Vit, Vocabulary, Weights, Wide,
+    Adam, Annealed, Augment, Bag, Beside, Bounded, Conv, Course, Crd, De, Decay, Dist, Distance, Distances, Dkd, Feature,
+    IakdAdapter, InteractInto, Kept, Label, Method, Mf, ModelSpec, Ncf, Negatives, NetSpec, OneWay, Optimizer, Protocol,
+    QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap, TextTransformer, TrainConfig, Upper, Vid, Vit,
+    Vocabulary, Weights, Wide,
 };
 
 use crate::{
@@ -66,10 +67,11 @@ fn rest(f: &mut Fields<'_>, d: TrainConfig) -> TrainConfig {
 }
 
 /// The words for methods, in the order of tables.
-pub const METHODS: [&str; 15] = [
+pub const METHODS: [&str; 17] = [
     "bias_only",
     "scratch",
     "label",
+    "dkd",
     "bounded",
     "dist",
     "feature",
@@ -78,6 +80,7 @@ pub const METHODS: [&str; 15] = [
     "vid",
     "refilled",
     "srd",
+    "crd",
     "de",
     "iakd_adapter",
     "one_way",
@@ -93,6 +96,15 @@ pub fn method(f: &mut Fields<'_>) -> Method {
             Method::Label(Label {
                 weight: f.float("weight", Some(d.weight), above_zero()),
                 temperature: f.optional_float("temperature", above_zero()),
+                warm_up: warm_up(f, d.warm_up),
+            })
+        }
+        "dkd" => {
+            let d = Dkd::default();
+            Method::Dkd(Dkd {
+                alpha: f.float("alpha", Some(d.alpha), 0.0..),
+                beta: f.float("beta", Some(d.beta), 0.0..),
+                temperature: f.float("temperature", Some(d.temperature), above_zero()),
                 warm_up: warm_up(f, d.warm_up),
             })
         }
@@ -151,6 +163,16 @@ pub fn method(f: &mut Fields<'_>) -> Method {
             Method::Srd(Srd {
                 weight: f.float("weight", Some(d.weight), above_zero()),
                 power: f.float("power", Some(d.power), above_zero()),
+                warm_up: warm_up(f, d.warm_up),
+            })
+        }
+        "crd" => {
+            let d = Crd::default();
+            Method::Crd(Crd {
+                weight: f.float("weight", Some(d.weight), above_zero()),
+                width: size(f, "width", d.width),
+                temperature: f.float("temperature", Some(d.temperature), above_zero()),
+                negatives: f.choice("negatives", Some(d.negatives)),
                 warm_up: warm_up(f, d.warm_up),
             })
         }
@@ -279,6 +301,10 @@ impl Choice for Replies {
 
 impl Choice for Beside {
     const WORDS: &'static [(&'static str, Self)] = &[("nothing", Self::Nothing), ("input", Self::Input)];
+}
+
+impl Choice for Negatives {
+    const WORDS: &'static [(&'static str, Self)] = &[("all", Self::All), ("other_classes", Self::OtherClasses)];
 }
 
 impl Choice for Upper {

@@ -102,7 +102,9 @@ fn a_head_by_hand() {
         .map(|examples| ClassExamples { inputs: vectors(examples.row.len()), ..examples.clone() });
     let words = Words::of_list(Vec::new()).unwrap();
     let shape = InputShape::Vectors { width: 5 };
-    let data = ClassData { train: &train, validation: &validation, shape, words: &words, ..planted.data() };
+    let standard = Standard::of(&train.inputs);
+    let parts = (train.part(), validation.part());
+    let data = ClassData { train: parts.0, validation: parts.1, standard: &standard, shape, words: &words, ..planted.data() };
     let config = config(NetSpec::Linear(Linear { width: 5 }), Method::Scratch);
     let cost = task_cost(&config, &data, None).unwrap();
     // Forward, and the gradient of the weights; what is read wants none.

@@ -7,7 +7,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::ImageShape;
+use crate::error::TrainError;
 use crate::ops::{Buffer, Pool};
+use crate::stream::Stream;
 use crate::teacher::moments;
 
 /// Examples in order, without what they are of.
@@ -122,6 +124,17 @@ impl Inputs {
         self.len() == 0
     }
 
+    /// Puts others behind these; whether they are of the same kind and size, without which nothing is done.
+    pub(crate) fn append(&mut self, others: Inputs) -> bool {
+        match (self, others) {
+            (Inputs::Texts(own), Inputs::Texts(others)) => others.iter().for_each(|text| own.push(text)),
+            (Inputs::Images(own), Inputs::Images(others)) if own.shape == others.shape => own.bytes.extend(others.bytes),
+            (Inputs::Vectors(own), Inputs::Vectors(others)) if own.width == others.width => own.values.extend(others.values),
+            _ => return false,
+        }
+        true
+    }
+
     /// Some of them, in this order; panics where there is no such row.
     pub fn pick(&self, rows: &[u32]) -> Inputs {
         match self {
@@ -150,37 +163,86 @@ pub struct Standard {
     pub sd: Vec<f32>,
 }
 
-impl Standard {
-    /// That of training examples. Sums are of whole numbers, so they are exact.
-    pub fn of(inputs: &Inputs) -> Self {
-        let (shape, bytes) = match inputs {
-            Inputs::Texts(_) => return Standard::default(),
+/// What has been seen of examples, piece by piece.
+#[derive(Default)]
+struct Sums {
+    /// Pixels a channel, and of each channel the sum of its bytes and of their squares: whole numbers, so they are exact.
+    images: (u64, Vec<(u64, u64)>),
+    /// Vectors, and of each dimension the mean and the sum of squared differences from it.
+    vectors: (f64, Vec<(f64, f64)>),
+}
+
+impl Sums {
+    fn add(&mut self, inputs: &Inputs) {
+        match inputs {
+            Inputs::Texts(_) => {}
+            Inputs::Images(Pixels { shape, bytes }) => {
+                let plane = shape.height * shape.width;
+                let (pixels, sums) = &mut self.images;
+                *pixels += (inputs.len() * plane) as u64;
+                sums.resize(shape.channels, (0, 0));
+                for (place, plane) in bytes.chunks_exact(plane.max(1)).enumerate() {
+                    let (sum, squares) = &mut sums[place % shape.channels];
+                    for &byte in plane {
+                        *sum += u64::from(byte);
+                        *squares += u64::from(byte) * u64::from(byte);
+                    }
+                }
+            }
             Inputs::Vectors(Vectors { width, values }) => {
+                let more = inputs.len() as f64;
                 let (mean, variance) = moments(values, *width);
-                let sd = |variance: f64| if variance > 0.0 { variance.sqrt() as f32 } else { 1.0 };
-                return Standard {
-                    mean: mean.into_iter().map(|mean| mean as f32).collect(),
-                    sd: variance.into_iter().map(sd).collect(),
-                };
+                let (count, sums) = &mut self.vectors;
+                sums.resize(*width, (0.0, 0.0));
+                // Chan, Golub and LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979.
+                for ((own, squares), (mean, variance)) in sums.iter_mut().zip(mean.into_iter().zip(variance)) {
+                    let apart = mean - *own;
+                    *squares += variance * more + apart.powi(2) * *count * more / (*count + more).max(1.0);
+                    *own += apart * more / (*count + more).max(1.0);
+                }
+                *count += more;
             }
-            Inputs::Images(Pixels { shape, bytes }) => (shape, bytes),
-        };
-        let (plane, images) = (shape.height * shape.width, inputs.len());
-        let moments = |channel: usize| {
-            let planes = bytes.chunks_exact(plane.max(1)).skip(channel).step_by(shape.channels);
-            let (mut sum, mut squares) = (0u64, 0u64);
-            for &byte in planes.flatten() {
-                sum += u64::from(byte);
-                squares += u64::from(byte) * u64::from(byte);
-            }
-            let count = (images * plane).max(1) as f64;
+        }
+    }
+
+    fn standard(self) -> Standard {
+        let (pixels, images) = self.images;
+        let (count, vectors) = self.vectors;
+        let of_channel = |(sum, squares): (u64, u64)| {
+            let count = pixels.max(1) as f64;
             let mean = sum as f64 / count;
             let variance = (squares as f64 / count - mean * mean).max(0.0);
             // Bytes are whole: what is less than this is rounding.
             (mean as f32, if variance > 1e-6 { variance.sqrt() as f32 } else { 1.0 })
         };
-        let (mean, sd) = (0..shape.channels).map(moments).unzip();
+        let of_dimension = |(mean, squares): (f64, f64)| {
+            let variance = squares / count.max(1.0);
+            (mean as f32, if variance > 0.0 { variance.sqrt() as f32 } else { 1.0 })
+        };
+        let (mean, sd) = images.into_iter().map(of_channel).chain(vectors.into_iter().map(of_dimension)).unzip();
         Standard { mean, sd }
+    }
+}
+
+impl Standard {
+    /// That of training examples.
+    pub fn of(inputs: &Inputs) -> Self {
+        let mut sums = Sums::default();
+        sums.add(inputs);
+        sums.standard()
+    }
+
+    /// That of training examples that stream by, in one pass over them. Of images it is that of all of them in memory; of vectors it may differ
+    /// from that by what double precision rounds off.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read.
+    pub fn of_stream(stream: &Stream) -> Result<Self, TrainError> {
+        let mut sums = Sums::default();
+        for shard in stream.each() {
+            sums.add(&shard?.1.inputs);
+        }
+        Ok(sums.standard())
     }
 
     /// Whether examples of this shape can be standardised by it.

@@ -20,6 +20,8 @@ mod operations;
 #[cfg(test)]
 mod planted;
 mod spec;
+#[cfg(test)]
+mod streams;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -30,5 +32,5 @@ mod words;
 pub use inputs::{InputShape, Inputs, Pixels, Standard, Texts, Vectors};
 pub use model::{ClassTaps, Classifier};
 pub use spec::{Bag, Conv, Linear, NetSpec, TextTransformer, Vit, Vocabulary};
-pub use task::{ClassData, ClassExamples, train_classes};
+pub use task::{ClassData, ClassExamples, ClassPart, Source, train_classes};
 pub use words::Words;

@@ -24,6 +24,7 @@ const VOCABULARY: usize = 13;
 
 /// A task, and what is cached of its teacher.
 pub(super) struct Planted {
+    pub(super) standard: Standard,
     pub(super) train: ClassExamples,
     pub(super) validation: ClassExamples,
     pub(super) shape: InputShape,
@@ -101,8 +102,10 @@ impl Planted {
             InputShape::Texts { vocabulary } => (1..vocabulary).map(|word| format!("w{word}")).collect(),
             _ => Vec::new(),
         };
+        let train = examples(&train);
         Planted {
-            train: examples(&train),
+            standard: Standard::of(&train.inputs),
+            train,
             validation: examples(&validation),
             shape,
             augment: Augment::default(),
@@ -120,8 +123,9 @@ impl Planted {
 
     pub(super) fn data(&self) -> ClassData<'_> {
         ClassData {
-            train: &self.train,
-            validation: &self.validation,
+            train: self.train.part(),
+            validation: self.validation.part(),
+            standard: &self.standard,
             shape: self.shape,
             classes: CLASSES,
             words: &self.words,
@@ -132,6 +136,7 @@ impl Planted {
     pub(super) fn view(&self) -> TeacherView<'_> {
         let [low, high] = &self.variances;
         TeacherView {
+            streams: false,
             row: &self.train.row,
             low: Some(States { width: self.width, values: &self.low, variance: low }),
             high: Some(States { width: self.width, values: &self.high, variance: high }),

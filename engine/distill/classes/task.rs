@@ -4,13 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::inputs::{InputShape, Inputs, Pixels, Standard};
+use super::inputs::{InputShape, Inputs, Pixels, Standard, Vectors};
 use super::model::Classifier;
 use super::net::{Net, NetForward, NetStates, TableGradients};
 use super::spec::NetSpec;
 use super::words::Words;
 use crate::augment::Augment;
-use crate::batches::batches;
+use crate::batches::{batches, order};
 use crate::config::TrainConfig;
 use crate::device::{DeviceKind, failed};
 use crate::error::{ModelError, TrainError};
@@ -23,8 +23,9 @@ use crate::monitor::Monitor;
 use crate::ops::{Layer, Link, Ops, Pool, Var};
 use crate::optim::Rule;
 use crate::params::Params;
+use crate::stream::{RowFeatures, Shard, Stream};
 use crate::table::Table;
-use crate::task::{Body, Deep, Forward, Heard, Interpreter, Judged, Measure, Sizes, Targets, Task};
+use crate::task::{Body, Deep, Forward, Heard, Interpreter, Judged, Measure, Sample, Sizes, Targets, Task};
 use crate::teacher::TeacherView;
 use crate::tensors::Tensors;
 use crate::trainer::{Trained, train_task};
@@ -40,13 +41,62 @@ pub struct ClassExamples {
     pub inputs: Inputs,
 }
 
+/// Where examples are.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// In memory.
+    Memory(&'a Inputs),
+    /// Read when they are needed, in the order of their rows.
+    Stream(&'a Stream),
+}
+
+/// Rows with their classes; of each list one entry a row.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassPart<'a> {
+    /// The row's id in the data set.
+    pub row: &'a [u32],
+    /// The class, counted from 0.
+    pub label: &'a [u32],
+    /// What is read.
+    pub inputs: Source<'a>,
+}
+
+impl ClassExamples {
+    /// The same, as a training takes it.
+    pub fn part(&self) -> ClassPart<'_> {
+        ClassPart { row: &self.row, label: &self.label, inputs: Source::Memory(&self.inputs) }
+    }
+}
+
+impl Source<'_> {
+    fn len(self) -> usize {
+        match self {
+            Source::Memory(inputs) => inputs.len(),
+            Source::Stream(stream) => stream.rows(),
+        }
+    }
+
+    /// Hands all examples on in pieces, each with the place of its first.
+    fn each(self, mut read: impl FnMut(usize, &Inputs) -> Result<(), TrainError>) -> Result<(), TrainError> {
+        match self {
+            Source::Memory(inputs) => read(0, inputs),
+            Source::Stream(stream) => stream.each().try_for_each(|shard| {
+                let (start, shard) = shard?;
+                read(start, &shard.inputs)
+            }),
+        }
+    }
+}
+
 /// What a training of classes reads.
 #[derive(Clone, Copy, Debug)]
 pub struct ClassData<'a> {
     /// Rows that weights are fitted to.
-    pub train: &'a ClassExamples,
+    pub train: ClassPart<'a>,
     /// Rows that epochs are judged by.
-    pub validation: &'a ClassExamples,
+    pub validation: ClassPart<'a>,
+    /// What images and vectors are standardised by: [`Standard::of`] the training examples, or [`Standard::of_stream`].
+    pub standard: &'a Standard,
     /// What all examples have in common.
     pub shape: InputShape,
     /// How many classes there are.
@@ -86,6 +136,7 @@ const CHECKED: &str = "`Task::check` has been asked before";
 pub(crate) struct Picked {
     pub(super) inputs: Option<Inputs>,
     labels: Vec<u32>,
+    features: Option<RowFeatures>,
 }
 
 /// A batch, forward.
@@ -122,7 +173,16 @@ impl Task for ClassData<'_> {
             if examples.label.iter().any(|label| *label as usize >= self.classes) {
                 return wrong(format!("a {name} row has a label beyond the {} classes", self.classes), "count classes from 0");
             }
-            net.reads(&self.shape, &examples.inputs)?;
+            // What streams by is looked at as it does.
+            if let Source::Memory(inputs) = examples.inputs {
+                net.reads(&self.shape, inputs)?;
+            }
+        }
+        if !self.standard.suits(&self.shape) {
+            return wrong(
+                "examples cannot be standardised by the numbers given".to_owned(),
+                "take those of the training examples",
+            );
         }
         if let InputShape::Texts { vocabulary } = self.shape
             && vocabulary != self.words.vocabulary()
@@ -144,7 +204,7 @@ impl Task for ClassData<'_> {
     }
 
     fn train_rows(&self) -> &[u32] {
-        &self.train.row
+        self.train.row
     }
 
     fn outputs(&self) -> usize {
@@ -152,9 +212,18 @@ impl Task for ClassData<'_> {
     }
 
     fn words(&self, column: &mut dyn FnMut(&mut dyn Iterator<Item = u32>)) {
-        for ClassExamples { row, label, inputs } in [self.train, self.validation] {
+        for ClassPart { row, label, inputs } in [self.train, self.validation] {
             column(&mut row.iter().copied());
             column(&mut label.iter().copied());
+            let inputs = match inputs {
+                Source::Memory(inputs) => inputs,
+                // Contents are too many to be looked at each time; rows and labels tell data sets apart.
+                Source::Stream(stream) => {
+                    let (sizes, buffer) = stream.shape();
+                    column(&mut sizes.iter().chain([&buffer]).map(|number| *number as u32));
+                    continue;
+                }
+            };
             match inputs {
                 Inputs::Texts(texts) => {
                     column(&mut texts.iter().map(|text| text.len() as u32));
@@ -177,8 +246,7 @@ impl Task for ClassData<'_> {
 
     fn fresh<D: Ops>(&self, device: &D, spec: &ModelSpec, seed: u64) -> Result<ClassBody<D>, D::Err> {
         let net = net(spec).expect(CHECKED);
-        let standard = Standard::of(&self.train.inputs);
-        let net = Net::fresh(device, net, &self.shape, self.classes, seed, standard)?;
+        let net = Net::fresh(device, net, &self.shape, self.classes, seed, self.standard.clone())?;
         Ok(ClassBody { spec: spec.clone(), net })
     }
 
@@ -187,14 +255,33 @@ impl Task for ClassData<'_> {
         Ok(ClassBody { spec: spec.clone(), net: Net::import(device, net, &self.shape, self.classes, weights)? })
     }
 
-    fn pick(&self, places: &[u32], seed: u64, epoch: usize, batch: &mut Picked) -> Result<(), TrainError> {
-        let mut inputs = self.train.inputs.pick(places);
+    fn order(&self, seed: u64, epoch: usize) -> Vec<u32> {
+        match self.train.inputs {
+            Source::Memory(inputs) => order(seed, epoch, inputs.len()),
+            Source::Stream(stream) => stream.order(seed, epoch),
+        }
+    }
+
+    fn features(batch: &Picked) -> Option<&RowFeatures> {
+        batch.features.as_ref()
+    }
+
+    fn pick(&self, spec: &ModelSpec, places: &[u32], (seed, epoch): (u64, usize), batch: &mut Picked) -> Result<(), TrainError> {
+        let mut inputs = match self.train.inputs {
+            Source::Memory(inputs) => inputs.pick(places),
+            Source::Stream(stream) => {
+                let Shard { inputs, features } = stream.take(places, seed, epoch)?;
+                net(spec).expect(CHECKED).reads(&self.shape, &inputs)?;
+                batch.features = Some(features);
+                inputs
+            }
+        };
         if let Inputs::Images(Pixels { shape, bytes }) = &mut inputs {
             let rows: Vec<u32> = places.iter().map(|&place| self.train.row[place as usize]).collect();
             self.augment.apply(bytes, &rows, *shape, seed, epoch as u64)?;
         }
         batch.inputs = Some(inputs);
-        crate::data::pick(&self.train.label, places, &mut batch.labels);
+        crate::data::pick(self.train.label, places, &mut batch.labels);
         Ok(())
     }
 
@@ -203,15 +290,23 @@ impl Task for ClassData<'_> {
     }
 
     fn judge<D: Ops>(&self, body: &ClassBody<D>) -> Result<Judged, TrainError> {
-        let ClassExamples { label, inputs, .. } = self.validation;
-        let NetStates { logits, .. } = body.net.states(inputs).map_err(failed::<D>)?;
-        let not_finite = logits.iter().copied().find(|logit| !logit.is_finite());
-        let rows = logits.chunks_exact(self.classes).zip(label);
-        let wrong = rows.clone().filter(|(row, label)| highest(row) != **label as usize).count();
-        let nll: f64 = rows.map(|(row, &label)| -log_softmax(row, 1.0)[label as usize]).sum();
+        let ClassPart { label, inputs, .. } = self.validation;
+        let (mut wrong, mut nll, mut not_finite) = (0, 0.0, None);
+        let mut spread = Spread::new(self.classes);
+        inputs.each(|start, inputs| {
+            net(&body.spec).expect(CHECKED).reads(&self.shape, inputs)?;
+            let NetStates { logits, .. } = body.net.states(inputs).map_err(failed::<D>)?;
+            not_finite = not_finite.or_else(|| logits.iter().copied().find(|logit| !logit.is_finite()));
+            for (row, &label) in logits.chunks_exact(self.classes).zip(&label[start..]) {
+                wrong += usize::from(highest(row) != label as usize);
+                nll -= log_softmax(row, 1.0)[label as usize];
+                spread.add(row);
+            }
+            Ok(())
+        })?;
         let count = label.len() as f64;
         let error = wrong as f64 / count;
-        let monitor = Monitor::of_classes(&logits, self.classes);
+        let monitor = Monitor::of_classes(&spread);
         let deep_sd = monitor.deep_sd.unwrap_or(0.0);
         Ok(Judged { error, columns: vec![error, nll / count, deep_sd], monitor, not_finite })
     }
@@ -223,17 +318,18 @@ impl Task for ClassData<'_> {
 
     fn sizes(&self, spec: &ModelSpec) -> Sizes {
         let net = net(spec).expect(CHECKED);
-        let rows = [self.train, self.validation].map(|examples| examples.row.len() as u64);
-        let numbers = |examples: &ClassExamples| match &examples.inputs {
-            Inputs::Texts(texts) => texts.ids().len() as u64,
-            // Four bytes of an image are a number.
-            Inputs::Images(pixels) => pixels.bytes.len() as u64 / 4,
-            Inputs::Vectors(vectors) => vectors.values.len() as u64,
+        let rows = [self.train, self.validation].map(|part| part.row.len() as u64);
+        let held = |part: ClassPart<'_>| match part.inputs {
+            Source::Memory(inputs) => numbers(inputs),
+            Source::Stream(stream) => {
+                let (shard, buffer) = stream.held();
+                numbers_a_row(part.inputs) * (shard + buffer) as u64
+            }
         };
-        let read = numbers(self.train).div_ceil(rows[0].max(1));
+        let read = numbers_a_row(self.train.inputs);
         let mut sizes = Sizes {
             read: read + 1,
-            data: rows.iter().map(|rows| 2 * rows).sum::<u64>() + rows[0] + numbers(self.train) + numbers(self.validation),
+            data: rows.iter().map(|rows| 2 * rows).sum::<u64>() + rows[0] + held(self.train) + held(self.validation),
             validated: rows[1].min(super::net::CHUNK as u64),
             ..Sizes::default()
         };
@@ -245,16 +341,39 @@ impl Task for ClassData<'_> {
         sizes
     }
 
-    /// The first of the training rows whose text is as long as the mean, rounded up.
-    fn sample<D: Ops>(&self, device: &D, spec: &ModelSpec, seed: u64) -> Result<(ClassBody<D>, Picked), D::Err> {
-        let inputs = match &self.train.inputs {
-            Inputs::Images(_) | Inputs::Vectors(_) => self.train.inputs.pick(&[0]),
-            Inputs::Texts(texts) => {
-                let mean = texts.ids().len().div_ceil(texts.len());
+    /// The first training row; of texts one of the mean length, rounded up.
+    fn sample<D: Ops>(&self, device: &D, spec: &ModelSpec, seed: u64) -> Result<Sample<D, Self>, D::Err> {
+        let zeros = |bytes: usize| vec![0; bytes];
+        let inputs = match self.shape {
+            InputShape::Texts { .. } => {
+                let mean = numbers_a_row(self.train.inputs) as usize;
                 Inputs::Texts([vec![Words::UNKNOWN; mean]].into_iter().collect())
             }
+            InputShape::Images(shape) => Inputs::Images(Pixels { shape, bytes: zeros(shape.bytes()) }),
+            InputShape::Vectors { width } => Inputs::Vectors(Vectors { width, values: vec![0.0; width] }),
         };
-        Ok((self.fresh(device, spec, seed)?, Picked { inputs: Some(inputs), labels: vec![0] }))
+        Ok((self.fresh(device, spec, seed)?, Picked { inputs: Some(inputs), labels: vec![0], features: None }))
+    }
+}
+
+/// Numbers of examples as they are held; four bytes of an image are one.
+fn numbers(inputs: &Inputs) -> u64 {
+    match inputs {
+        Inputs::Texts(texts) => texts.ids().len() as u64,
+        Inputs::Images(pixels) => pixels.bytes.len() as u64 / 4,
+        Inputs::Vectors(vectors) => vectors.values.len() as u64,
+    }
+}
+
+/// The mean a row, rounded up; of what streams by that of the first shard.
+fn numbers_a_row(source: Source<'_>) -> u64 {
+    match source {
+        Source::Memory(inputs) => numbers(inputs).div_ceil(inputs.len().max(1) as u64),
+        // What cannot be read is told when it is learnt from.
+        Source::Stream(stream) => match stream.each().next() {
+            Some(Ok((_, shard))) => numbers(&shard.inputs).div_ceil(shard.inputs.len().max(1) as u64),
+            _ => 1,
+        },
     }
 }
 
@@ -269,20 +388,43 @@ pub(crate) fn highest(row: &[f32]) -> usize {
     best
 }
 
+/// How far the probabilities of each class spread over rows: sums, for which no row has to be kept.
+struct Spread {
+    rows: usize,
+    /// Of each class the sum, and the sum of squares, both less 1 / classes.
+    sums: Vec<(f64, f64)>,
+}
+
+impl Spread {
+    fn new(classes: usize) -> Self {
+        Spread { rows: 0, sums: vec![(0.0, 0.0); classes] }
+    }
+
+    fn add(&mut self, logits: &[f32]) {
+        self.rows += 1;
+        let even = 1.0 / logits.len() as f64;
+        for ((sum, squares), p) in self.sums.iter_mut().zip(softmax(logits, 1.0)) {
+            *sum += p - even;
+            *squares += (p - even).powi(2);
+        }
+    }
+
+    /// The root of the mean of the classes' variances.
+    fn sd(&self) -> f64 {
+        let rows = self.rows as f64;
+        let variances = self.sums.iter().map(|(sum, squares)| (squares / rows - (sum / rows).powi(2)).max(0.0));
+        (variances.sum::<f64>() / self.sums.len() as f64).sqrt()
+    }
+}
+
 impl Monitor {
-    /// Looks at validation rows' logits: a model that says the same of every row has collapsed.
-    fn of_classes(logits: &[f32], classes: usize) -> Self {
-        let probabilities: Vec<Vec<f64>> = logits.chunks_exact(classes).map(|row| softmax(row, 1.0)).collect();
-        let rows = probabilities.len() as f64;
-        let variance = |class: usize| {
-            let mean = probabilities.iter().map(|row| row[class]).sum::<f64>() / rows;
-            probabilities.iter().map(|row| (row[class] - mean).powi(2)).sum::<f64>() / rows
-        };
-        let sd = ((0..classes).map(variance).sum::<f64>() / classes as f64).sqrt();
+    /// Looks at how predictions of validation rows spread: a model that says the same of every row has collapsed.
+    fn of_classes(spread: &Spread) -> Self {
+        let sd = spread.sd();
         Monitor {
             deep_sd: Some(sd),
             collapsed: Some(sd <= crate::monitor::COLLAPSED),
-            validation_rows: probabilities.len(),
+            validation_rows: spread.rows,
             ..Monitor::default()
         }
     }

@@ -210,9 +210,10 @@ fn images_change_with_the_epoch_and_not_with_the_order_of_a_batch() {
     let mut planted = Planted::images(false);
     planted.augment = Augment { flip: true, padding: 1 };
     let data = planted.data();
+    let model = config(vit(), Method::Scratch).model;
     let picked = |places: &[u32], seed: u64, epoch: usize| {
         let mut batch = Default::default();
-        data.pick(places, seed, epoch, &mut batch).unwrap();
+        data.pick(&model, places, (seed, epoch), &mut batch).unwrap();
         let Some(Inputs::Images(Pixels { bytes, .. })) = batch.inputs else { panic!("images") };
         bytes.chunks(32).map(<[u8]>::to_vec).collect::<Vec<_>>()
     };
@@ -231,7 +232,7 @@ fn images_change_with_the_epoch_and_not_with_the_order_of_a_batch() {
     // Of what is not augmented nothing changes.
     let plain = Planted::images(false);
     let mut batch = Default::default();
-    plain.data().pick(&places, 1, 3, &mut batch).unwrap();
+    plain.data().pick(&model, &places, (1, 3), &mut batch).unwrap();
     assert_eq!(batch.inputs, Some(plain.train.inputs.pick(&places)));
     // And trainings see it.
     let trained = |planted: &Planted| bytes(&run(&config(vit(), Method::Scratch), planted));

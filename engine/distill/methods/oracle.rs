@@ -116,6 +116,7 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
     let embeddings_variance = variances(&bench.embeddings, bench.embeddings_width);
     let embeddings = States { width: bench.embeddings_width, values: &bench.embeddings, variance: &embeddings_variance };
     let view = TeacherView {
+        streams: false,
         row: &bench.examples.row,
         low: Some(States { width: bench.low_width, values: &bench.low, variance: &low_variance }),
         high: Some(States { width: bench.high_width, values: &bench.high, variance: &high_variance }),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::oracle::{States64, Weights64, dense64, distance64, module64, numbers, refilled64, rkd64, rows64, sp64, srd64, vid64};
 use super::*;
+use crate::Standard;
 use crate::augment::{Augment, ImageShape};
 use crate::classes::{Bag, ClassData, ClassExamples, InputShape, Inputs, NetSpec, Pixels, TextTransformer, Vit, Words};
 use crate::ops::{Layer, Pool, Sequences};
@@ -29,6 +30,7 @@ const CLASSES: usize = 3;
 struct Bench {
     spec: NetSpec,
     shape: InputShape,
+    standard: Standard,
     examples: ClassExamples,
     words: Words,
     upper: TeacherUpper,
@@ -96,6 +98,7 @@ impl Bench {
         Bench {
             words: Words::of_list(["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec()).unwrap(),
             upper: TeacherUpper::encoder(upper, pooling),
+            standard: Standard::of(&inputs),
             examples: ClassExamples { row: (0..ROWS as u32).map(|row| 100 - row).collect(), label, inputs },
             output: numbers("logits", ROWS * CLASSES, 2.0),
             spec,
@@ -111,8 +114,9 @@ impl Bench {
 
     fn data(&self) -> ClassData<'_> {
         ClassData {
-            train: &self.examples,
-            validation: &self.examples,
+            train: self.examples.part(),
+            validation: self.examples.part(),
+            standard: &self.standard,
             shape: self.shape,
             classes: CLASSES,
             words: &self.words,
@@ -168,6 +172,7 @@ fn run(bench: &Bench, method: &Method) -> Found {
     let (low_variance, high_variance) = (variances(&bench.low, bench.width), variances(&bench.high, bench.width));
     let starts: Vec<usize> = std::iter::once(0).chain(Sequences::new(&bench.lengths).ranges().map(|rows| rows.end)).collect();
     let view = TeacherView {
+        streams: false,
         row: &bench.examples.row,
         low: Some(States { width: bench.width, values: &bench.low, variance: &low_variance }),
         high: Some(States { width: bench.width, values: &bench.high, variance: &high_variance }),
@@ -185,7 +190,7 @@ fn run(bench: &Bench, method: &Method) -> Found {
     modules.prepare(&PLAIN);
     let order: Vec<u32> = (0..ROWS as u32).collect();
     let mut batch = Default::default();
-    data.pick(&order, 0, 0, &mut batch).unwrap();
+    data.pick(&model, &order, (0, 0), &mut batch).unwrap();
     let pool = Pool::default();
     let mut graph = Graph::training(device, &pool);
     let forward = student.forward(&mut graph, &batch, &Dropout::NONE).unwrap();
