@@ -307,7 +307,15 @@ fn teacher(seen: Stages<'_>, config: &TrainConfig) -> Option<Disagreement> {
 /// What a method reads of a teacher and nobody caches.
 fn taps(seen: Stages<'_>, configs: &[TrainConfig], needed: &BTreeSet<Tap>) -> Vec<Disagreement> {
     let Some(features) = seen.input("features") else { return Vec::new() };
-    let StageSpec::CacheFeatures(CacheFeatures { taps, .. }) = features.spec() else { return Vec::new() };
+    let StageSpec::CacheFeatures(cached @ CacheFeatures { taps, .. }) = features.spec() else { return Vec::new() };
+    if let Some(config) = configs.iter().find(|config| config.method.needs().tokens && !cached.has_tokens()) {
+        let (method, name) = (config.method.name(), features.name());
+        return vec![Disagreement {
+            field: "features".to_owned(),
+            message: format!("the method `{method}` needs the tokens of the teacher's low states, which `{name}` does not cache"),
+            help: Some("add `tokens: true` to it, whose teacher has to be an encoder".to_owned()),
+        }];
+    }
     let say = |tap: &Tap| {
         let needs = |config: &&TrainConfig| distill::taps(config).any(|needed| needed == *tap);
         let method = configs.iter().find(needs).map_or("", |config| config.method.name());

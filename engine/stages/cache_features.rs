@@ -289,6 +289,11 @@ impl Stage for CacheFeatures {
 }
 
 impl CacheFeatures {
+    /// Whether tokens of low states are cached.
+    pub(super) fn has_tokens(&self) -> bool {
+        matches!(self.from, From::Encoder { tokens: true, .. })
+    }
+
     fn parts(&self) -> Vec<Part> {
         self.parts.iter().map(|part| part.0).collect()
     }
@@ -374,6 +379,9 @@ impl CacheFeatures {
             self.verify(cx, &made, (&loaded, &mut source), &wanted, kept)?;
         }
         self.tell(cx, &made, &rows, &origin)?;
+        if origin.weights.is_some() {
+            cx.metric("verified", kept.verify);
+        }
         files::write_json(&cx.out.join(TEACHER), &origin)?;
         // It learnt from none of these rows, as far as anybody here knows.
         files::write_rows(&cx.out.join(files::TRAIN_ROWS), Vec::new())
@@ -416,7 +424,7 @@ impl CacheFeatures {
     /// Computes some rows again, each alone, and compares.
     fn verify(
         &self,
-        cx: &mut StageCx<'_>,
+        cx: &StageCx<'_>,
         made: &Made,
         (loaded, source): (&Loaded, &mut Source),
         wanted: &Wanted,
@@ -446,7 +454,6 @@ impl CacheFeatures {
                 }
             }
         }
-        cx.metric("verified", kept.verify);
         Ok(())
     }
 

@@ -104,7 +104,7 @@ fn drawn(f: &mut Fields<'_>) -> From {
         let width = f.count("width", Some(32), 1..=4096);
         let layers = f.count("layers", Some(2), 1..=256);
         let heads = f.count("heads", Some(4), 1..=256);
-        let inner = f.count("inner", Some(4 * width), 1..=LARGEST);
+        let inner = optional_size(f, "inner", LARGEST).unwrap_or(4 * width);
         let reads = match family.reads_texts() {
             true => {
                 let positions = f.count("positions", Some(128), 3..=LARGEST);
@@ -112,7 +112,7 @@ fn drawn(f: &mut Fields<'_>) -> From {
             }
             false => {
                 let patch = f.count("patch", Some(8), 1..=LONGEST_SIDE);
-                let image = f.count("image", Some(4 * patch), 1..=LONGEST_SIDE);
+                let image = optional_size(f, "image", LONGEST_SIDE).unwrap_or(4 * patch);
                 Reads::Images { channels: 3, patch, image, qkv_bias: true }
             }
         };

@@ -320,6 +320,10 @@ pub(super) fn differs(kept: &Shard, place: usize, live: &Shard, within: f32) -> 
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+    use talkflow_distill::{CHARACTER_TOKENS, Family, IMAGENET, Pooling, Reads, TransformerConfig, TransformerFiles};
+    use talkflow_distill::{TransformerUpper, tokenizer_of_characters};
+
     use super::*;
 
     #[test]
@@ -328,5 +332,110 @@ mod tests {
         let of: Vec<Vec<usize>> = batches(&lengths).into_iter().map(|batch| batch.places).collect();
         assert_eq!(of, [vec![5, 1, 3, 2], vec![0], vec![4]]);
         assert!(batches(&[]).is_empty());
+    }
+
+    fn drawn(family: Family, reads: Reads, reading: Reading) -> (tempfile::TempDir, TransformerFiles, Loaded) {
+        let config = TransformerConfig { family, width: 48, layers: 2, heads: 4, inner: 96, eps: 1e-6, reads };
+        let folder = tempfile::tempdir().unwrap();
+        let files = TransformerFiles::in_folder(folder.path());
+        std::fs::write(&files.config, config.to_json().to_string()).unwrap();
+        std::fs::write(&files.weights, config.drawn(1).unwrap()).unwrap();
+        std::fs::write(&files.tokenizer, tokenizer_of_characters().to_string()).unwrap();
+        let tokenizer = match reading {
+            Reading::Texts { longest } => Some(Tokenizer::load(&files.tokenizer, longest).unwrap()),
+            Reading::Images { .. } => None,
+        };
+        let about = About {
+            family,
+            width: 48,
+            layers: 2,
+            reads: reading,
+            pooling: if family.reads_texts() { Pooling::Mean } else { Pooling::First },
+            drawn: Some(1),
+            sha256: String::new(),
+        };
+        let loaded = Loaded { about, model: Transformer::open(&files).unwrap(), tokenizer, device: DeviceKind::Cpu };
+        (folder, files, loaded)
+    }
+
+    fn on() -> impl FnMut(usize) -> ControlFlow<()> {
+        |_| ControlFlow::Continue(())
+    }
+
+    fn whole() -> Wanted {
+        Wanted { taps: vec![Tap::Low, Tap::High], tokens: true }
+    }
+
+    /// All rows together against each alone, and with other threads.
+    fn check(loaded: &Loaded, of: impl Fn(&[u32]) -> Items + Sync, rows: usize) -> Shard {
+        let all: Vec<u32> = (0..rows as u32).collect();
+        let together = loaded.states(&all, &of(&all), &whole(), &mut on()).unwrap();
+        for &row in &all {
+            let alone = loaded.states(&[row], &of(&[row]), &whole(), &mut on()).unwrap();
+            assert_eq!(differs(&together, row as usize, &alone, 1e-5), None, "row {row}");
+        }
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let again = pool.install(|| loaded.states(&all, &of(&all), &whole(), &mut on()).unwrap());
+            assert_eq!(again, together, "{threads} threads");
+        }
+        together
+    }
+
+    #[test]
+    fn a_text_has_the_states_that_it_has_alone() {
+        let reads = Reads::Texts { vocabulary: CHARACTER_TOKENS, positions: 40, types: 2 };
+        let (_folder, files, loaded) = drawn(Family::Bert, reads, Reading::Texts { longest: 30 });
+        let text = |row: u32| "some words of a text, again and again ".repeat(3)[..row as usize % 37].to_owned();
+        let items = |rows: &[u32]| Items::Texts(rows.iter().map(|row| text(*row)).collect());
+        let made = check(&loaded, items, 200);
+        // Each by its definition, for one row: the mean of state 0, the tokens themselves, the mean of the end.
+        let row = 36;
+        let ids = Tokenizer::load(&files.tokenizer, 30).unwrap().tokens(&[text(row)]).unwrap();
+        let first = loaded.model.texts(&ids, DeviceKind::Cpu).unwrap();
+        assert_eq!(first.lengths, [30]);
+        let tokens = made.tokens.as_ref().unwrap();
+        assert_eq!(tokens.starts[37] - tokens.starts[36], 30);
+        let close = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+        assert!(close(&tokens.values[tokens.starts[36] * 48..tokens.starts[37] * 48], &first.values));
+        let end = TransformerUpper::open(&files, 0).unwrap().run(&first, Until::End, DeviceKind::Cpu).unwrap();
+        for (tap, of) in [(Tap::Low, &first), (Tap::High, &end)] {
+            let means: Vec<f32> = (0..48).map(|c| of.values.iter().skip(c).step_by(48).sum::<f32>() / 30.0).collect();
+            assert!(close(&made.states[&tap].1[36 * 48..37 * 48], &means), "{tap:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_has_the_states_that_it_has_alone_and_grey_is_three_equal_colours() {
+        let reads = Reads::Images { channels: 3, patch: 4, image: 8, qkv_bias: true };
+        let reading = Reading::Images { size: 12, mean: IMAGENET.0, sd: IMAGENET.1 };
+        let (_folder, _, loaded) = drawn(Family::Dinov2, reads, reading);
+        let byte = |row: u32, at: usize| (row as usize * 31 + at * 17 % 255) as u8;
+        let grey = Shape { channels: 1, height: 6, width: 9 };
+        let colour = Shape { channels: 3, ..grey };
+        let of = |rows: &[u32]| rows.iter().flat_map(|row| (0..54).map(move |at| byte(*row, at))).collect::<Vec<u8>>();
+        let made = check(&loaded, |rows| Items::Images(of(rows), grey), 500);
+        assert_eq!(made.tokens.as_ref().unwrap().starts[1], 10);
+        let same = of(&[7]).repeat(3);
+        let coloured = loaded.states(&[7], &Items::Images(same, colour), &whole(), &mut on()).unwrap();
+        assert_eq!(differs(&made, 7, &coloured, 1e-5), None);
+        let mut other = made.clone();
+        other.states.get_mut(&Tap::High).unwrap().1[7 * 48 + 5] += 0.01;
+        assert!(differs(&other, 7, &coloured, 1e-4).unwrap().starts_with("its `high` has "));
+    }
+
+    #[test]
+    fn who_stops_is_heard_after_a_batch() {
+        let reads = Reads::Texts { vocabulary: CHARACTER_TOKENS, positions: 40, types: 2 };
+        let (_folder, _, loaded) = drawn(Family::Bert, reads, Reading::Texts { longest: 30 });
+        let rows: Vec<u32> = (0..1000).collect();
+        let items = Items::Texts(rows.iter().map(|_| "a text of some length".to_owned()).collect());
+        let mut heard = Vec::new();
+        let stopped = loaded.states(&rows, &items, &whole(), &mut |done| {
+            heard.push(done);
+            if heard.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(stopped.unwrap_err().to_string().contains("cancelled"));
+        assert!(heard.len() == 2 && heard[1] < 1000, "{heard:?}");
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use half::{bf16, f16};
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 use serde::Deserialize;
 
 /// No header is longer: of a longer one nothing is read.
@@ -97,7 +97,13 @@ impl Matrix {
     pub(super) fn floats(&self, rows: Range<usize>) -> anyhow::Result<Vec<f32>> {
         let bytes = self.bytes(rows)?;
         Ok(match self.number {
-            Number::F16 => bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
+            Number::F16 => {
+                let halves: Vec<f16> = bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect();
+                let mut floats = vec![0.0; halves.len()];
+                // As many at a time as the processor can.
+                halves.convert_to_f32_slice(&mut floats);
+                floats
+            }
             Number::BF16 => bytes.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
             Number::F32 => bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
             Number::F64 => bytes.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect(),
