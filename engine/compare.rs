@@ -205,6 +205,23 @@ impl Declared {
         Ok(all)
     }
 
+    /// Judges each method on each row of a table against the reference, the rows of one method being a family, called as the method: for rows that
+    /// are parts of one whole, such as classes. Pairs and groups are not looked at.
+    ///
+    /// # Errors
+    /// As for [`Declared::judge`].
+    pub fn judge_each_method(&self, table: &Numbers, teacher: &str) -> Result<Vec<Compared>, Invalid> {
+        let columns: BTreeSet<&str> = table.values().flat_map(|row| row.keys().map(String::as_str)).collect();
+        let alone = Self { pairs: Vec::new(), groups: Vec::new(), ..self.clone() };
+        let rows: Vec<Subject> = table.keys().map(|row| Subject { name: row.clone(), over: vec![row.clone()] }).collect();
+        let mut all = Vec::new();
+        for (method, _) in alone.comparisons(&columns, teacher) {
+            let one = Self { methods: vec![method.to_owned()], ..alone.clone() };
+            all.extend(one.judge_family(method, &rows, &[table], teacher)?.into_iter().map(|(_, compared)| compared));
+        }
+        Ok(all)
+    }
+
     fn judge_family(
         &self,
         name: &str,

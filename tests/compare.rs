@@ -48,7 +48,7 @@ fn differences(scores: &Value, rows: &[&str], method: &str, reference: &str) -> 
         };
         if rows.contains(&entry["row"].as_str().unwrap()) {
             *by_block.entry(entry["block"].as_str().unwrap()).or_default() +=
-                sign * entry["rmse"].as_f64().unwrap() / rows.len() as f64;
+                sign * entry["measures"]["rmse"].as_f64().unwrap() / rows.len() as f64;
         }
     }
     by_block.into_values().collect()
@@ -160,7 +160,7 @@ fn of_one_block_two_models_are_compared_over_users() {
         close(compared["difference"].as_f64().unwrap(), difference, row);
         let users = |row: &str| {
             let entry = scores["entries"].as_array().unwrap().iter().find(|entry| entry["row"] == row);
-            entry.unwrap()["users"].as_u64().unwrap()
+            entry.unwrap()["ratings"]["users"].as_u64().unwrap()
         };
         let [least, most] = [over.iter().map(|row| users(row)).max().unwrap(), over.iter().map(|row| users(row)).sum()];
         assert!((least..=most).contains(&compared["clusters"].as_u64().unwrap()), "{compared}");

@@ -22,7 +22,7 @@ fn columns<'a>(document: &'a Value, stage: &str, metric: &str) -> Vec<&'a str> {
     let cells = document["metrics"][stage]["cells"].as_array().unwrap();
     let means = cells.iter().filter(|cell| cell["row"].is_null());
     let named = means.map(|cell| {
-        assert!(cell[metric]["mean"].as_f64().is_some_and(f64::is_finite), "{cell}");
+        assert!(cell["measures"][metric]["mean"].as_f64().is_some_and(f64::is_finite), "{cell}");
         cell["column"].as_str().unwrap()
     });
     named.collect()

@@ -113,9 +113,13 @@ fn hr_and_ndcg_are_those_of_loops_over_all_predictions() {
     let space = space();
     let document = space.document(&[]);
     let held = |entry: &Value, (hit, gain, users): (f64, f64, usize)| {
-        assert_eq!((entry["users"].as_u64(), entry["rows"].as_u64()), (Some(users as u64), Some(users as u64)), "{entry}");
-        assert!((entry["hr"].as_f64().unwrap() - hit).abs() < 1e-9, "{entry}: {hit}");
-        assert!((entry["ndcg"].as_f64().unwrap() - gain).abs() < 1e-9, "{entry}: {gain}");
+        assert_eq!(
+            (entry["ratings"]["users"].as_u64(), entry["rows"].as_u64()),
+            (Some(users as u64), Some(users as u64)),
+            "{entry}"
+        );
+        assert!((entry["measures"]["hr"].as_f64().unwrap() - hit).abs() < 1e-9, "{entry}: {hit}");
+        assert!((entry["measures"]["ndcg"].as_f64().unwrap() - gain).abs() < 1e-9, "{entry}: {gain}");
     };
     let entries = |stage: &str| document["metrics"][stage]["entries"].as_array().unwrap().clone();
     // The teacher knows all items, and is asked for those of its students' genre.
@@ -128,7 +132,7 @@ fn hr_and_ndcg_are_those_of_loops_over_all_predictions() {
     held(&entries("everything")[0], all);
     // Against four that were drawn a place is higher than against all.
     let drawn = &entries("drawn")[0];
-    assert!(drawn["hr"].as_f64().unwrap() > all.0 && drawn["hr"].as_f64().unwrap() < 1.0, "{drawn}");
+    assert!(drawn["measures"]["hr"].as_f64().unwrap() > all.0 && drawn["measures"]["hr"].as_f64().unwrap() < 1.0, "{drawn}");
     let table = space.run(&["run", "m.yaml", "--offline"]).ok();
     for text in ["NDCG@3 on the test rows", "HR@3 ", "among all items of the model's genres", "among 4 drawn of the items"] {
         assert!(table.stdout.contains(text), "no `{text}` in\n{}", table.stdout);

@@ -51,7 +51,7 @@ fn real(document: &Value) {
 fn rmse(document: &Value, row: Option<&str>, column: &str) -> f64 {
     let cells = document["metrics"]["scores"]["cells"].as_array().unwrap();
     let cell = cells.iter().find(|cell| cell["row"].as_str() == row && cell["column"] == column);
-    cell.unwrap_or_else(|| panic!("no {column} in {row:?}"))["rmse"]["mean"].as_f64().unwrap()
+    cell.unwrap_or_else(|| panic!("no {column} in {row:?}"))["measures"]["rmse"]["mean"].as_f64().unwrap()
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn the_teacher_is_good_and_scratch_is_worth_comparing_with() {
     let document = world.run("manifests/movielens_genres.yaml", &[]);
     real(&document);
     let entries = document["metrics"]["teacher_scores"]["entries"].as_array().unwrap();
-    let test: Vec<f64> = entries.iter().map(|entry| entry["rmse"].as_f64().unwrap()).collect();
+    let test: Vec<f64> = entries.iter().map(|entry| entry["measures"]["rmse"].as_f64().unwrap()).collect();
     let mean = test.iter().sum::<f64>() / test.len() as f64;
     println!("  teacher on all test rows, 5 split seeds: {mean:.4} {test:.4?}");
     assert_eq!(test.len(), 5);

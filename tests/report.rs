@@ -46,7 +46,7 @@ fn a_run_is_one_page_with_all_there_is_to_see() {
     let cell = |cells: &Value, row: Value, column: Value| {
         cells.as_array().unwrap().iter().find(|cell| cell["row"] == row && cell["column"] == column).unwrap().clone()
     };
-    let expected = cell(&scores["cells"], "Drama".into(), "talk".into())["rmse"]["mean"].clone();
+    let expected = cell(&scores["cells"], "Drama".into(), "talk".into())["measures"]["rmse"]["mean"].clone();
     assert_eq!(cell(&table["cells"], 0.into(), 2.into())["values"][0]["mean"], expected);
     let cost = page["cost"].as_array().unwrap().iter().find(|one| one["method"] == "talk").unwrap();
     for field in

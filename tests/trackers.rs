@@ -123,7 +123,7 @@ fn a_run_is_in_mlflow_as_its_users_expect() {
     let scores = space.run(&["run", "m.yaml", "--offline", "--format", "json"]).ok().json();
     let entries = scores["metrics"]["scores"]["entries"].as_array().unwrap();
     let entry = entries.iter().find(|entry| entry["instance"] == "student[genre=Drama,method=talk]").unwrap();
-    assert_eq!(student["metrics"]["test_rmse"][0][1], entry["rmse"]);
+    assert_eq!(student["metrics"]["test_rmse"][0][1], entry["measures"]["rmse"]);
     for file in ["model.safetensors", "config.json", "curves.parquet", "users.parquet"] {
         assert!(student["files"][file].as_u64().unwrap() > 0, "{file}");
     }
@@ -188,7 +188,7 @@ fn a_run_is_in_tensorboard_as_its_users_expect() {
     let scores = space.run(&["run", "m.yaml", "--offline", "--format", "json"]).ok().json();
     let entries = scores["metrics"]["scores"]["entries"].as_array().unwrap();
     let entry = entries.iter().find(|entry| entry["instance"] == "student[genre=Drama,method=talk]").unwrap();
-    let (seen, known) = (student["scalars"]["test_rmse"][0][1].as_f64().unwrap(), entry["rmse"].as_f64().unwrap());
+    let (seen, known) = (student["scalars"]["test_rmse"][0][1].as_f64().unwrap(), entry["measures"]["rmse"].as_f64().unwrap());
     assert!((seen - known).abs() < 1e-6, "{seen} {known}");
     assert_eq!((&student["hparams"]["method.talk.message_dim"], &student["hparams"]["genre"]), (&4.0.into(), &"Drama".into()));
     assert_eq!(student["status"], 1);

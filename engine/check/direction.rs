@@ -15,7 +15,10 @@ pub enum Better {
 
 /// Parts of names that say it, the one list.
 const KNOWN: [(Better, &[&str]); 2] = [
-    (Better::Lower, &["rmse", "mae", "mse", "mape", "loss", "error", "nll", "perplexity", "logloss", "parameters", "collapsed"]),
+    (
+        Better::Lower,
+        &["rmse", "mae", "mse", "mape", "loss", "error", "nll", "ece", "perplexity", "logloss", "parameters", "collapsed"],
+    ),
     (Better::Higher, &["accuracy", "auc", "precision", "recall", "f1", "hr", "ndcg", "mrr", "map", "r2", "share"]),
 ];
 

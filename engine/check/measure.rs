@@ -9,7 +9,7 @@ use super::{Better, Gate};
 use crate::{
     artifact::Digest,
     fields::Labels,
-    scores::{Entry, Metric, Scores},
+    scores::{Metric, Scores},
     selector::{Name, Pattern},
 };
 
@@ -117,24 +117,17 @@ impl<'a> Taking<'a> {
     /// Takes an evaluation's values by row, column and block.
     fn scores(&mut self, one: &Measured<'_>, scores: &Scores) -> Result<(), String> {
         let gate = self.gate;
-        let wanted: Vec<&str> = scores
-            .metrics
-            .iter()
-            .filter(|metric| **metric != Metric::GapRecovery)
-            .filter_map(|metric| Metric::ALL.iter().find(|(_, known)| known == metric).map(|(word, _)| *word))
-            .collect();
+        let wanted: Vec<&str> =
+            scores.metrics.iter().filter(|metric| **metric != Metric::GapRecovery).map(|metric| metric.name()).collect();
         let rows: BTreeSet<&str> = scores.entries.iter().map(|entry| entry.row.as_str()).collect();
-        let mut table: BTreeMap<(&str, String, &str), Values> = BTreeMap::new();
+        let mut table: BTreeMap<(&str, &str, &str), Values> = BTreeMap::new();
         for entry in &scores.entries {
             if !self.fits("columns", &gate.columns, &entry.column) {
                 continue;
             }
-            for (metric, value) in numbers(entry) {
-                let chosen = if gate.metrics.is_empty() {
-                    wanted.contains(&metric.as_str())
-                } else {
-                    self.fits("metrics", &gate.metrics, &metric)
-                };
+            for (metric, value) in entry.numbers() {
+                let chosen =
+                    if gate.metrics.is_empty() { wanted.contains(&metric) } else { self.fits("metrics", &gate.metrics, metric) };
                 if chosen {
                     let block = if entry.block.is_empty() { ONE } else { &entry.block };
                     table.entry((&entry.column, metric, &entry.row)).or_default().insert(block.to_owned(), value);
@@ -222,23 +215,4 @@ impl<'a> Taking<'a> {
 /// To twelve significant digits: what JSON holds without loss whoever reads it, and more than anybody compares.
 fn rounded(value: f64) -> f64 {
     format!("{value:.11e}").parse().unwrap_or(value)
-}
-
-/// The numbers of an entry by name, those of nested objects with points between. What it does not have is left out.
-fn numbers(entry: &Entry) -> Vec<(String, f64)> {
-    let mut found = Vec::new();
-    let Ok(Value::Object(fields)) = serde_json::to_value(entry) else { return found };
-    let mut left: Vec<(String, Value)> = fields.into_iter().collect();
-    while let Some((name, value)) = left.pop() {
-        match value {
-            Value::Number(_) | Value::Bool(_) => {
-                found.extend(value.as_f64().or_else(|| value.as_bool().map(f64::from)).map(|value| (name, value)));
-            }
-            Value::Object(inner) if name != "labels" => {
-                left.extend(inner.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)))
-            }
-            _ => {}
-        }
-    }
-    found
 }

@@ -10,7 +10,10 @@ use super::*;
 use crate::{
     artifact::Digest,
     fields::Labels,
-    scores::{Entry, Metric, Scores, TEACHER, testing::entry},
+    scores::{
+        Entry, Metric, Scores, TEACHER, Task,
+        testing::{self, entry},
+    },
     selector::{Pattern, Selector},
 };
 
@@ -25,19 +28,7 @@ fn paired() -> Gate {
 fn scores(entries: Vec<Entry>) -> Scores {
     Scores {
         data: String::new(),
-        part: "test".to_owned(),
-        metrics: vec![Metric::Rmse, Metric::Mae, Metric::GapRecovery],
-        row_axis: "genre".to_owned(),
-        column_axis: "method".to_owned(),
-        top: None,
-        notes: Vec::new(),
-        blocks: 3,
-        entries,
-        cells: Vec::new(),
-        checks: Vec::new(),
-        declared: crate::scores::testing::declared(),
-        compared: Vec::new(),
-        over_users: Vec::new(),
+        ..testing::scores(Task::Ratings, &[Metric::Rmse, Metric::Mae, Metric::GapRecovery], 3, entries)
     }
 }
 
@@ -257,7 +248,7 @@ fn what_is_not_there_or_is_another_is_never_passed_in_silence() {
     assert!(findings[0].notes[0].starts_with("over the others: no regression shown"), "{findings:#?}");
     // A seed, and a regression on the others: the worse of the two.
     let mut worse = without(&|entry| entry.block == "seed=2");
-    worse.entries.iter_mut().for_each(|entry| entry.rmse += 0.1);
+    worse.entries.iter_mut().for_each(|entry| *entry.measures.get_mut(&Metric::Rmse).unwrap() += 0.1);
     let findings = found(&paired(), &before, &worse);
     assert!(findings.iter().any(|finding| finding.verdict == Verdict::Regression && finding.notes[0].contains("not there")));
     // All seeds.

@@ -161,7 +161,6 @@ fn write(record: &Record, sheets: &[Sheet], folder: &Path) -> Answer {
     let text = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     let origin =
         serde_json::json!({ "instance": record.instance, "key": record.key, "talkflow": record.provenance.talkflow }).to_string();
-    let name = if sheets.iter().any(Sheet::is_over_users) { "comparisons_over_users" } else { "comparisons" };
     for sheet in sheets {
         let files = [
             ("parquet", parquet_of(&sheet.columns, origin.clone()).map_err(|error| text(&error))?),
@@ -170,7 +169,7 @@ fn write(record: &Record, sheets: &[Sheet], folder: &Path) -> Answer {
             ("tex", format!("% provenance: {origin}\n{}", sheet.latex()).into_bytes()),
         ];
         for (ending, bytes) in files {
-            let path = folder.join(format!("{name}.{ending}"));
+            let path = folder.join(format!("{}.{ending}", sheet.file_name()));
             write_whole(&path, &bytes).map_err(|error| failed(&path, error))?;
         }
     }

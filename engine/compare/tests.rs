@@ -300,3 +300,27 @@ fn a_metric_that_is_no_number_is_refused() {
     let error = declared().judge(&[&numbers], "teacher").unwrap_err();
     assert!(error.to_string().contains("block 3"), "{error}");
 }
+
+/// Rows that are parts of one whole: each method has a family of its own, and pairs and groups are not looked at.
+#[test]
+fn each_method_is_a_family_of_all_rows() {
+    let groups = vec![("both".to_owned(), vec!["Drama".to_owned(), "Western".to_owned()])];
+    let declared = Declared { groups, ..declared() };
+    let found = declared.judge_each_method(&numbers(), "teacher").unwrap();
+    let told: Vec<_> = found.iter().map(|of| (of.family.as_str(), of.method.as_str(), of.row.as_str())).collect();
+    let expected = [("label", "Drama"), ("label", "Western"), ("talk", "Drama"), ("talk", "Western")];
+    assert_eq!(told, expected.map(|(method, row)| (method, method, row)));
+    for two in found.chunks(2) {
+        let [a, b] = two else { panic!("two rows a method: {two:?}") };
+        assert!(two.iter().all(|of| of.judgement.family == 2 && of.over == [of.row.clone()]), "{two:#?}");
+        // Holm's correction of two: the smaller p twice, the larger at least that.
+        let (a, b) = if p_of(a).0 < p_of(b).0 { (p_of(a), p_of(b)) } else { (p_of(b), p_of(a)) };
+        let smaller = (2.0 * a.0).min(1.0);
+        assert!((a.1 - smaller).abs() < 1e-12 && (b.1 - smaller.max(b.0)).abs() < 1e-12, "{a:?} {b:?}");
+    }
+}
+
+/// A comparison's p before and after its correction.
+fn p_of(of: &Compared) -> (f64, f64) {
+    (of.numbers().unwrap().corrected.p_two_sided, of.judgement.p_difference.unwrap())
+}

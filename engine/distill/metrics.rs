@@ -5,6 +5,10 @@
 
 use std::collections::BTreeMap;
 
+pub use classes::{BINS, ClassPredictions, ClassesError, Confusion};
+
+mod classes;
+
 /// Root of the mean squared error; none without rows.
 pub fn rmse(predicted: &[f32], actual: &[f32]) -> Option<f64> {
     mean(squared_errors(predicted, actual)).map(f64::sqrt)

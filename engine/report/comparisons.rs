@@ -10,7 +10,7 @@ use talkflow_statistics::{Interval, Verdict};
 use super::results::{Column, Values, csv_of, escaped_latex, escaped_markdown, json_of};
 use crate::{
     compare::{Compared, Declared, OverUsers, ROWS, UsersFound},
-    scores::Scores,
+    scores::{ClassesOf, PerClass, Scores},
 };
 
 /// One comparison, and in a sweep the setting that it is of.
@@ -33,7 +33,9 @@ pub struct Sheet {
     cells: Vec<Vec<String>>,
     /// The method's own mean on each line, for papers and reports: on a terminal the table of the evaluation stands above. Empty over users.
     means: Vec<String>,
-    /// How many lines are about single rows, where others are not.
+    /// What its lines are about.
+    over: Over,
+    /// How many lines are about single rows, where others are not, or about single classes.
     single: usize,
     /// Those of them that resolve nothing.
     idle: BTreeSet<usize>,
@@ -42,7 +44,18 @@ pub struct Sheet {
     pub columns: Vec<Column>,
 }
 
-/// The sheets of an evaluation that have lines: over blocks, and of one block over users. `order` brings rows and methods into an order.
+/// What the lines of a sheet are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// Methods on rows, and on means over them.
+    Blocks,
+    /// Two models, and other users.
+    Users,
+    /// Methods on single classes.
+    Classes,
+}
+
+/// The sheets of an evaluation that have lines: over blocks, those of single classes, and of one block over users. `order` brings rows and methods into an order.
 #[must_use]
 pub fn of_scores(scores: &Scores, order: &dyn Fn(&str, &str) -> usize) -> Vec<Sheet> {
     let mut sheets = Vec::new();
@@ -54,10 +67,37 @@ pub fn of_scores(scores: &Scores, order: &dyn Fn(&str, &str) -> usize) -> Vec<Sh
         lines.sort_by_key(|line| (line.compared.family == ROWS, place(&line.compared)));
         sheets.extend(over_blocks(&scores.declared, &[], &scores.row_axis, &lines));
     }
+    sheets.extend(scores.per_class.as_ref().and_then(|of| over_classes(of, &scores.row_axis, order, &scores.column_axis)));
     let mut users = scores.over_users.clone();
     users.sort_by_key(|of| (of.family == ROWS, order(&scores.row_axis, &of.row), order(&scores.column_axis, &of.method)));
     sheets.extend(over_users(&scores.declared, &scores.row_axis, &users));
     sheets
+}
+
+/// Comparisons on single classes, which are in their order. Each row of the table is said where there are several.
+fn over_classes(of: &PerClass, row_axis: &str, order: &dyn Fn(&str, &str) -> usize, column_axis: &str) -> Option<Sheet> {
+    let mut rows: Vec<&ClassesOf> = of.rows.iter().collect();
+    rows.sort_by_key(|of| order(row_axis, &of.row));
+    let heads = if rows.len() > 1 { vec![row_axis.to_owned()] } else { Vec::new() };
+    let (mut lines, mut worse) = (Vec::new(), Vec::new());
+    for ClassesOf { row, compared, worse: of_methods } in rows {
+        let setting = if heads.is_empty() { Vec::new() } else { vec![row.clone()] };
+        let mut compared: Vec<&Compared> = compared.iter().collect();
+        compared.sort_by_key(|of| order(column_axis, &of.method));
+        lines.extend(compared.into_iter().map(|compared| Line { setting: setting.clone(), compared: compared.clone() }));
+        let mut methods: Vec<_> = of_methods.iter().filter(|(_, classes)| !classes.is_empty()).collect();
+        methods.sort_by_key(|(method, _)| order(column_axis, method));
+        let on = if heads.is_empty() { String::new() } else { format!(" on {row}") };
+        worse.extend(methods.into_iter().map(|(method, classes)| format!("{method}{on}: {}", classes.join(", "))));
+    }
+    let shown = distinct(&lines);
+    let idle = shown.iter().enumerate().filter(|(_, (_, of))| of.judgement.verdict == Verdict::Unresolved);
+    let (single, idle) = (shown.len(), idle.map(|(at, _)| at).collect());
+    let sheet = over_blocks(&of.declared, &heads, "class", &lines)?;
+    let worse = if worse.is_empty() { "none".to_owned() } else { worse.join("; ") };
+    let note = format!("classes on which a method is worse, which are undistillable where it distils: {worse}");
+    let notes = sheet.notes.iter().cloned().chain([note]).collect();
+    Some(Sheet { title: format!("{} by class", sheet.title), over: Over::Classes, single, idle, notes, ..sheet })
 }
 
 /// Comparisons over blocks. `heads` name the settings of the lines.
@@ -75,7 +115,8 @@ pub fn over_blocks(declared: &Declared, heads: &[String], row_axis: &str, lines:
     let cells = distinct(lines).into_iter().map(|(setting, compared)| {
         let of = compared.numbers();
         let none = || NONE.to_owned();
-        let names = [row_of(&compared.family, &compared.row), compared.method.clone(), compared.reference.clone()];
+        let names =
+            [row_of(&compared.family, &compared.row, &compared.over), compared.method.clone(), compared.reference.clone()];
         let numbers = [
             of.map_or_else(none, |of| figure(of.mean)),
             of.map_or_else(none, |of| ends(&of.plain.interval)),
@@ -116,7 +157,7 @@ pub fn over_blocks(declared: &Declared, heads: &[String], row_axis: &str, lines:
     let idle = idle.map(|(at, _)| at).collect();
     let single = shown.iter().filter(|(_, of)| single(of)).count();
     let means = shown.iter().map(|(_, of)| of.method_mean.map_or_else(|| NONE.to_owned(), figure)).collect();
-    Some(Sheet { title, head, texts, cells: cells.collect(), means, single, idle, notes, columns })
+    Some(Sheet { title, head, texts, cells: cells.collect(), means, over: Over::Blocks, single, idle, notes, columns })
 }
 
 /// The lines as people are shown them: what is the same at every setting, since none matters to it, once.
@@ -155,7 +196,7 @@ fn over_users(declared: &Declared, row_axis: &str, lines: &[OverUsers]) -> Optio
             UsersFound::Compared(found) => [figure(found.difference), ends(&found.bca), found.clusters.to_string()],
             UsersFound::Degenerate(why) => [NONE.to_owned(), NONE.to_owned(), why.to_string()],
         };
-        [row_of(&of.family, &of.row), of.method.clone(), of.reference.clone()].into_iter().chain(numbers).collect()
+        [row_of(&of.family, &of.row, &of.over), of.method.clone(), of.reference.clone()].into_iter().chain(numbers).collect()
     });
     let found = |of: &OverUsers| match &of.found {
         UsersFound::Compared(found) => Some(*found),
@@ -198,6 +239,7 @@ fn over_users(declared: &Declared, row_axis: &str, lines: &[OverUsers]) -> Optio
         texts: 3,
         cells: cells.collect(),
         means: Vec::new(),
+        over: Over::Users,
         single: 0,
         idle: BTreeSet::new(),
         notes,
@@ -292,18 +334,22 @@ impl Sheet {
         }
         let cells = (0..self.cells.len()).filter(|at| !hidden(at)).map(|at| self.cells[at].clone()).collect();
         let means = (0..self.means.len()).filter(|at| !hidden(at)).map(|at| self.means[at].clone()).collect();
-        let all = self.single;
+        let (all, what) = (self.single, if self.over == Over::Classes { "classes" } else { "rows" });
         let mut notes = self.notes.clone();
         notes.push(format!(
-            "of {all} comparisons on single rows, {left} are not resolved and not shown: `talkflow show` has them"
+            "of {all} comparisons on single {what}, {left} are not resolved and not shown: `talkflow show` has them"
         ));
         Self { cells, means, notes, idle: BTreeSet::new(), ..self.clone() }
     }
 
-    /// Whether it is about two models and other users, not about methods.
+    /// What a file of it is called, without its ending.
     #[must_use]
-    pub fn is_over_users(&self) -> bool {
-        self.columns.iter().any(|column| column.name == "users")
+    pub fn file_name(&self) -> &'static str {
+        match self.over {
+            Over::Blocks => "comparisons",
+            Over::Users => "comparisons_over_users",
+            Over::Classes => "comparisons_by_class",
+        }
     }
 
     /// The same with the methods' own means beside what they are compared with.
@@ -382,10 +428,10 @@ const VERDICT: &str = "verdict";
 const NONE: &str = "-";
 
 /// The row, or which rows the mean is over.
-fn row_of(family: &str, row: &str) -> String {
+fn row_of(family: &str, row: &str, over: &[String]) -> String {
     match family {
-        ROWS => row.to_owned(),
         crate::compare::MEAN => crate::compare::MEAN.to_owned(),
+        _ if over == [row] => row.to_owned(),
         group => format!("mean of {group}"),
     }
 }

@@ -3,8 +3,10 @@
 
 use std::{collections::BTreeSet, fs};
 
+use serde::Deserialize;
+
 use super::comparisons::{self, Sheet};
-use crate::scores::{Cell, Check, Entry, Metric, Scores, TEACHER};
+use crate::scores::{Cell, Check, Entry, FORMAT, Metric, RatingDetails, Scores, TEACHER, Task};
 
 /// The wanted order of the values of each axis, as the manifest has them.
 pub type Order = Vec<(String, Vec<String>)>;
@@ -12,10 +14,23 @@ pub type Order = Vec<(String, Vec<String>)>;
 /// Reads a scores file.
 ///
 /// # Errors
-/// Where it cannot be read, in words.
+/// Where it cannot be read, or another talkflow wrote it in another form, in words.
 pub fn read(path: &std::path::Path) -> Result<Scores, String> {
+    /// What a file of any version has, if it is as new as the field.
+    #[derive(Deserialize)]
+    struct Any {
+        format: Option<u64>,
+    }
     let text = fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    serde_json::from_slice(&text).map_err(|error| format!("{} holds no scores: {error}; run with --force", path.display()))
+    let none = |error: serde_json::Error| format!("{} holds no scores: {error}; run with --force", path.display());
+    match serde_json::from_slice(&text).map_err(none)? {
+        Any { format: Some(format) } if format == u64::from(FORMAT) => serde_json::from_slice(&text).map_err(none),
+        Any { format } => Err(format!(
+            "{} holds scores of format {}, and this talkflow reads {FORMAT}: run the manifest again, which makes them anew",
+            path.display(),
+            format.unwrap_or(1)
+        )),
+    }
 }
 
 /// The table as people read it: the first metric of each row and column, then the others of the mean over rows.
@@ -30,7 +45,7 @@ pub fn render(name: &str, scores: &Scores, order: &Order) -> String {
         n if *first == Metric::GapRecovery => format!(", over {n} blocks"),
         n => format!(", mean ± sd over {n} blocks"),
     };
-    let mut text = format!("{name}: {} on the {} rows{over}\n", title(*first, scores.top), scores.part);
+    let mut text = format!("{name}: {} on the {} rows{over}\n", first.title(scores.top), scores.part);
     text += &format!("data: {}\n", scores.data);
     scores.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
     let mut grid: Vec<Vec<String>> =
@@ -49,14 +64,18 @@ pub fn render(name: &str, scores: &Scores, order: &Order) -> String {
         line("mean", &|column| cell(None, column, *first));
     }
     for metric in others {
-        line(&title(*metric, scores.top), &|column| cell(None, column, *metric));
+        line(&metric.title(scores.top), &|column| cell(None, column, *metric));
     }
-    line("deep path", &|column| deep_path(&models(scores, column)));
-    line("fallbacks", &|column| share(scores, column, |entry| entry.fallbacks));
-    line("clipped", &|column| share(scores, column, |entry| entry.clipped));
+    if scores.task == Task::Ratings {
+        line("deep path", &|column| deep_path(&models(scores, column)));
+        line("fallbacks", &|column| share(scores, column, |of| of.fallbacks));
+        line("clipped", &|column| share(scores, column, |of| of.clipped));
+    }
     line("parameters", &|column| parameters(&models(scores, column)));
     text += &align(&grid, rows.len());
-    text += "deep path: its share of the prediction's variance; `!n` where it collapsed to a constant in n models\n";
+    if scores.task == Task::Ratings {
+        text += "deep path: its share of the prediction's variance; `!n` where it collapsed to a constant in n models\n";
+    }
     text += "parameters: serving + training only, mean over models\n";
     let missing = (rows.len() * columns.len() * scores.blocks).saturating_sub(scores.entries.len());
     if missing > 0 {
@@ -81,19 +100,6 @@ pub fn comparisons(scores: &Scores, order: &Order) -> Vec<Sheet> {
 
 /// In place of a number that there is none of.
 const NONE: &str = "-";
-
-/// What the table calls a metric, of which ranks count up to `top`.
-fn title(metric: Metric, top: Option<usize>) -> String {
-    let top = top.map_or(String::new(), |top| format!("@{top}"));
-    match metric {
-        Metric::Rmse => "RMSE".to_owned(),
-        Metric::Mae => "MAE".to_owned(),
-        Metric::UserRmse => "per-user RMSE".to_owned(),
-        Metric::GapRecovery => "gap recovery".to_owned(),
-        Metric::Hr => format!("HR{top}"),
-        Metric::Ndcg => format!("NDCG{top}"),
-    }
-}
 
 /// A metric of a cell, marked where it is over fewer blocks than the table has.
 fn value(cell: &Cell, metric: Metric, blocks: usize) -> String {
@@ -146,19 +152,19 @@ fn models<'a>(scores: &'a Scores, column: &str) -> Vec<&'a Entry> {
 }
 
 fn deep_path(models: &[&Entry]) -> String {
-    let shares: Vec<f64> = models.iter().filter_map(|entry| entry.deep_share).collect();
+    let shares: Vec<f64> = models.iter().filter_map(|entry| entry.ratings()?.deep_share).collect();
     if shares.is_empty() {
         return NONE.to_owned();
     }
-    let collapsed = models.iter().filter(|entry| entry.collapsed == Some(true)).count();
+    let collapsed = models.iter().filter(|entry| entry.is_collapsed()).count();
     let mark = if collapsed > 0 { format!(" !{collapsed}") } else { String::new() };
     format!("{:.3}{mark}", shares.iter().sum::<f64>() / shares.len() as f64)
 }
 
 /// How many of a column's predictions.
-fn share(scores: &Scores, column: &str, count: fn(&Entry) -> usize) -> String {
+fn share(scores: &Scores, column: &str, count: fn(&RatingDetails) -> usize) -> String {
     let of = || scores.entries.iter().filter(|entry| entry.column == column);
-    format!("{} of {}", of().map(count).sum::<usize>(), of().map(|entry| entry.rows).sum::<usize>())
+    format!("{} of {}", of().filter_map(Entry::ratings).map(count).sum::<usize>(), of().map(|entry| entry.rows).sum::<usize>())
 }
 
 fn parameters(models: &[&Entry]) -> String {
@@ -193,10 +199,12 @@ fn align(grid: &[Vec<String>], rows: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+
     use super::*;
     use crate::{
         artifact::Digest,
-        scores::{Spread, testing::entry},
+        scores::{Details, Measures, Spread, testing, testing::entry},
     };
 
     fn spread(mean: f64, n: usize) -> Spread {
@@ -207,11 +215,13 @@ mod tests {
         Cell {
             row: row.map(str::to_owned),
             column: column.into(),
-            rmse: spread(1.0, n),
-            mae: spread(0.75, n),
-            user_rmse: spread(0.875, n),
-            hr: Some(spread(0.5, n)),
-            ndcg: Some(spread(0.25, n)),
+            measures: Measures::from([
+                (Metric::Rmse, spread(1.0, n)),
+                (Metric::Mae, spread(0.75, n)),
+                (Metric::UserRmse, spread(0.875, n)),
+                (Metric::Hr, spread(0.5, n)),
+                (Metric::Ndcg, spread(0.25, n)),
+            ]),
             gap_recovery: (column == "label").then_some(0.5),
             gap_blocks: if column == "label" { n } else { 0 },
         }
@@ -228,11 +238,14 @@ mod tests {
                         let shared = (column == TEACHER).then(|| Digest::of(block.as_bytes()));
                         entries.push(Entry {
                             model: shared.unwrap_or(made.model),
-                            fallbacks: 3,
-                            clipped: usize::from(column == TEACHER),
-                            deep_share: Some(0.25),
-                            collapsed: Some(block == "1"),
                             serving_parameters: 100,
+                            details: Details::Ratings(RatingDetails {
+                                fallbacks: 3,
+                                clipped: usize::from(column == TEACHER),
+                                deep_share: Some(0.25),
+                                collapsed: Some(block == "1"),
+                                ..RatingDetails::default()
+                            }),
                             ..made
                         });
                     }
@@ -248,20 +261,10 @@ mod tests {
             invalid: n > 1,
         };
         Scores {
-            data: "some".into(),
-            part: "test".into(),
-            metrics: metrics.to_vec(),
-            row_axis: "genre".into(),
-            column_axis: "method".into(),
             top: metrics.iter().any(|metric| metric.ranks()).then_some(5),
-            notes: Vec::new(),
-            blocks: 2,
-            entries,
             cells: [of(Some("Drama"), false), of(Some("Western"), true), of(None, true)].concat(),
             checks: vec![check(Some("Drama"), 2), check(Some("Western"), 1), check(None, 1)],
-            declared: crate::scores::testing::declared(),
-            compared: Vec::new(),
-            over_users: Vec::new(),
+            ..testing::scores(Task::Ratings, metrics, 2, entries)
         }
     }
 
@@ -326,5 +329,57 @@ mod tests {
         let mut none = scores(&[Metric::Mae]);
         none.checks.iter_mut().for_each(|check| (check.interval, check.invalid) = (None, false));
         assert!(render("s", &none, &Order::new()).contains("\nfewer than two blocks have both"));
+    }
+
+    #[test]
+    fn of_classes_nothing_is_said_that_only_ratings_have() {
+        let entries: Vec<Entry> = ["label", "scratch"]
+            .iter()
+            .flat_map(|column| {
+                ["1", "2"].map(|block| testing::class_entry(["all", column, block], &[("cat", 4, 3), ("dog", 6, 6)]))
+            })
+            .collect();
+        let measures = Measures::from([(Metric::Accuracy, spread(0.9, 2)), (Metric::Nll, spread(0.25, 2))]);
+        // The mean over one row is that row again.
+        let cell = |row: Option<&str>, column: &str| Cell {
+            row: row.map(str::to_owned),
+            column: column.into(),
+            measures: measures.clone(),
+            gap_recovery: None,
+            gap_blocks: 0,
+        };
+        let scores = Scores {
+            cells: [Some("all"), None].iter().flat_map(|row| ["label", "scratch"].map(|column| cell(*row, column))).collect(),
+            ..testing::scores(Task::Classes, &[Metric::Accuracy, Metric::Nll, Metric::Ece], 2, entries)
+        };
+        let text = render("s", &scores, &Order::new());
+        assert!(text.starts_with("s: accuracy on the test rows, mean ± sd over 2 blocks\n"), "{text}");
+        assert!(line(&text, "all").ends_with("0.9000 ± 0.0100  0.9000 ± 0.0100"), "{text}");
+        assert!(line(&text, "NLL").contains("0.2500") && line(&text, "ECE").trim_end().ends_with('-'), "{text}");
+        assert!(line(&text, "parameters").contains('1'), "{text}");
+        for word in ["deep path", "fallbacks", "clipped", "bias_only"] {
+            assert!(!text.contains(word), "{word} in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn scores_of_another_format_are_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.json");
+        let mut json = serde_json::to_value(scores(&[Metric::Rmse])).unwrap();
+        fs::write(&path, json.to_string()).unwrap();
+        assert_eq!(read(&path).unwrap(), scores(&[Metric::Rmse]));
+        json["format"] = 3.into();
+        fs::write(&path, json.to_string()).unwrap();
+        let refused = read(&path).unwrap_err();
+        assert!(
+            refused
+                .ends_with("holds scores of format 3, and this talkflow reads 2: run the manifest again, which makes them anew")
+        );
+        // Those of before the field was there.
+        fs::write(&path, r#"{ "data": "d", "part": "test", "metrics": ["rmse"], "entries": [] }"#).unwrap();
+        assert!(read(&path).unwrap_err().contains("holds scores of format 1, and"));
+        fs::write(&path, "{ \"format\": 2 }").unwrap();
+        assert!(read(&path).unwrap_err().contains("holds no scores: missing field"));
     }
 }

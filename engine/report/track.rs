@@ -9,8 +9,6 @@ pub mod tensorboard;
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
-use serde_json::Value;
-
 use super::page::{self, PageError, stages::Known};
 use crate::{
     artifact::{ArtifactKind, Digest, FileEntry},
@@ -181,13 +179,11 @@ impl Tracked {
 
     /// Numbers of an evaluation go to the models that they are of, and their means to the run.
     fn add_scores(&mut self, scores: &Scores, evaluation: &str, prefix: &str, models: &HashMap<Digest, Vec<usize>>) {
-        let words: Vec<&str> = scores.metrics.iter().filter_map(|metric| word(*metric)).collect();
         for entry in &scores.entries {
-            let values = serde_json::to_value(entry).unwrap_or_default();
             let rows = scores.entries.iter().filter(|other| other.model == entry.model && other.block == entry.block).count();
             let of = if rows > 1 { format!("/{}", entry.row) } else { String::new() };
             for place in models.get(&entry.model).into_iter().flatten() {
-                let numbers = words.iter().filter_map(|word| Some((*word, values[*word].as_f64()?)));
+                let numbers = scores.metrics.iter().filter_map(|metric| Some((metric.name(), entry.metric(*metric)?)));
                 let named = numbers.map(|(word, value)| (format!("{prefix}{}_{word}{of}", scores.part), value));
                 let part = &mut self.parts[*place];
                 for (name, value) in named {
@@ -198,22 +194,14 @@ impl Tracked {
             }
         }
         for cell in &scores.cells {
-            let values = serde_json::to_value(cell).unwrap_or_default();
-            for word in &words {
-                let value = match &values[*word] {
-                    Value::Object(spread) => spread.get("mean").and_then(Value::as_f64),
-                    other => other.as_f64(),
-                };
-                let row = cell.row.as_deref().unwrap_or("mean");
+            for metric in &scores.metrics {
+                let (value, _) = cell.mean(*metric);
+                let (word, row) = (metric.name(), cell.row.as_deref().unwrap_or("mean"));
                 self.numbers
                     .extend(value.map(|value| (format!("{evaluation}/{}_{word}/{row}/{}", scores.part, cell.column), value)));
             }
         }
     }
-}
-
-fn word(metric: scores::Metric) -> Option<&'static str> {
-    scores::Metric::ALL.iter().find(|(_, known)| *known == metric).map(|(word, _)| *word)
 }
 
 fn pair(line: &Line) -> (String, String) {

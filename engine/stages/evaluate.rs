@@ -12,22 +12,26 @@ use talkflow_datasets::{
 pub use comparing::Compare;
 
 use self::{
+    placing::Placing,
     ranking::Ranking,
-    scoring::{Placing, World},
+    ratings::{Rating, Scored, World},
     statistics::Statistics,
 };
 use super::{cache_features::PartWord, files, settings};
 use crate::{
     artifact::ArtifactKind,
+    compare::OverUsers,
     fields::{Choice, Fields},
-    scores::{self, Entry, Metric, Scores},
+    scores::{self, Entry, Metric, Scores, Task},
     stage::{Device, Stage, StageCx},
 };
 
+pub mod classes;
 mod comparing;
 mod likeness;
+pub mod placing;
 mod ranking;
-mod scoring;
+mod ratings;
 mod statistics;
 mod users;
 
@@ -38,6 +42,7 @@ impl Choice for Metric {
 /// Its settings.
 #[derive(Clone, Debug)]
 pub struct Evaluate {
+    task: Task,
     part: PartWord,
     pub(super) metrics: Vec<Metric>,
     pub(super) row_axis: String,
@@ -55,12 +60,10 @@ pub fn read(f: &mut Fields<'_>) -> Evaluate {
     }
     f.stages("rows", ArtifactKind::Split);
     f.through("rows", "rows", "ratings");
-    let default = if teacher {
-        &[Metric::Rmse, Metric::Mae, Metric::UserRmse, Metric::GapRecovery][..]
-    } else {
-        &[Metric::Rmse, Metric::Mae, Metric::UserRmse]
-    };
-    let metrics = f.choices("metrics", Some(default));
+    // That of all models there are.
+    let task = Task::Ratings;
+    let unfit = |metric: Metric| (!metric.fits(task)).then(|| unfit(metric, task));
+    let metrics = f.choices_of("metrics", Some(&task.default_metrics(teacher)), unfit);
     if metrics.is_empty() && f.has("metrics") {
         f.mistake("metrics", "no metric is named", Some("name at least one: the first fills the table"));
     }
@@ -79,7 +82,17 @@ pub fn read(f: &mut Fields<'_>) -> Evaluate {
     if named && !ranks {
         f.mistake("ranking", "nothing is ranked", Some("add `hr` or `ndcg` to `metrics`, or remove it"));
     }
-    Evaluate { part, metrics, row_axis, column_axis, compare, ranking }
+    Evaluate { task, part, metrics, row_axis, column_axis, compare, ranking }
+}
+
+/// Why a metric cannot be asked for of models of a task, and what to do.
+fn unfit(metric: Metric, task: Task) -> (String, String) {
+    let own = metric.task().map_or("", Task::noun);
+    let fitting = Metric::ALL.iter().filter(|(_, other)| other.fits(task)).map(|(word, _)| format!("`{word}`"));
+    (
+        format!("`{}` is measured on predicted {own}, and these models predict {}", metric.name(), task.noun()),
+        format!("choose among {}", fitting.collect::<Vec<_>>().join(", ")),
+    )
 }
 
 impl Stage for Evaluate {
@@ -88,7 +101,7 @@ impl Stage for Evaluate {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn backend(&self, _device: Device) -> Option<String> {
@@ -105,12 +118,8 @@ impl Stage for Evaluate {
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
         let world = World::open(cx)?;
-        let placing = Placing {
-            part: self.part.0,
-            row_axis: &self.row_axis,
-            column_axis: &self.column_axis,
-            ranking: self.ranking.as_ref(),
-        };
+        let placing = Placing { row_axis: &self.row_axis, column_axis: &self.column_axis };
+        let rating = Rating { placing: &placing, part: self.part.0, ranking: self.ranking.as_ref() };
         let mut scored = Vec::new();
         let mut teachers = likeness::Teachers::new(cx.inputs("teacher"));
         let models = cx.inputs("models");
@@ -119,30 +128,37 @@ impl Stage for Evaluate {
                 bail!("cancelled");
             }
             cx.talk.progress(done as u64, Some(models.len() as u64), input.instance);
-            scored.push(placing.score(&world, cx.inputs("teacher"), &mut teachers, input)?);
+            scored.push(rating.score(&world, cx.inputs("teacher"), &mut teachers, input)?);
         }
-        scored.extend(placing.teachers(&world, cx.inputs("teacher"), &scored)?);
+        scored.extend(rating.teachers(&world, cx.inputs("teacher"), &scored)?);
         let scored = placing.in_order(scored)?;
         if let Some(ranking) = &self.ranking {
             ranking::write(cx.out, &scored, ranking.top)?;
         }
-        let entries: Vec<Entry> = scored.iter().map(|scored| scored.entry.clone()).collect();
-        let Statistics { blocks, cells, checks } = statistics::of(&entries, self.metrics.contains(&Metric::GapRecovery));
-        let metric = comparing::metric_of(&self.metrics);
+        let data: BTreeSet<String> = world.summaries().map(described).collect();
+        let notes = std::iter::once(rule(&world)).chain(self.ranking.as_ref().map(Ranking::note)).collect();
+        let mut scores = self.concluded(scored.iter().map(|scored| scored.entry.clone()).collect(), notes)?;
+        scores.data = data.into_iter().collect::<Vec<_>>().join("; ");
+        scores.over_users = self.over_users(&scores, &scored)?;
+        self.tell(cx, &scores)
+    }
+}
+
+impl Evaluate {
+    /// An evaluation of these entries, whatever models predict: what follows from them together. Notes say what a reader of the table has to know.
+    fn concluded(&self, entries: Vec<Entry>, mut notes: Vec<String>) -> anyhow::Result<Scores> {
+        let asked = self.metrics.contains(&Metric::GapRecovery);
+        let Statistics { blocks, cells, checks } = statistics::of(self.task, &entries, asked);
+        let metric = comparing::metric_of(self.task, &self.metrics);
         let declared = self.compare.declared(metric, statistics::control(&entries, "scratch"));
         let compared = comparing::over_blocks(&declared, metric, &entries)?;
-        let over_users = match blocks {
-            1 => comparing::over_users(&declared, metric, &scored)?,
-            _ => Vec::new(),
-        };
-        let mut notes = vec![rule(&world)];
-        notes.extend(self.ranking.as_ref().map(Ranking::note));
         if !compared.is_empty() {
             notes.extend(comparing::shared_splits(&entries, blocks));
         }
-        let data: BTreeSet<String> = world.summaries().map(described).collect();
-        let scores = Scores {
-            data: data.into_iter().collect::<Vec<_>>().join("; "),
+        Ok(Scores {
+            format: scores::FORMAT,
+            task: self.task,
+            data: String::new(),
             part: self.part.0.name().to_owned(),
             metrics: self.metrics.clone(),
             row_axis: self.row_axis.clone(),
@@ -150,14 +166,27 @@ impl Stage for Evaluate {
             top: self.ranking.as_ref().map(|ranking| ranking.top),
             notes,
             blocks,
+            per_class: comparing::over_classes(&declared, &entries)?,
             entries,
             cells,
             checks,
             declared,
             compared,
-            over_users,
-        };
-        files::write_json(&cx.out.join(scores::FILE), &scores)?;
+            over_users: Vec::new(),
+        })
+    }
+
+    /// Of ratings of one block, what is found over users.
+    fn over_users(&self, scores: &Scores, scored: &[Scored<'_>]) -> anyhow::Result<Vec<OverUsers>> {
+        match scores.blocks {
+            1 => comparing::over_users(&scores.declared, comparing::metric_of(self.task, &self.metrics), scored),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Writes the file, and says what matters most of it.
+    fn tell(&self, cx: &mut StageCx<'_>, scores: &Scores) -> anyhow::Result<()> {
+        files::write_json(&cx.out.join(scores::FILE), scores)?;
         if let Some(metric) = self.metrics.first() {
             for cell in scores.cells.iter().filter(|cell| cell.row.is_none()) {
                 if let (Some(mean), _) = cell.mean(*metric) {
@@ -186,4 +215,35 @@ fn rule(world: &World<'_>) -> String {
 fn described(summary: &Summary) -> String {
     let generated = if summary.source == Provenance::Synthetic { ", generated and not real" } else { "" };
     format!("{}, {} ratings of {} items by {} users{generated}", summary.name, summary.ratings, summary.items, summary.users)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+
+    use super::*;
+    use crate::fields::probe::probe;
+
+    const STAGES: [(&str, ArtifactKind); 2] = [("model", ArtifactKind::Model), ("split", ArtifactKind::Split)];
+
+    #[test]
+    fn metrics_that_nobody_names_are_those_of_the_task() {
+        let of = |text: &str| probe(text, &STAGES, read).unwrap().value.metrics;
+        assert_eq!(of("models: model\nrows: split"), Task::Ratings.default_metrics(false));
+        assert_eq!(of("models: model\nteacher: model\nrows: split"), Task::Ratings.default_metrics(true));
+    }
+
+    #[test]
+    fn metrics_of_another_task_are_told_to_be_and_are_not_offered() {
+        let said = |metrics: &str| {
+            let text = format!("models: model\nrows: split\nmetrics: {metrics}");
+            probe(&text, &STAGES, read).unwrap_err().render()
+        };
+        let wrong = said("[rmse, accuracy]");
+        assert!(wrong.contains("m.yaml:3:17"), "{wrong}");
+        assert!(wrong.contains("`accuracy` is measured on predicted classes, and these models predict ratings"), "{wrong}");
+        assert!(wrong.contains("choose among `rmse`, `mae`, `user_rmse`, `gap_recovery`, `hr`, `ndcg`\n"), "{wrong}");
+        let unknown = said("[acuracy]");
+        assert!(unknown.contains("unknown value `acuracy` for `metrics`") && !unknown.contains("`accuracy`"), "{unknown}");
+    }
 }

@@ -6,7 +6,10 @@ use super::*;
 use crate::{
     compare::{Number, Numbers},
     report::results::parquet_of,
-    scores::testing::declared,
+    scores::{
+        Metric, Task,
+        testing::{self, declared},
+    },
 };
 
 /// Two rows and four blocks, with names that a document could take for something else.
@@ -84,4 +87,50 @@ fn what_no_setting_changes_is_shown_once() {
 fn figures_have_the_digits_that_people_read() {
     assert_eq!([0.0, -0.0265, 3.48e-4, 2e-6, 1e7].map(figure), ["0", "-0.0265", "0.0003", "2.0e-6", "1.0e7"]);
     assert_eq!([0.0, 0.000_12, 0.0123, 0.4567].map(p), ["<0.0001", "0.00012", "0.012", "0.46"]);
+}
+
+/// An evaluation of classes over four blocks: `label` loses cats and wins dogs, `talk` changes little.
+fn by_class(rows: &[&str]) -> Scores {
+    let mut numbers = Numbers::new();
+    for (class, label) in [("cat", -0.2), ("dog", 0.1)] {
+        for (column, moved) in [("scratch", 0.0), ("label", label), ("talk", 0.0)] {
+            let luck = [0.0, 0.02, 0.01, 0.03].into_iter().enumerate();
+            let value = |(at, luck): (usize, f64)| {
+                let own = if column == "scratch" { luck } else { 0.015 };
+                (at.to_string(), Number { value: 0.7 + own + moved, rows: 100, train_rows: 800 })
+            };
+            numbers.entry(class.to_owned()).or_default().insert(column.to_owned(), luck.map(value).collect());
+        }
+    }
+    let direction = talkflow_statistics::Direction::HigherIsBetter;
+    let declared = Declared { metric: "accuracy".into(), direction, ..declared() };
+    let compared = declared.judge_each_method(&numbers, "teacher").unwrap();
+    let rows = rows.iter().map(|row| ClassesOf::new((*row).to_owned(), compared.clone())).collect();
+    Scores { per_class: Some(PerClass { declared, rows }), ..testing::scores(Task::Classes, &[Metric::Accuracy], 4, Vec::new()) }
+}
+
+#[test]
+fn classes_have_a_sheet_of_their_own_that_names_the_undistillable() {
+    let order = |_: &str, name: &str| usize::from(name == "label");
+    let sheets = of_scores(&by_class(&["all"]), &order);
+    let [sheet] = &sheets[..] else { panic!("one sheet: {sheets:#?}") };
+    assert_eq!(sheet.file_name(), "comparisons_by_class");
+    insta::assert_snapshot!("classes", sheet.text());
+    // On a terminal those of which something is known.
+    let brief = sheet.brief().text();
+    assert!(brief.contains("of 4 comparisons on single classes, 2 are not resolved and not shown"), "{brief}");
+    assert_eq!(brief.lines().filter(|line| line.starts_with("cat ") || line.starts_with("dog ")).count(), 2, "{brief}");
+    // With several rows of the table, each line says which it is of.
+    let mut scores = by_class(&["few", "all"]);
+    if let Some(of) = &mut scores.per_class {
+        of.rows[1].compared.iter_mut().for_each(|compared| compared.blocks = 3);
+    }
+    let sheets = of_scores(&scores, &order);
+    assert_eq!(sheets[0].cells.len(), 8);
+    assert!(
+        sheets[0].text().contains("undistillable where it distils: label on few: cat; label on all: cat\n"),
+        "{}",
+        sheets[0].text()
+    );
+    assert_eq!(sheets[0].columns[0].name, "genre");
 }

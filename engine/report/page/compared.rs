@@ -1,14 +1,15 @@
-//! Methods against their reference, as evaluations and sweeps compared them: differences, intervals, verdicts; and by row the effect of each
-//! method, with the rows on which distilling one way hurts. Every number comes from there.
+//! Methods against their reference, as evaluations and sweeps compared them: differences, intervals, verdicts; and by row, or by class, the
+//! effect of each method, with those on which distilling one way hurts. Every number comes from there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
 use serde::Serialize;
 use talkflow_statistics::{Direction, Verdict};
 
 use super::{
     stages::Known,
-    tables::{Evaluation, size},
+    tables::{Evaluation, Size, size},
 };
 use crate::{
     compare::{Compared, Declared, OverUsers, ROWS, UsersFound},
@@ -16,6 +17,7 @@ use crate::{
         comparisons::Line as Found,
         results::{Judged, Results},
     },
+    scores::Metric,
 };
 
 /// Comparisons of one evaluation, or of a sweep's.
@@ -76,11 +78,15 @@ pub struct Line {
     pub sentence: String,
 }
 
-/// The effect of each method by row.
+/// The effect of each method by row, or by class.
 #[derive(Clone, Debug, Serialize)]
 pub struct Effects {
-    /// The stage, or its instance.
+    /// The stage, or its instance; of classes with the row of the table, where it has several.
     pub stage: String,
+    /// What the rows are: an axis, such as `genre`, or `class`.
+    pub axis: String,
+    /// What it takes for a row to be hurt, in words.
+    pub hurt: &'static str,
     /// The metric.
     pub metric: String,
     /// Whether less of it is better.
@@ -102,7 +108,7 @@ pub struct Row {
     pub train_rows: Option<f64>,
     /// One line a method.
     pub lines: Vec<Line>,
-    /// One-way methods that hurt here: their interval lies wholly on the worse side.
+    /// One-way methods that hurt here.
     pub hurt_by: Vec<String>,
     /// What talking does here.
     pub talk: Vec<Talk>,
@@ -128,6 +134,11 @@ pub enum Effect {
     /// Wholly on the worse side.
     Hurts,
 }
+
+/// What hurts a row: its families hold all methods and rows together, so its own interval is looked at.
+const HURT_ROW: &str = "its interval lying wholly on the worse side of 0";
+/// What hurts a class: of so many, some would lie there by chance.
+const HURT_CLASS: &str = "its verdict being worse after Holm's correction over the classes";
 
 /// How models of a column learnt, by which it is told who talks and who is only told.
 const TWO_WAY: &str = "talk";
@@ -239,52 +250,90 @@ pub fn of(evaluations: &[Evaluation], results: Option<&Results>) -> (Vec<Compari
     (all, Vec::new())
 }
 
-/// The effect of each method by row, of comparisons that have rows and one setting.
+/// How the columns of evaluations learnt.
+struct Learnt<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Learnt<'a> {
+    fn of(evaluations: &'a [Evaluation]) -> Self {
+        let entries = evaluations.iter().flat_map(|evaluation| &evaluation.scores.entries);
+        Self(entries.map(|entry| (entry.column.as_str(), entry.method.as_str())).collect())
+    }
+
+    fn one_way(&self, column: &str) -> bool {
+        self.0.get(column).is_some_and(|method| *method != TWO_WAY && !NOT_DISTILLED.contains(method))
+    }
+
+    fn talks(&self, column: &str) -> bool {
+        self.0.get(column) == Some(&TWO_WAY)
+    }
+}
+
+/// The effect of each method by row, of comparisons that have rows and one setting; then by class.
 pub fn effects(comparisons: &[Comparisons], evaluations: &[Evaluation], known: &Known, axis: &str) -> Vec<Effects> {
-    let entries = || evaluations.iter().flat_map(|evaluation| &evaluation.scores.entries);
-    let learnt: BTreeMap<&str, &str> = entries().map(|entry| (entry.column.as_str(), entry.method.as_str())).collect();
-    let one_way = |column: &str| learnt.get(column).is_some_and(|method| *method != TWO_WAY && !NOT_DISTILLED.contains(method));
-    let talks = |column: &str| learnt.get(column) == Some(&TWO_WAY);
+    let learnt = Learnt::of(evaluations);
     let mut all = Vec::new();
     for of in comparisons.iter().filter(|of| !of.users) {
         let single: Vec<&Line> = of.lines.iter().filter(|line| line.single).collect();
         let settings: BTreeSet<&Vec<String>> = single.iter().map(|line| &line.setting).collect();
         let Some(reference) = single.first().map(|line| line.reference.clone()).filter(|_| settings.len() == 1) else { continue };
-        let mut rows: Vec<Row> = Vec::new();
-        for line in single.into_iter().filter(|line| line.reference == reference) {
-            let place = rows.iter().position(|row| row.row == line.row).unwrap_or_else(|| {
-                let size = size(known, axis, &line.row);
-                rows.push(Row {
-                    row: line.row.clone(),
-                    group: size.group,
-                    train_rows: size.train_rows,
-                    lines: Vec::new(),
-                    hurt_by: Vec::new(),
-                    talk: Vec::new(),
-                });
-                rows.len() - 1
-            });
-            let (row, effect) = (&mut rows[place], line.effect(of.lower));
-            if one_way(&line.method) && effect == Effect::Hurts {
-                row.hurt_by.push(line.method.clone());
-            }
-            if talks(&line.method) {
-                row.talk.push(Talk { method: line.method.clone(), effect });
-            }
-            row.lines.push(line.clone());
-        }
+        let lines: Vec<Line> = single.into_iter().filter(|line| line.reference == reference).cloned().collect();
+        let mut rows = rows(lines, &learnt, |row| size(known, axis, row), |line| line.effect(of.lower));
         let order = known.order();
         let place = |row: &Row| order.get(axis).and_then(|values| values.get_index_of(&row.row)).unwrap_or(usize::MAX);
         rows.sort_by_key(place);
-        all.push(Effects { stage: of.stage.clone(), metric: of.metric.clone(), lower: of.lower, reference, rows });
+        let (axis, hurt) = (axis.to_owned(), HURT_ROW);
+        all.push(Effects { stage: of.stage.clone(), axis, hurt, metric: of.metric.clone(), lower: of.lower, reference, rows });
+    }
+    for Evaluation { name, scores } in evaluations {
+        for of in scores.per_class.iter().flat_map(|per_class| &per_class.rows) {
+            let lines = of.compared.iter().map(|compared| Line::of(&Found { setting: Vec::new(), compared: compared.clone() }));
+            let Some(reference) = of.compared.first().map(|compared| compared.reference.clone()) else { continue };
+            let several = scores.per_class.as_ref().is_some_and(|per_class| per_class.rows.len() > 1);
+            let effect = |line: &Line| match line.verdict {
+                Verdict::Better => Effect::Helps,
+                Verdict::Worse => Effect::Hurts,
+                Verdict::Equivalent | Verdict::Unresolved => Effect::Unresolved,
+            };
+            all.push(Effects {
+                stage: if several { format!("{name}: {}", of.row) } else { name.clone() },
+                axis: "class".to_owned(),
+                hurt: HURT_CLASS,
+                metric: Metric::Accuracy.name().to_owned(),
+                lower: Metric::Accuracy.direction() == Direction::LowerIsBetter,
+                reference,
+                rows: rows(lines.collect(), &learnt, |_| Size::default(), effect),
+            });
+        }
     }
     all
 }
 
+/// Lines by row, rows as they come.
+fn rows(lines: Vec<Line>, learnt: &Learnt<'_>, size: impl Fn(&str) -> Size, effect: impl Fn(&Line) -> Effect) -> Vec<Row> {
+    let mut rows: IndexMap<String, Row> = IndexMap::new();
+    for line in lines {
+        let row = rows.entry(line.row.clone()).or_insert_with_key(|row| {
+            let Size { train_rows, group } = size(row);
+            Row { row: row.clone(), group, train_rows, lines: Vec::new(), hurt_by: Vec::new(), talk: Vec::new() }
+        });
+        let effect = effect(&line);
+        if learnt.one_way(&line.method) && effect == Effect::Hurts {
+            row.hurt_by.push(line.method.clone());
+        }
+        if learnt.talks(&line.method) {
+            row.talk.push(Talk { method: line.method.clone(), effect });
+        }
+        row.lines.push(line);
+    }
+    rows.into_values().collect()
+}
+
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+
     use super::*;
-    use crate::scores::{Scores, testing};
+    use crate::scores::{ClassesOf, PerClass, Task, testing};
 
     fn line(row: &str, method: &str, interval: Option<(f64, f64)>) -> Line {
         Line {
@@ -315,22 +364,7 @@ mod tests {
         let columns = ["scratch", "one_way", "label", "bias_only", "iakd_adapter", "talk", "both"];
         let mut entries: Vec<_> = columns.iter().map(|column| testing::entry(["Drama", column, "seed=1"], 1.0)).collect();
         entries.iter_mut().filter(|entry| entry.column == "both").for_each(|entry| entry.method = "talk".into());
-        let scores = Scores {
-            data: String::new(),
-            part: "test".into(),
-            metrics: Vec::new(),
-            row_axis: "genre".into(),
-            column_axis: "method".into(),
-            top: None,
-            notes: Vec::new(),
-            blocks: 1,
-            entries,
-            cells: Vec::new(),
-            checks: Vec::new(),
-            declared: testing::declared(),
-            compared: Vec::new(),
-            over_users: Vec::new(),
-        };
+        let scores = testing::scores(Task::Ratings, &[], 1, entries);
         Evaluation { name: "scores".into(), scores }
     }
 
@@ -374,5 +408,32 @@ mod tests {
         lines[1].setting = vec!["2".into()];
         let comparisons = Comparisons::new("scores", &testing::declared(), vec!["rounds".into()], lines);
         assert!(effects(&[comparisons], &[evaluation()], &known(), "genre").is_empty());
+    }
+
+    /// By verdict, as after Holm's correction, and not by interval.
+    #[test]
+    fn a_class_is_undistillable_by_a_one_way_method_whose_verdict_is_worse() {
+        let mut numbers = crate::compare::Numbers::new();
+        let luck = [0.0, 0.02, -0.01, 0.01, -0.02];
+        for (class, lost) in [("dog", 0.2), ("cat", 0.02)] {
+            for (column, lost) in [("scratch", 0.0), ("label", lost), ("bias_only", 0.2), ("talk", 0.0)] {
+                let number = |(at, luck): (usize, &f64)| {
+                    let own = if column == "scratch" { *luck } else { 0.0 };
+                    (at.to_string(), crate::compare::Number { value: 0.8 + own - lost, rows: 100, train_rows: 800 })
+                };
+                let blocks = luck.iter().enumerate().map(number).collect();
+                numbers.entry(class.to_owned()).or_default().insert(column.to_owned(), blocks);
+            }
+        }
+        let declared = Declared { metric: "accuracy".into(), direction: Direction::HigherIsBetter, ..testing::declared() };
+        let compared = declared.judge_each_method(&numbers, "teacher").unwrap();
+        let mut evaluation = evaluation();
+        evaluation.scores.per_class = Some(PerClass { declared, rows: vec![ClassesOf::new("all".into(), compared)] });
+        let found = effects(&[], &[evaluation], &known(), "genre");
+        let [Effects { stage, axis, rows, lower: false, .. }] = &found[..] else { panic!("one table: {found:#?}") };
+        assert_eq!((stage.as_str(), axis.as_str()), ("scores", "class"));
+        let told: Vec<_> =
+            rows.iter().map(|row| (row.row.as_str(), row.hurt_by.join(","), row.talk.len(), row.lines.len())).collect();
+        assert_eq!(told, [("cat", String::new(), 1, 3), ("dog", "label".to_owned(), 1, 3)]);
     }
 }

@@ -206,7 +206,7 @@ impl Table {
         columns.sort_by_key(|column| column == TEACHER);
         let place = |of: &[String], name: &str| of.iter().position(|known| known == name);
         let collapsed: IndexMap<(&str, &str), BTreeSet<&str>> =
-            scores.entries.iter().filter(|entry| entry.collapsed == Some(true)).fold(IndexMap::new(), |mut all, entry| {
+            scores.entries.iter().filter(|entry| entry.is_collapsed()).fold(IndexMap::new(), |mut all, entry| {
                 all.entry((entry.row.as_str(), entry.column.as_str())).or_default().insert(entry.block.as_str());
                 all
             });

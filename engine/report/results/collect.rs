@@ -171,20 +171,19 @@ impl Notes {
 
 /// Which of an evaluation's numbers matters most: the first metric it names that a model by itself has.
 fn main_of(scores: &Scores, numbers: &[Number]) -> Option<String> {
-    let mut words = scores.metrics.iter().filter_map(|metric| Some(serde_json::to_value(metric).ok()?.as_str()?.to_owned()));
-    words.find(|word| numbers.iter().any(|number| *number.metric == **word))
+    let mut words = scores.metrics.iter().map(|metric| metric.name());
+    words.find(|word| numbers.iter().any(|number| *number.metric == **word)).map(str::to_owned)
 }
 
 /// The numbers of an evaluation: every number of every entry.
 fn of_scores(scores: &Scores) -> Vec<Number> {
     let mut numbers = Vec::new();
     for entry in &scores.entries {
-        let Ok(Json::Object(fields)) = serde_json::to_value(entry) else { continue };
         let place = [&entry.row, &entry.column, &entry.block].map(|text| Arc::from(text.as_str()));
         let labels: Vec<(String, Arc<str>)> =
             entry.labels.iter().map(|(axis, value)| (axis.clone(), value.as_str().into())).collect();
-        for (metric, value) in fields.iter().filter_map(|(metric, value)| Some((metric, number(value)?))) {
-            numbers.push(Number { labels: labels.clone(), place: Some(place.clone()), metric: metric.as_str().into(), value });
+        for (metric, value) in entry.numbers() {
+            numbers.push(Number { labels: labels.clone(), place: Some(place.clone()), metric: metric.into(), value });
         }
     }
     numbers
@@ -329,25 +328,16 @@ pub fn has_scores(record: &Record) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scores::{Metric, testing::entry};
+    use crate::scores::{
+        Metric, Task,
+        testing::{self, class_entry, entry},
+    };
 
     #[test]
     fn every_number_of_every_model_is_taken_and_one_matters_most() {
-        let scores = |metrics: &[Metric]| Scores {
-            data: "some".into(),
-            part: "test".into(),
-            metrics: metrics.to_vec(),
-            row_axis: "genre".into(),
-            column_axis: "method".into(),
-            top: None,
-            notes: Vec::new(),
-            blocks: 1,
-            entries: vec![entry(["Drama", "label", "seed=1"], 0.5), entry(["Drama", "teacher", "seed=1"], 0.25)],
-            cells: Vec::new(),
-            checks: Vec::new(),
-            declared: crate::scores::testing::declared(),
-            compared: Vec::new(),
-            over_users: Vec::new(),
+        let scores = |metrics: &[Metric]| {
+            let entries = vec![entry(["Drama", "label", "seed=1"], 0.5), entry(["Drama", "teacher", "seed=1"], 0.25)];
+            testing::scores(Task::Ratings, metrics, 1, entries)
         };
         let numbers = of_scores(&scores(&[]));
         let of = |column: &str, metric: &str| {
@@ -362,5 +352,8 @@ mod tests {
         let main = |metrics: &[Metric]| main_of(&scores(metrics), &numbers);
         assert_eq!(main(&[Metric::GapRecovery, Metric::Mae, Metric::Rmse]).as_deref(), Some("mae"));
         assert_eq!(main(&[Metric::GapRecovery]), None);
+        let classes = vec![class_entry(["all", "label", "seed=1"], &[("cat", 4, 3), ("dog", 6, 6)])];
+        let classes = testing::scores(Task::Classes, &[Metric::Nll, Metric::Accuracy], 1, classes);
+        assert_eq!(main_of(&classes, &of_scores(&classes)).as_deref(), Some("accuracy"));
     }
 }

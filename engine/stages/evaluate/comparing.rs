@@ -8,10 +8,13 @@ use crate::{
     compare::{self, Compared, Declared, Number, Numbers, OverUsers, Subject},
     fields::Fields,
     manifest::is_name,
-    scores::{Entry, Metric, TEACHER},
+    scores::{ClassesOf, Entry, Metric, PerClass, TEACHER, Task},
 };
 
-use super::{scoring::Scored, users};
+use super::{ratings::Scored, users};
+
+/// Differences below this do not matter where nothing is said: of a scale of ratings a thousandth or two, of an accuracy half a point.
+const MARGIN: f64 = 0.005;
 
 /// The section `compare`.
 #[derive(Clone, Debug)]
@@ -64,7 +67,7 @@ pub fn read(f: &mut Fields<'_>) -> Compare {
         // Whether it is declared changes no number.
         let unequal = f.unrecorded(|f| f.texts("unequal", Some(&[])));
         let rows = f.bool("rows", Some(true));
-        let margin = f.float("margin", Some(0.005), 1e-6..=1e6);
+        let margin = f.float("margin", Some(MARGIN), 1e-6..=1e6);
         let alpha = f.float("alpha", Some(0.05), 1e-4..=0.5);
         let confidence = f.float("confidence", Some(0.95), 0.5..=0.999);
         Compare { reference, methods, pairs, groups, unequal, rows, margin, alpha, confidence }
@@ -90,8 +93,8 @@ impl Compare {
 }
 
 /// The metric that is compared: the first that a model by itself has.
-pub fn metric_of(metrics: &[Metric]) -> Metric {
-    metrics.iter().copied().find(|metric| *metric != Metric::GapRecovery).unwrap_or(Metric::Rmse)
+pub fn metric_of(task: Task, metrics: &[Metric]) -> Metric {
+    metrics.iter().copied().find(|metric| *metric != Metric::GapRecovery).unwrap_or(task.main())
 }
 
 /// Over blocks.
@@ -114,16 +117,17 @@ pub fn over_users(declared: &Declared, metric: Metric, scored: &[Scored<'_>]) ->
     }
     let columns: BTreeSet<&str> = rows.values().flat_map(|columns| columns.keys().copied()).collect();
     let pairs = declared.comparisons(&columns, TEACHER);
+    let Some(aggregate) = users::aggregate(metric) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for (family, subjects) in declared.families(&rows.keys().copied().collect()) {
         for Subject { name, over } in subjects {
             for (method, reference) in &pairs {
                 let stratum = |row: &String| {
                     let columns = rows.get(row.as_str())?;
-                    Some(users::clusters(&columns.get(method)?.users, &columns.get(reference)?.users, metric))
+                    Some(users::clusters(&columns.get(method)?.beside.users, &columns.get(reference)?.beside.users, metric))
                 };
                 let Some(strata) = over.iter().map(stratum).collect::<Option<Vec<_>>>() else { continue };
-                let clusters = Clusters::of_strata(strata, users::aggregate(metric))?;
+                let clusters = Clusters::of_strata(strata, aggregate)?;
                 found.push(OverUsers {
                     family: family.clone(),
                     row: name.clone(),
@@ -136,6 +140,41 @@ pub fn over_users(declared: &Declared, metric: Metric, scored: &[Scored<'_>]) ->
         }
     }
     Ok(found)
+}
+
+/// The accuracy on single classes over blocks, against the reference: of each method a family of all classes. Nothing of entries that have no
+/// classes, and nothing of one block, of which nothing can be told.
+pub fn over_classes(declared: &Declared, entries: &[Entry]) -> anyhow::Result<Option<PerClass>> {
+    let mut rows: BTreeMap<&str, (Vec<&str>, Numbers)> = BTreeMap::new();
+    let mut blocks = BTreeSet::new();
+    for entry in entries {
+        for counts in entry.classes() {
+            blocks.insert(&entry.block);
+            let (classes, numbers) = rows.entry(&entry.row).or_default();
+            if !classes.contains(&counts.class.as_str()) {
+                classes.push(&counts.class);
+            }
+            // The share of a class in training is taken to be that of its rows, as in a split that keeps the classes' shares.
+            let Some(value) = counts.accuracy() else { continue };
+            let number = Number { value, rows: entry.rows as u64, train_rows: entry.train_rows as u64 };
+            let columns = numbers.entry(counts.class.clone()).or_default();
+            columns.entry(entry.column.clone()).or_default().insert(entry.block.clone(), number);
+        }
+    }
+    if blocks.len() < 2 {
+        return Ok(None);
+    }
+    // The margin is one of what was declared; of another metric it would be in other units.
+    let margin = if Metric::Accuracy.name() == declared.metric { declared.margin } else { MARGIN };
+    let (metric, direction) = (Metric::Accuracy.name().to_owned(), Metric::Accuracy.direction());
+    let declared = Declared { metric, direction, margin, ..declared.clone() };
+    let judge = |(row, (classes, numbers)): (&str, (Vec<&str>, Numbers))| {
+        let mut compared = declared.judge_each_method(&numbers, TEACHER)?;
+        compared.sort_by_key(|of| (of.method.clone(), classes.iter().position(|class| *class == of.row)));
+        Ok(ClassesOf::new(row.to_owned(), compared))
+    };
+    let rows = rows.into_iter().map(judge).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Some(PerClass { declared, rows }))
 }
 
 /// What has to be said where blocks share the rows they are scored on: then they are no splits of their own.

@@ -3,7 +3,7 @@
 
 use talkflow_distill::{Examples, RatingModel, Taps, linear_cka};
 
-use super::scoring::agrees;
+use super::placing::agrees;
 use crate::{
     artifact::Digest,
     stage::Input,

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use talkflow_datasets::{Rng, selection::Selection};
 use talkflow_distill::{Examples, Rank, RatingModel};
 
-use super::{files, scoring::Scored, settings};
+use super::{files, ratings::Scored, settings};
 use crate::fields::Fields;
 
 /// The ranks of all rows scored, by model.
@@ -124,7 +124,7 @@ impl Ranking {
 
 /// Writes the ranks of all models: for each the row, column and block of its entry, and for each of its rows the user, the item, and its place.
 pub fn write(out: &Path, scored: &[Scored<'_>], top: usize) -> anyhow::Result<()> {
-    let ranked = || scored.iter().flat_map(|one| one.ranks.iter().map(move |ranked| (&one.entry, ranked)));
+    let ranked = || scored.iter().flat_map(|one| one.beside.ranks.iter().map(move |ranked| (&one.entry, ranked)));
     let texts =
         |of: fn(&crate::scores::Entry) -> &str| Arc::new(StringArray::from_iter_values(ranked().map(|(entry, _)| of(entry))));
     let counts = |of: fn(&Ranked) -> u32| Arc::new(UInt32Array::from_iter_values(ranked().map(|(_, ranked)| of(ranked))));

@@ -45,30 +45,38 @@ pub fn rank(users: &mut [UserErrors], ranks: &[Ranked], top: usize) {
     }
 }
 
-/// Two models on the same rows, as clusters of which a metric is made, by user.
-pub fn clusters(method: &[UserErrors], reference: &[UserErrors], metric: Metric) -> BTreeMap<u32, Cluster> {
-    let value = |of: &UserErrors| match metric {
-        Metric::Mae => of.absolute,
-        // Each user counts once, whatever the number of rows.
-        Metric::UserRmse => (of.squared / f64::from(of.rows)).sqrt(),
-        Metric::Hr => of.hits,
-        Metric::Ndcg => of.gains,
-        Metric::Rmse | Metric::GapRecovery => of.squared,
-    };
-    let rows = |of: &UserErrors| if metric == Metric::UserRmse { 1 } else { of.rows };
-    let reference: BTreeMap<u32, &UserErrors> = reference.iter().map(|of| (of.user, of)).collect();
-    let both = method.iter().filter_map(|of| Some((of, *reference.get(&of.user)?)));
-    let cluster = |(method, reference): (&UserErrors, &UserErrors)| {
-        (method.user, Cluster { rows: rows(method), method: value(method), reference: value(reference) })
-    };
-    both.map(cluster).collect()
+impl UserErrors {
+    /// What these rows add to a metric, and how many rows they count as; nothing where it is not made of ratings' rows.
+    fn part(&self, metric: Metric) -> Option<(u32, f64)> {
+        match metric {
+            Metric::Rmse => Some((self.rows, self.squared)),
+            Metric::Mae => Some((self.rows, self.absolute)),
+            // Each user counts once, whatever the number of rows.
+            Metric::UserRmse => Some((1, (self.squared / f64::from(self.rows)).sqrt())),
+            Metric::Hr => Some((self.rows, self.hits)),
+            Metric::Ndcg => Some((self.rows, self.gains)),
+            Metric::GapRecovery | Metric::Accuracy | Metric::MacroAccuracy | Metric::Nll | Metric::Ece => None,
+        }
+    }
 }
 
-/// What a metric makes of them.
-pub fn aggregate(metric: Metric) -> Aggregate {
+/// Two models on the same rows, as clusters of which a metric is made, by user.
+pub fn clusters(method: &[UserErrors], reference: &[UserErrors], metric: Metric) -> BTreeMap<u32, Cluster> {
+    let reference: BTreeMap<u32, &UserErrors> = reference.iter().map(|of| (of.user, of)).collect();
+    let cluster = |method: &UserErrors| {
+        let (rows, of_method) = method.part(metric)?;
+        let (_, of_reference) = reference.get(&method.user)?.part(metric)?;
+        Some((method.user, Cluster { rows, method: of_method, reference: of_reference }))
+    };
+    method.iter().filter_map(cluster).collect()
+}
+
+/// What a metric makes of them; nothing where it is not made of users' rows.
+pub fn aggregate(metric: Metric) -> Option<Aggregate> {
     match metric {
-        Metric::Rmse | Metric::GapRecovery => Aggregate::RootMean,
-        Metric::Mae | Metric::UserRmse | Metric::Hr | Metric::Ndcg => Aggregate::Mean,
+        Metric::Rmse => Some(Aggregate::RootMean),
+        Metric::Mae | Metric::UserRmse | Metric::Hr | Metric::Ndcg => Some(Aggregate::Mean),
+        Metric::GapRecovery | Metric::Accuracy | Metric::MacroAccuracy | Metric::Nll | Metric::Ece => None,
     }
 }
 

@@ -79,16 +79,21 @@ function drawComparisons() {
   });
 }
 
-/** The effect of each method, row by row. */
+/** Of more rows than this, such as classes, only those are drawn of which something is known. All are in the table. */
+const MOST_DRAWN = 40;
+
+/** The effect of each method, row by row, or class by class. */
 function drawEffects() {
   return page.effects.flatMap((of, at) => {
     const methods = inOrder(page.axes.columns, of.rows.flatMap((row) => row.lines.map((line) => line.method)));
-    const names = of.rows.map((row) => row.row);
+    const telling = (row) => row.lines.some((line) => line.verdict === "better" || line.verdict === "worse");
+    const drawn = of.rows.length > MOST_DRAWN ? of.rows.filter(telling).slice(0, MOST_DRAWN) : of.rows;
+    const names = drawn.map((row) => row.row);
     const marked = new Set(of.rows.filter((row) => row.hurt_by.length > 0).map((row) => row.row));
-    const lines = of.rows.flatMap((row) => row.lines.map((line) => ({ ...line, row: row.row }))).filter((line) => line.difference !== null);
-    const chart = plot({
-      title: `Difference of ${metricName(of.metric)} to ${of.reference} by ${page.axes.rows} and method`,
-      label: `Difference of ${metricName(of.metric)} to ${of.reference}, for each ${page.axes.rows} and method, with intervals. ${marked.size > 0 ? `Undistillable: ${[...marked].join(", ")}.` : "None is undistillable."}`,
+    const lines = drawn.flatMap((row) => row.lines.map((line) => ({ ...line, row: row.row }))).filter((line) => line.difference !== null);
+    const chart = drawn.length === 0 ? null : plot({
+      title: `Difference of ${metricName(of.metric)} to ${of.reference} by ${of.axis} and method`,
+      label: `Difference of ${metricName(of.metric)} to ${of.reference}, for each ${of.axis} and method, with intervals. ${marked.size > 0 ? `Undistillable: ${[...marked].join(", ")}.` : "None is undistillable."}`,
       draw: (width) => {
         const columns = Math.max(1, Math.min(methods.length, Math.floor((width - 120) / 150)));
         const place = new Map(methods.map((method, at) => [method, [at % columns, Math.floor(at / columns)]]));
@@ -108,17 +113,19 @@ function drawEffects() {
       },
     });
     const talks = [...new Set(of.rows.flatMap((row) => row.talk.map((one) => one.method)))];
-    const heads = [page.axes.rows, { label: "train ratings", title: "mean over splits" }, "group", { label: "hurt by", title: "one-way methods whose interval lies wholly on the worse side" }, ...talks.map((method) => `${method} there`)];
+    const sized = of.rows.some((row) => row.train_rows !== null);
+    const without = (cells) => (sized ? cells : cells.filter((_, at) => at !== 1 && at !== 2));
+    const heads = [of.axis, { label: "train ratings", title: "mean over splits" }, "group", { label: "hurt by", title: `one-way methods that hurt, each by ${of.hurt}` }, ...talks.map((method) => `${method} there`)];
     const rows = of.rows.map((row) => [
       row.row, cell(row.train_rows, row.train_rows === null ? NONE : Math.round(row.train_rows).toLocaleString("en")), row.group ?? "",
       row.hurt_by.length > 0 ? { value: row.hurt_by.length, text: h("span", { class: "verdict worse" }, `▲ ${row.hurt_by.join(", ")}`) } : { value: 0, text: NONE },
       ...talks.map((method) => row.talk.find((one) => one.method === method)?.effect ?? NONE),
     ]);
     return [
-      page.effects.length > 1 ? h("h3", null, of.stage) : null,
+      page.effects.length > 1 ? h("h3", null, `${of.stage}, by ${of.axis}`) : null,
       verdictLegend(), chart,
-      h("p", { class: "quiet" }, "▲ undistillable: distilling one way hurts there, its interval lying wholly on the worse side of 0."),
-      table({ id: `effects-${at}`, caption: `Where one-way distillation hurts, and what talk does there`, heads, rows }),
+      h("p", { class: "quiet" }, `▲ undistillable: distilling one way hurts there, ${of.hurt}.${drawn.length < of.rows.length ? ` ${drawn.length} of ${of.rows.length} are drawn: those of which something is known.` : ""}`),
+      table({ id: `effects-${at}`, caption: `Where one-way distillation hurts, and what talk does there`, heads: without(heads), rows: rows.map(without) }),
     ];
   });
 }

@@ -1,7 +1,7 @@
 // What came out: evaluations, training curves, cost, monitors, the numbers of a sweep. All of it was computed before; here it is drawn.
 
 /** Names of metrics as tables have them. */
-const METRICS = { rmse: "RMSE", mae: "MAE", user_rmse: "per-user RMSE", gap_recovery: "gap recovery", hit_rate: "hit rate", ndcg: "NDCG" };
+const METRICS = { rmse: "RMSE", mae: "MAE", user_rmse: "per-user RMSE", gap_recovery: "gap recovery", hr: "HR", ndcg: "NDCG", macro_accuracy: "macro accuracy", nll: "NLL", ece: "ECE" };
 const metricName = (word) => METRICS[word] ?? word.replaceAll("_", " ");
 
 function spread(value, metric) {

@@ -1,5 +1,5 @@
-//! One model on one set of rows each: which split a model belongs to, which rows it is scored on, and its entry. Refuses what
-//! would make entries incomparable. What all entries say together is not known here.
+//! Models of ratings, one on one set of rows each: which split a model belongs to, which rows it is scored on, and its entry. What all entries
+//! say together is not known here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +14,13 @@ use talkflow_distill::{Examples, Rank, metrics};
 
 use super::{
     likeness::{Likeness, Teachers},
+    placing::{self, Placing, Scoring, agrees, joined, labels_of},
     ranking::{Ranked, Ranking, Rated},
     users::{self, UserErrors},
 };
 use crate::{
     artifact::Digest,
-    scores::{Entry, TEACHER},
+    scores::{Details, Measures, Metric, RatingDetails, TEACHER},
     stage::{Input, StageCx},
     stages::{
         files::{self, ModelFiles},
@@ -27,14 +28,12 @@ use crate::{
     },
 };
 
-/// How entries are placed in the table.
-pub struct Placing<'a> {
+/// Which ratings are scored, and how.
+pub struct Rating<'a> {
+    /// How entries are placed in the table.
+    pub placing: &'a Placing<'a>,
     /// Whose rows are scored.
     pub part: Part,
-    /// The axis whose values are the table's rows.
-    pub row_axis: &'a str,
-    /// The axis whose values are its columns.
-    pub column_axis: &'a str,
     /// How items are ranked, where they are.
     pub ranking: Option<&'a Ranking>,
 }
@@ -94,28 +93,6 @@ impl<'a> World<'a> {
     }
 }
 
-/// The one of several whose values on shared axes are those of `input`.
-fn joined(input: &Input<'_>, others: &[&IndexMap<String, String>], port: &str) -> anyhow::Result<usize> {
-    let agrees = |labels: &IndexMap<String, String>| {
-        labels.iter().all(|(axis, value)| input.labels.get(axis).is_none_or(|own| own == value))
-    };
-    let found: Vec<usize> = (0..others.len()).filter(|place| agrees(others[*place])).collect();
-    match found.as_slice() {
-        [one] => Ok(*one),
-        [] => bail!("none of the instances of `{port}` has the matrix values of `{}`", input.instance),
-        several => bail!(
-            "{} instances of `{port}` fit `{}`: give both the same axis, so that each model has one",
-            several.len(),
-            input.instance
-        ),
-    }
-}
-
-/// Whether the values of two on shared axes are the same.
-pub fn agrees(a: &Input<'_>, b: &Input<'_>) -> bool {
-    a.labels.iter().all(|(axis, value)| b.labels.get(axis).is_none_or(|own| own == value))
-}
-
 /// Rows to score.
 struct Selected {
     /// What they are, in words.
@@ -126,20 +103,18 @@ struct Selected {
     train_rows: usize,
 }
 
-/// An entry, and what has to be known of it to hold it against others.
-pub struct Scored<'a> {
-    /// The entry.
-    pub entry: Entry,
-    instance: &'a str,
-    /// The rows it was scored on, in words.
-    filter: Filter,
+/// What is kept of each entry, for what is found over users and for the file of ranks.
+pub struct Beside {
     /// What it got wrong, by user.
     pub users: Vec<UserErrors>,
     /// The rank of each row's item, where items are ranked.
     pub ranks: Vec<Ranked>,
 }
 
-impl Placing<'_> {
+/// An entry of ratings.
+pub type Scored<'a> = placing::Scored<'a, Beside>;
+
+impl Rating<'_> {
     /// A model on the rows of its own genres.
     pub fn score<'a>(
         &self,
@@ -150,11 +125,7 @@ impl Placing<'_> {
     ) -> anyhow::Result<Scored<'a>> {
         let opened = files::model(input)?;
         let split = world.split_of(input)?;
-        let row = input.labels.get(self.row_axis).cloned().unwrap_or_else(|| opened.config.rows.clone());
-        let column = input.labels.get(self.column_axis).cloned().unwrap_or_else(|| match opened.config.method.as_str() {
-            "pretrain" => TEACHER.to_owned(),
-            method => method.to_owned(),
-        });
+        let place = self.placing.place(input.labels, &opened.config.rows, &opened.config.method);
         let selected = self.rows(world, split, &opened.config.genres)?;
         if self.part == Part::Test {
             // Its own, and those of whoever taught it.
@@ -163,10 +134,7 @@ impl Placing<'_> {
                 files::refuse_leak(teacher, &selected.examples.row)?;
             }
         }
-        let block = input.labels.iter().filter(|(axis, _)| *axis != self.row_axis && *axis != self.column_axis);
-        let mut block: Vec<String> = block.map(|(axis, value)| format!("{axis}={value}")).collect();
-        block.sort();
-        self.scored(world, split, (&opened, input), [row, column, block.join(",")], selected, Some(likeness))
+        self.scored(world, split, (&opened, input), place, selected, Some(likeness))
     }
 
     /// The teachers on the rows of each row and block of the table.
@@ -182,6 +150,7 @@ impl Placing<'_> {
             let opened = files::model(input)?;
             let split = world.split_of(input)?;
             for student in students.iter().map(|student| &student.entry) {
+                let Some(details) = student.ratings() else { continue };
                 let fits = input.labels.iter().all(|(axis, value)| student.labels.get(axis).is_none_or(|own| own == value));
                 if !fits {
                     continue;
@@ -192,12 +161,12 @@ impl Placing<'_> {
                     Some(other) => bail!(
                         "both `{other}` and `{}` are teachers of {} {} in block `{}`: select one of them in `teacher`",
                         input.instance,
-                        self.row_axis,
+                        self.placing.row_axis,
                         student.row,
                         student.block
                     ),
                 }
-                let selected = self.rows(world, split, &student.genres)?;
+                let selected = self.rows(world, split, &details.genres)?;
                 let place = [student.row.clone(), TEACHER.to_owned(), student.block.clone()];
                 made.push(self.scored(world, split, (&opened, input), place, selected, None)?);
             }
@@ -219,7 +188,7 @@ impl Placing<'_> {
         world: &World<'_>,
         split: &SplitWorld<'_>,
         (opened, input): (&ModelFiles, &Input<'a>),
-        [row, column, block]: [String; 3],
+        place: [String; 3],
         Selected { filter, examples, train_rows }: Selected,
         likeness: Option<&mut Teachers<'_>>,
     ) -> anyhow::Result<Scored<'a>> {
@@ -240,81 +209,44 @@ impl Placing<'_> {
             let top = self.ranking?.top;
             metrics::mean(ranks.iter().map(|ranked| worth(ranked.rank, top)))
         };
-        let measured = |value: Option<f64>| value.unwrap_or(f64::NAN);
         let on = Digest::of(&on);
         let likeness = match likeness {
             Some(teachers) => teachers.likeness(input, opened, &examples, on)?,
             None => Likeness::default(),
         };
-        let entry = Entry {
-            row,
-            column,
-            block,
-            model: input.digest(),
-            labels: input.labels.iter().map(|(axis, value)| (axis.clone(), value.clone())).collect(),
+        let measures = [
+            (Metric::Rmse, metrics::rmse(&predicted.ratings, &examples.rating)),
+            (Metric::Mae, metrics::mae(&predicted.ratings, &examples.rating)),
+            (Metric::UserRmse, metrics::per_user_rmse(&examples.user, &predicted.ratings, &examples.rating)),
+            (Metric::Hr, ranked(Rank::hit)),
+            (Metric::Ndcg, ranked(Rank::gain)),
+        ];
+        let details = RatingDetails {
             genres: opened.config.genres.clone(),
-            method: opened.config.method.clone(),
-            rows: examples.len(),
             users: examples.user.iter().collect::<BTreeSet<_>>().len(),
-            train_rows,
-            on,
-            rmse: measured(metrics::rmse(&predicted.ratings, &examples.rating)),
-            mae: measured(metrics::mae(&predicted.ratings, &examples.rating)),
-            user_rmse: measured(metrics::per_user_rmse(&examples.user, &predicted.ratings, &examples.rating)),
-            hr: ranked(Rank::hit),
-            ndcg: ranked(Rank::gain),
             fallbacks: predicted.fallbacks(),
             clipped: predicted.clipped,
-            serving_parameters: opened.config.serving_parameters,
-            training_parameters: opened.config.training_parameters,
             deep_share: opened.monitor["deep_share"].as_f64(),
             collapsed: opened.monitor["collapsed"].as_bool(),
-            cka_low: likeness.low,
-            cka_high: likeness.high,
         };
+        let scoring = Scoring {
+            place,
+            model: input.digest(),
+            labels: labels_of(input),
+            method: opened.config.method.clone(),
+            train_rows,
+            on,
+            serving_parameters: opened.config.serving_parameters,
+            training_parameters: opened.config.training_parameters,
+            likeness,
+        };
+        let measures: Measures = measures.into_iter().filter_map(|(metric, value)| Some((metric, value?))).collect();
+        let entry = scoring.entry(examples.len(), measures, Details::Ratings(details));
         let mut users = users::errors(&examples, &predicted.ratings);
         if let Some(ranking) = self.ranking {
             users::rank(&mut users, &ranks, ranking.top);
         }
-        Ok(Scored { entry, instance: input.instance, filter, users, ranks })
-    }
-
-    /// Brings entries into canonical order, each place of the table taken once, and one set of rows for all columns of a row.
-    pub fn in_order<'a>(&self, mut scored: Vec<Scored<'a>>) -> anyhow::Result<Vec<Scored<'a>>> {
-        let line = |scored: &Scored<'_>| (scored.entry.row.clone(), scored.entry.block.clone());
-        scored.sort_by_cached_key(|scored| (line(scored), scored.entry.column.clone()));
-        for two in scored.windows(2).filter(|two| line(&two[0]) == line(&two[1])) {
-            let [a, b] = two else { continue };
-            let Entry { row, column, block, .. } = &a.entry;
-            let block = if block.is_empty() { String::new() } else { format!(" in block `{block}`") };
-            let (rows, columns) = (self.row_axis, self.column_axis);
-            if *column == b.entry.column {
-                bail!(
-                    "`{}` and `{}` both stand for {rows} {row}, {columns} {column}{block}: give them an axis that tells them apart, \
-                     or name another axis in `by`",
-                    a.instance,
-                    b.instance
-                );
-            }
-            if a.entry.on != b.entry.on {
-                bail!(
-                    "`{}` and `{}` both stand for {rows} {row}{block} and are scored on different rows ({}; {}), so their errors do \
-                     not compare: give both the same `where` and the same split, or let `by.rows` name an axis that tells them apart",
-                    a.instance,
-                    b.instance,
-                    a.subject(),
-                    b.subject()
-                );
-            }
-        }
-        scored.sort_by_cached_key(|Scored { entry, .. }| (entry.row.clone(), entry.column.clone(), entry.block.clone()));
-        Ok(scored)
-    }
-}
-
-impl Scored<'_> {
-    /// What it was scored on, in words.
-    fn subject(&self) -> String {
-        format!("{} of {}", self.entry.rows, self.filter.title())
+        let subject = format!("{} of {}", entry.rows, filter.title());
+        Ok(Scored { entry, instance: input.instance, subject, beside: Beside { users, ranks } })
     }
 }
