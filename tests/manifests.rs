@@ -42,7 +42,9 @@ fn the_baselines_run() {
 fn students_of_classes_run() {
     let document = run("students_tiny.yaml", &["seeds=[1]", "epochs=1", "rows={ train: 120, test: 60 }"]);
     let texts = columns(&document, "texts", "accuracy");
-    for method in ["scratch", "label", "dist", "dkd", "feature", "sp", "rkd", "vid", "refilled", "srd", "crd", "iakd", "talk", "teacher"] {
+    for method in
+        ["scratch", "label", "dist", "dkd", "feature", "sp", "rkd", "vid", "refilled", "srd", "crd", "iakd", "talk", "teacher"]
+    {
         assert!(texts.contains(&method), "no {method} among {texts:?}");
     }
     assert!(columns(&document, "images", "accuracy").contains(&"ask"));

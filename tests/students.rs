@@ -95,16 +95,10 @@ fn what_does_not_fit_is_told_before_anything_runs() {
             student("method: { talk: {} }, teacher: teacher, features: features, model: { bag: { hidden: [8] } }"),
             "the student has 1",
         ),
-        (
-            student(&format!("method: {{ talk: {{ beside: input }} }}, teacher: teacher, features: features, {BAG}")),
-            "tokens",
-        ),
+        (student(&format!("method: {{ talk: {{ beside: input }} }}, teacher: teacher, features: features, {BAG}")), "tokens"),
         (student("model: { ncf: {} }, method: scratch"), "`distill` takes ratings, and these are rows of `data`"),
         ("  t: { pretrain: { rows: split, model: { bag: {} } } }\n".to_owned(), "whose teachers are encoders with a `probe`"),
-        (
-            "  e: { evaluate: { models: probe, rows: split, metrics: [rmse] } }\n".to_owned(),
-            "these models predict classes",
-        ),
+        ("  e: { evaluate: { models: probe, rows: split, metrics: [rmse] } }\n".to_owned(), "these models predict classes"),
     ] {
         let said = refused(&stages);
         assert!(said.contains(part), "{stages}\n{said}");
@@ -113,7 +107,8 @@ fn what_does_not_fit_is_told_before_anything_runs() {
         let teacher = "  teacher: { encoder: { drawn: { family: dinov2, width: 16, heads: 2, patch: 8, image: 32 } } }
   features: { cache_features: { teacher: teacher, rows: data } }
 ";
-        let text = format!("{HEAD}{teacher}  s: {{ distill: {{ rows: split, teacher: teacher, features: features, {fields} }} }}\n");
+        let text =
+            format!("{HEAD}{teacher}  s: {{ distill: {{ rows: split, teacher: teacher, features: features, {fields} }} }}\n");
         Space::with(&text).run(&["plan", "m.yaml", "--set", "of=images"]).code(2).stderr
     };
     for (fields, part) in [

@@ -13,7 +13,7 @@ use super::{
     StageSpec,
     cache_features::{CacheFeatures, Tap},
     distill,
-    evaluate::{Compare, Evaluate},
+    evaluate::{self, Compare, Evaluate},
     settings::Filter,
     split::{Spec, Split},
     training::{CHOSEN, Settings},
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     fields::Choice,
     plan::{Disagreement, Seen},
-    scores::{Metric, TEACHER},
+    scores::{Metric, TEACHER, Task},
     source::one_of,
     stage::Stage,
 };
@@ -46,6 +46,7 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
                 .into_iter()
                 .chain(searched::budgets(seen, evaluate))
                 .chain(measures(seen, evaluate))
+                .chain(unfit(seen, evaluate))
                 .collect();
         }
         StageSpec::Dataset(_) | StageSpec::Encoder(_) | StageSpec::Probe(_) | StageSpec::Command(_) => return Vec::new(),
@@ -180,6 +181,7 @@ fn columns_of(model: Stages<'_>, evaluate: &Evaluate) -> Vec<String> {
     match (model.label(&evaluate.column_axis), model.spec()) {
         (Some(label), _) => vec![label.to_owned()],
         (None, StageSpec::Pretrain(_)) => vec![TEACHER.to_owned()],
+        (None, StageSpec::Probe(_)) => vec!["probe".to_owned()],
         (None, _) => configs(model).iter().map(|config| config.method.name().to_owned()).collect(),
     }
 }
@@ -190,6 +192,7 @@ fn compared(seen: Stages<'_>, evaluate: &Evaluate) -> Vec<Disagreement> {
         let title = match model.spec() {
             StageSpec::Pretrain(pretrain) => pretrain.0.filter.title(),
             StageSpec::Distill(distill) => distill.training.filter.title(),
+            StageSpec::Probe(_) => Filter::of(Vec::new()).title(),
             _ => return None,
         };
         Some(model.label(&evaluate.row_axis).map_or(title, str::to_owned))
@@ -287,6 +290,28 @@ fn measures(seen: Stages<'_>, evaluate: &Evaluate) -> Vec<Disagreement> {
     };
     let asked = evaluate.metrics.contains(&Metric::GapRecovery);
     seen.inputs("teacher").filter(untrained).filter(|_| asked).map(say).collect()
+}
+
+/// Metrics of another task than that of the data.
+fn unfit(seen: Stages<'_>, evaluate: &Evaluate) -> Vec<Disagreement> {
+    let contents = seen.inputs(evaluate::DATA).filter_map(|data| match data.spec() {
+        StageSpec::Dataset(dataset) => Some(dataset.content().is_some()),
+        _ => None,
+    });
+    let tasks: BTreeSet<Task> = contents.map(|of_classes| if of_classes { Task::Classes } else { Task::Ratings }).collect();
+    let found = tasks.iter().flat_map(|task| {
+        let unfit = evaluate.metrics.iter().filter(|metric| !metric.fits(*task));
+        unfit.map(|metric| {
+            let (message, help) = evaluate::unfit(*metric, *task);
+            Disagreement { field: "metrics".to_owned(), message, help: Some(help) }
+        })
+    });
+    let mixed = (tasks.len() > 1).then(|| Disagreement {
+        field: "rows".to_owned(),
+        message: "some of these rows are ratings, and others have classes".to_owned(),
+        help: Some("write an `evaluate` stage for each".to_owned()),
+    });
+    found.chain(mixed).collect()
 }
 
 /// A teacher that the method cannot learn from.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::bail;
 use talkflow_datasets::{
+    examples::EXAMPLES,
     ratings::{Provenance, Summary},
     split::Part,
 };
@@ -22,12 +23,13 @@ use crate::{
     artifact::ArtifactKind,
     compare::OverUsers,
     fields::{Choice, Fields},
-    scores::{self, Entry, Metric, Scores, Task},
-    stage::{Device, Stage, StageCx},
+    scores::{self, Entry, Metric, Scores, TEACHER, Task},
+    stage::{Device, Input, Stage, StageCx},
 };
 
 pub mod classes;
 mod comparing;
+mod examples;
 mod likeness;
 pub mod placing;
 mod ranking;
@@ -42,8 +44,8 @@ impl Choice for Metric {
 /// Its settings.
 #[derive(Clone, Debug)]
 pub struct Evaluate {
-    task: Task,
     part: PartWord,
+    /// Those that were named; where there are none, the task's own.
     pub(super) metrics: Vec<Metric>,
     pub(super) row_axis: String,
     pub(super) column_axis: String,
@@ -59,14 +61,9 @@ pub fn read(f: &mut Fields<'_>) -> Evaluate {
         f.stages("teacher", ArtifactKind::Model);
     }
     f.stages("rows", ArtifactKind::Split);
-    f.through("rows", "rows", "ratings");
-    // That of all models there are.
-    let task = Task::Ratings;
-    let unfit = |metric: Metric| (!metric.fits(task)).then(|| unfit(metric, task));
-    let metrics = f.choices_of("metrics", Some(&task.default_metrics(teacher)), unfit);
-    if metrics.is_empty() && f.has("metrics") {
-        f.mistake("metrics", "no metric is named", Some("name at least one: the first fills the table"));
-    }
+    // Ratings, or examples with classes: which, is known when all stages are.
+    f.through("rows", "rows", DATA);
+    let metrics = f.choices("metrics", Some(&[]));
     if metrics.contains(&Metric::GapRecovery) && !teacher {
         f.mistake(
             "metrics",
@@ -82,11 +79,14 @@ pub fn read(f: &mut Fields<'_>) -> Evaluate {
     if named && !ranks {
         f.mistake("ranking", "nothing is ranked", Some("add `hr` or `ndcg` to `metrics`, or remove it"));
     }
-    Evaluate { task, part, metrics, row_axis, column_axis, compare, ranking }
+    Evaluate { part, metrics, row_axis, column_axis, compare, ranking }
 }
 
+/// The port of what rows are of.
+pub(super) const DATA: &str = "data";
+
 /// Why a metric cannot be asked for of models of a task, and what to do.
-fn unfit(metric: Metric, task: Task) -> (String, String) {
+pub(super) fn unfit(metric: Metric, task: Task) -> (String, String) {
     let own = metric.task().map_or("", Task::noun);
     let fitting = Metric::ALL.iter().filter(|(_, other)| other.fits(task)).map(|(word, _)| format!("`{word}`"));
     (
@@ -117,19 +117,24 @@ impl Stage for Evaluate {
     }
 
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
-        let world = World::open(cx)?;
-        let placing = Placing { row_axis: &self.row_axis, column_axis: &self.column_axis };
-        let rating = Rating { placing: &placing, part: self.part.0, ranking: self.ranking.as_ref() };
-        let mut scored = Vec::new();
-        let mut teachers = likeness::Teachers::new(cx.inputs("teacher"));
-        let models = cx.inputs("models");
-        for (done, input) in models.iter().enumerate() {
-            if cx.talk.cancelled() {
-                bail!("cancelled");
-            }
-            cx.talk.progress(done as u64, Some(models.len() as u64), input.instance);
-            scored.push(rating.score(&world, cx.inputs("teacher"), &mut teachers, input)?);
+        match cx.inputs(DATA).iter().any(|data| data.files.0.contains_key(EXAMPLES)) {
+            true => self.of_classes(cx),
+            false => self.of_ratings(cx),
         }
+    }
+}
+
+impl Evaluate {
+    fn placing(&self) -> Placing<'_> {
+        Placing { row_axis: &self.row_axis, column_axis: &self.column_axis }
+    }
+
+    fn of_ratings(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        let world = World::open(cx)?;
+        let placing = self.placing();
+        let rating = Rating { placing: &placing, part: self.part.0, ranking: self.ranking.as_ref() };
+        let mut teachers = likeness::Teachers::new(cx.inputs("teacher"));
+        let mut scored = each(cx, |input| rating.score(&world, cx.inputs("teacher"), &mut teachers, input))?;
         scored.extend(rating.teachers(&world, cx.inputs("teacher"), &scored)?);
         let scored = placing.in_order(scored)?;
         if let Some(ranking) = &self.ranking {
@@ -137,19 +142,52 @@ impl Stage for Evaluate {
         }
         let data: BTreeSet<String> = world.summaries().map(described).collect();
         let notes = std::iter::once(rule(&world)).chain(self.ranking.as_ref().map(Ranking::note)).collect();
-        let mut scores = self.concluded(scored.iter().map(|scored| scored.entry.clone()).collect(), notes)?;
+        let entries = scored.iter().map(|scored| scored.entry.clone()).collect();
+        let mut scores = self.concluded(Task::Ratings, entries, notes)?;
         scores.data = data.into_iter().collect::<Vec<_>>().join("; ");
         scores.over_users = self.over_users(&scores, &scored)?;
         self.tell(cx, &scores)
     }
+
+    fn of_classes(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
+        if let Some(metric) = self.metrics.iter().find(|metric| !metric.fits(Task::Classes)) {
+            let (message, help) = unfit(*metric, Task::Classes);
+            bail!("{message}; {help}");
+        }
+        let world = examples::World::open(cx)?;
+        let placing = self.placing();
+        let exam = examples::Exam { placing: &placing, part: self.part.0 };
+        let mut scored = each(cx, |input| exam.score(&world, cx.inputs("teacher"), input))?;
+        scored.extend(exam.teachers(&world, cx.inputs("teacher"), &scored)?);
+        let scored = placing.in_order(scored)?;
+        let data: BTreeSet<String> = world.described().collect();
+        let mut scores = self.concluded(Task::Classes, scored.into_iter().map(|scored| scored.entry).collect(), Vec::new())?;
+        scores.data = data.into_iter().collect::<Vec<_>>().join("; ");
+        self.tell(cx, &scores)
+    }
+}
+
+/// What comes of each model, while it is told how far this is.
+fn each<'a, T>(cx: &'a StageCx<'_>, mut score: impl FnMut(&'a Input<'a>) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
+    let models = cx.inputs("models");
+    let one = |(done, input): (usize, &'a Input<'a>)| {
+        if cx.talk.cancelled() {
+            bail!("cancelled");
+        }
+        cx.talk.progress(done as u64, Some(models.len() as u64), input.instance);
+        score(input)
+    };
+    models.iter().enumerate().map(one).collect()
 }
 
 impl Evaluate {
     /// An evaluation of these entries, whatever models predict: what follows from them together. Notes say what a reader of the table has to know.
-    fn concluded(&self, entries: Vec<Entry>, mut notes: Vec<String>) -> anyhow::Result<Scores> {
-        let asked = self.metrics.contains(&Metric::GapRecovery);
-        let Statistics { blocks, cells, checks } = statistics::of(self.task, &entries, asked);
-        let metric = comparing::metric_of(self.task, &self.metrics);
+    fn concluded(&self, task: Task, entries: Vec<Entry>, mut notes: Vec<String>) -> anyhow::Result<Scores> {
+        let teacher = entries.iter().any(|entry| entry.column == TEACHER);
+        let metrics = if self.metrics.is_empty() { task.default_metrics(teacher) } else { self.metrics.clone() };
+        let asked = metrics.contains(&Metric::GapRecovery);
+        let Statistics { blocks, cells, checks } = statistics::of(task, &entries, asked);
+        let metric = comparing::metric_of(task, &metrics);
         let declared = self.compare.declared(metric, statistics::control(&entries, "scratch"));
         let compared = comparing::over_blocks(&declared, metric, &entries)?;
         if !compared.is_empty() {
@@ -157,10 +195,10 @@ impl Evaluate {
         }
         Ok(Scores {
             format: scores::FORMAT,
-            task: self.task,
+            task,
             data: String::new(),
             part: self.part.0.name().to_owned(),
-            metrics: self.metrics.clone(),
+            metrics,
             row_axis: self.row_axis.clone(),
             column_axis: self.column_axis.clone(),
             top: self.ranking.as_ref().map(|ranking| ranking.top),
@@ -179,7 +217,7 @@ impl Evaluate {
     /// Of ratings of one block, what is found over users.
     fn over_users(&self, scores: &Scores, scored: &[Scored<'_>]) -> anyhow::Result<Vec<OverUsers>> {
         match scores.blocks {
-            1 => comparing::over_users(&scores.declared, comparing::metric_of(self.task, &self.metrics), scored),
+            1 => comparing::over_users(&scores.declared, comparing::metric_of(scores.task, &scores.metrics), scored),
             _ => Ok(Vec::new()),
         }
     }
@@ -187,7 +225,7 @@ impl Evaluate {
     /// Writes the file, and says what matters most of it.
     fn tell(&self, cx: &mut StageCx<'_>, scores: &Scores) -> anyhow::Result<()> {
         files::write_json(&cx.out.join(scores::FILE), scores)?;
-        if let Some(metric) = self.metrics.first() {
+        if let Some(metric) = scores.metrics.first() {
             for cell in scores.cells.iter().filter(|cell| cell.row.is_none()) {
                 if let (Some(mean), _) = cell.mean(*metric) {
                     cx.metric(&format!("{}.{}", metric.word(), cell.column), mean);

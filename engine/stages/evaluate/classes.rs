@@ -116,7 +116,7 @@ mod tests {
     fn evaluation(metrics: Vec<Metric>, compare: &str, blocks: usize) -> Scores {
         let text = format!("models: model\nteacher: model\nrows: split\n{compare}");
         let stages = [("model", ArtifactKind::Model), ("split", ArtifactKind::Split)];
-        let evaluate = Evaluate { task: Task::Classes, metrics, ..probe(&text, &stages, read).unwrap().value };
+        let evaluate = Evaluate { metrics, ..probe(&text, &stages, read).unwrap().value };
         let mut entries = Vec::new();
         for (block, (eel, cat)) in [(0, 1), (2, 0), (1, 3), (3, 2), (2, 2)].into_iter().enumerate().take(blocks) {
             let luck = [70 + eel, 80 + cat];
@@ -125,7 +125,7 @@ mod tests {
             entries.push(model("talk", block, [luck[0] + 9 + block % 3, luck[1] + block % 2]));
             entries.push(model(TEACHER, block, [90 + block % 2, 92]));
         }
-        evaluate.concluded(entries, Vec::new()).unwrap()
+        evaluate.concluded(Task::Classes, entries, Vec::new()).unwrap()
     }
 
     /// What follows from entries of classes: gap recovery and comparisons of accuracy, and the classes that a method is worse on.

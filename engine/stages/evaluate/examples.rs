@@ -9,7 +9,7 @@ use talkflow_datasets::split::Part;
 use talkflow_distill::Classifier;
 
 use super::{
-    classes,
+    DATA, classes,
     likeness::Likeness,
     placing::{self, Placing, Scoring, agrees, joined, labels_of},
 };
@@ -43,11 +43,9 @@ pub struct World<'a> {
 impl<'a> World<'a> {
     /// Of the ports `rows` and `data`.
     pub fn open(cx: &'a StageCx<'_>) -> anyhow::Result<Self> {
-        let data = cx.inputs("data");
+        let data = cx.inputs(DATA);
         let labels: Vec<_> = data.iter().map(|input| input.labels).collect();
-        let open = |input: &'a Input<'_>| {
-            Ok((input.labels, ClassRows::open(input, &data[joined(input, &labels, "data")?])?))
-        };
+        let open = |input: &'a Input<'_>| Ok((input.labels, ClassRows::open(input, &data[joined(input, &labels, DATA)?])?));
         Ok(Self { splits: cx.inputs("rows").iter().map(open).collect::<anyhow::Result<_>>()? })
     }
 

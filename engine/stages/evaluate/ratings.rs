@@ -13,6 +13,7 @@ use talkflow_datasets::{
 use talkflow_distill::{Examples, Rank, metrics};
 
 use super::{
+    DATA,
     likeness::{Likeness, Teachers},
     placing::{self, Placing, Scoring, agrees, joined, labels_of},
     ranking::{Ranked, Ranking, Rated},
@@ -54,12 +55,12 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Of the ports `rows` and `ratings`, as far as the models are scored on them.
+    /// Of the ports `rows` and `data`, as far as the models are scored on them.
     pub fn open(cx: &'a StageCx<'_>) -> anyhow::Result<Self> {
         let labels = |port: &str| cx.inputs(port).iter().map(|input| input.labels).collect::<Vec<_>>();
-        let (ratings, splits) = (labels("ratings"), labels("rows"));
+        let (ratings, splits) = (labels(DATA), labels("rows"));
         let places: Vec<usize> =
-            cx.inputs("rows").iter().map(|input| joined(input, &ratings, "ratings")).collect::<anyhow::Result<_>>()?;
+            cx.inputs("rows").iter().map(|input| joined(input, &ratings, DATA)).collect::<anyhow::Result<_>>()?;
         // The genres of each model, which are its teachers' as well.
         let mut scored: Vec<BTreeSet<Vec<String>>> = vec![BTreeSet::new(); ratings.len()];
         for model in cx.inputs("models") {
@@ -74,7 +75,7 @@ impl<'a> World<'a> {
             let genres: Vec<String> = if all { Vec::new() } else { scored.into_iter().flatten().collect() };
             Ok((files::selection(input, &genres)?, input.digest()))
         };
-        let ratings = cx.inputs("ratings").iter().zip(scored).map(open).collect::<anyhow::Result<Vec<_>>>()?;
+        let ratings = cx.inputs(DATA).iter().zip(scored).map(open).collect::<anyhow::Result<Vec<_>>>()?;
         let splits = cx.inputs("rows").iter().zip(places).map(|(input, place)| {
             Ok(SplitWorld { labels: input.labels, split: files::split(input, ratings[place].0.summary())?, ratings: place })
         });
