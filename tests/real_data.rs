@@ -1,4 +1,4 @@
-//! What must hold on MovieLens itself. A target of its own: it fails, not skips, without TALKFLOW_DATA.
+//! What must hold on published data and models themselves. A target of its own: it fails, not skips, without TALKFLOW_DATA.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on may panic, and tells what it measured")]
 
 use std::{path::PathBuf, process::Command};
@@ -7,7 +7,10 @@ use serde_json::Value;
 
 fn data() -> PathBuf {
     let data = std::env::var_os("TALKFLOW_DATA").map(PathBuf::from);
-    data.expect("set TALKFLOW_DATA to a folder with MovieLens 100K (ml-100k/ or ml-100k.zip) and ml-latest-small.zip")
+    data.expect(
+        "set TALKFLOW_DATA to a folder with MovieLens 100K (ml-100k/ or ml-100k.zip), ml-latest-small.zip, CIFAR-10 (cifar-10-batches-bin/), TREC and \
+         SST-2 (text/), and the models minilm/ and vit-s14/",
+    )
 }
 
 /// The manifests whose results are in RESULTS.md.
@@ -34,12 +37,20 @@ impl World {
     fn run(&self, manifest: &str, args: &[&str]) -> Value {
         let mut command = Command::new(env!("CARGO_BIN_EXE_talkflow"));
         command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", manifest, "--offline", "--format", "json"]).args(args);
+        let command = command.env("TALKFLOW_DATA", data());
         let output = command.arg("--store").arg(self.store.path()).arg("--data").arg(data()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         println!("{manifest} {args:?}: {} ran, {} cached in {} s", document["ran"], document["cached"], document["seconds"]);
         document
     }
+}
+
+/// Mean over blocks of a column's accuracy in a table's row; `None` is the mean over rows.
+fn accuracy(document: &Value, row: Option<&str>, column: &str) -> f64 {
+    let cells = document["metrics"]["scores"]["cells"].as_array().unwrap();
+    let cell = cells.iter().find(|cell| cell["row"].as_str() == row && cell["column"] == column);
+    cell.unwrap_or_else(|| panic!("no {column} in {row:?}"))["measures"]["accuracy"]["mean"].as_f64().unwrap()
 }
 
 fn real(document: &Value) {
@@ -90,6 +101,29 @@ fn the_teacher_is_good_and_scratch_is_worth_comparing_with() {
     let (scratch, bias_only) = (rmse(&document, None, "scratch"), rmse(&document, None, "bias_only"));
     println!("  mean over all genres: scratch {scratch:.4}, bias_only {bias_only:.4}");
     assert!(scratch <= bias_only, "scratch {scratch} is worse than bias_only {bias_only}");
+}
+
+/// Real encoders are as good as their publishers' users find them: linear probes of MiniLM on TREC, and of a ViT on a part of CIFAR-10.
+#[test]
+fn foundation_models_teach() {
+    let world = World::new();
+    let quick = ["--set", "seeds=[1]", "--set", "epochs=1"];
+    let part = ["--set", "subset={ per_class: 100, test_per_class: 50 }"];
+    for (manifest, args, least) in [
+        ("trec_minilm", [&quick[..], &[]].concat(), 0.87),
+        ("sst2_minilm", [&quick[..], &part].concat(), 0.65),
+        ("cifar10_vit", [&quick[..], &part].concat(), 0.58),
+    ] {
+        let document = world.run(&format!("manifests/{manifest}.yaml"), &args);
+        let data = document["metrics"]["scores"]["data"].as_str().unwrap();
+        assert!(!data.contains("synthetic"), "{data}");
+        for column in ["teacher", "scratch", "label", "feature", "one_way", "talk"] {
+            println!("  {column}: {:.4}", accuracy(&document, None, column));
+        }
+        let teacher = accuracy(&document, None, "teacher");
+        assert!(teacher >= least, "{manifest}: the probe is right on {teacher}");
+        assert_eq!(world.run(&format!("manifests/{manifest}.yaml"), &args)["ran"], 0);
+    }
 }
 
 /// The experiments of RESULTS.md, with a search of two candidates on one split, and one block: the machinery is the same for more.

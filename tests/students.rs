@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::space::Space;
 
 const HEAD: &str = "talkflow: 1
-params: { of: text, epochs: 2 }
+params: { of: text }
 stages:
   data: { dataset: { name: \"synthetic/${of}\", train: 120, test: 60 } }
   split: { split: { rows: data, by: given } }
@@ -16,7 +16,7 @@ const BERT: &str = "  teacher: { encoder: { drawn: { family: bert, width: 16, he
   probe: { probe: { rows: split, features: features, stop: { epochs: 3 } } }
 ";
 
-const BAG: &str = "model: { bag: { embedding: 8, hidden: [8, 8] } }, batch: 32, stop: { epochs: \"${epochs}\" }";
+const BAG: &str = "model: { bag: { embedding: 8, hidden: [8, 8] } }, batch: 32, stop: { epochs: 2 }";
 
 fn with(stages: &str) -> Space {
     Space::with(&format!("{HEAD}{BERT}{stages}"))
@@ -53,14 +53,14 @@ fn a_student_of_classes_is_trained_scored_and_found_again() {
     let columns: Vec<&str> = entries.iter().map(|entry| entry["column"].as_str().unwrap()).collect();
     assert_eq!(columns, ["feature", "label", "scratch", "talk", "teacher"]);
     for entry in entries {
-        let (rows, classes) = (entry["rows"].as_u64().unwrap(), entry["details"]["classes"].as_array().unwrap());
+        let (rows, classes) = (entry["rows"].as_u64().unwrap(), entry["classes"].as_array().unwrap());
         let right: u64 = classes.iter().map(|class| class["right"].as_u64().unwrap()).sum();
         let accuracy = entry["measures"]["accuracy"].as_f64().unwrap();
         assert_eq!((rows, classes.len()), (60, 6));
         assert!((accuracy - right as f64 / rows as f64).abs() < 1e-12, "{entry:#}");
     }
     // A student from scratch depends on no teacher, and one of states on no probe.
-    let changed = space.document(&["--set", "epochs=2", "--force", "probe"]);
+    let changed = space.document(&["--force", "probe"]);
     assert_eq!(stage(&changed, "student[method=scratch]")["state"], "cached");
 }
 

@@ -288,7 +288,8 @@ fn measures(seen: Stages<'_>, evaluate: &Evaluate) -> Vec<Disagreement> {
         message: format!("`gap_recovery` measures against a teacher, and `{}` is not trained", teacher.name()),
         help: Some("name the trained one, or leave `gap_recovery` out of `metrics`".to_owned()),
     };
-    let asked = evaluate.metrics.contains(&Metric::GapRecovery);
+    // With a teacher it is among those of an evaluation that names none.
+    let asked = evaluate.metrics.is_empty() || evaluate.metrics.contains(&Metric::GapRecovery);
     seen.inputs("teacher").filter(untrained).filter(|_| asked).map(say).collect()
 }
 
