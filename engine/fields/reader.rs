@@ -325,6 +325,15 @@ impl Fields<'_> {
         self.peek(key)
     }
 
+    /// The word of a choice as it is written, right or wrong: a text, or what stands over its settings. None where nothing can be told.
+    pub fn written_word(&self, key: &str) -> Option<String> {
+        match &self.peek(key)?.node.value {
+            Value::Text(word) => Some(word.to_string()),
+            Value::Map(map) => map.keys().next().map(|word| word.to_string()),
+            _ => None,
+        }
+    }
+
     pub(super) fn peek(&self, key: &str) -> Option<Found> {
         let entry = self.map.as_ref()?.get(key)?;
         Some(Found::of(&entry.node, self.via.as_ref()))

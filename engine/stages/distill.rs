@@ -43,17 +43,23 @@ pub fn read(f: &mut Fields<'_>) -> Distill {
     let (needs, name) = (method.needs(), method.name());
     let training = training::read(f, method);
     let Settings::Written(config) = &training.settings else { return Distill { training } };
-    if !f.sound() {
+    // Of a model that is wrong in some way its word still tells what it predicts.
+    let task = match (f.sound(), f.written_word("model")) {
+        (true, _) => Some(config.model.task()),
+        (false, Some(word)) => settings::task_of(&word),
+        (false, None) => None,
+    };
+    let Some(task) = task else {
         // Which teacher it needs follows from settings that cannot be read.
         f.unrecorded(|f| f.optional_stage("teacher", [ArtifactKind::Model, ArtifactKind::Encoder]));
         f.unrecorded(|f| f.optional_stage("features", ArtifactKind::Features));
         f.unrecorded(|f| f.optional_stage(PROBE, ArtifactKind::Model));
         return Distill { training };
-    }
+    };
     if config.epochs == 0 {
         f.mistake("stop", "a student that is not trained for an epoch learns nothing", Some("set `epochs` to at least 1"));
     }
-    let (kind, cached) = match config.model.task() {
+    let (kind, cached) = match task {
         TaskKind::Ratings => {
             f.through("rows", "rows", "ratings");
             f.refuse(PROBE, "ratings are predicted by the teacher itself", "leave it out");

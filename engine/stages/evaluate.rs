@@ -64,6 +64,9 @@ pub fn read(f: &mut Fields<'_>) -> Evaluate {
     // Ratings, or examples with classes: which, is known when all stages are.
     f.through("rows", "rows", DATA);
     let metrics = f.choices("metrics", Some(&[]));
+    if metrics.is_empty() && f.has("metrics") {
+        f.mistake("metrics", "no metric is named", Some("name at least one: the first fills the table"));
+    }
     if metrics.contains(&Metric::GapRecovery) && !teacher {
         f.mistake(
             "metrics",

@@ -6,8 +6,8 @@ use std::ops::Bound;
 use talkflow_distill::{
     Adam, Annealed, Augment, Bag, Beside, Bounded, Conv, Course, Crd, De, Decay, Dist, Distance, Distances, Dkd, Feature,
     IakdAdapter, InteractInto, Kept, Label, Method, Mf, ModelSpec, Ncf, Negatives, NetSpec, OneWay, Optimizer, Protocol,
-    QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap, TextTransformer, TrainConfig, Upper, Vid, Vit,
-    Vocabulary, Weights, Wide,
+    QuestionPath, Refilled, Replies, Rkd, Schedule, Sgd, Sp, Srd, Talk, Tap, TaskKind, TextTransformer, TrainConfig, Upper, Vid,
+    Vit, Vocabulary, Weights, Wide,
 };
 
 use crate::{
@@ -355,9 +355,19 @@ impl Filter {
     }
 }
 
+/// The words for models of ratings, and for those of classes.
+const RATING_MODELS: &[&str] = &["ncf", "mf"];
+const NETWORKS: &[&str] = &["bag", "text_transformer", "vit", "conv"];
+
+/// What a model of this word predicts; none where there is no such model.
+pub fn task_of(word: &str) -> Option<TaskKind> {
+    let known = [(RATING_MODELS, TaskKind::Ratings), (NETWORKS, TaskKind::Classes)];
+    known.into_iter().find(|(words, _)| words.contains(&word)).map(|(_, task)| task)
+}
+
 /// `model`: a rating model or a network for classes. Without `deep`, of a rating model only what the bias terms depend on is recorded.
 pub fn model(f: &mut Fields<'_>, deep: bool) -> ModelSpec {
-    f.variant("model", &["ncf", "mf", "bag", "text_transformer", "vit", "conv"], None, |word, f| {
+    f.variant("model", &[RATING_MODELS, NETWORKS].concat(), None, |word, f| {
         if let Some(net) = net(word, f) {
             return ModelSpec::Net(net);
         }
