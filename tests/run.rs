@@ -20,6 +20,16 @@ fn a_small_pipeline_ends_with_a_table() {
 }
 
 #[test]
+fn a_metric_of_classes_is_none_of_ratings() {
+    let space = Space::with(&small("scratch: scratch").replace("metrics: [rmse, mae, gap_recovery]", "metrics: [mae, accuracy]"));
+    space
+        .run(&["plan", "m.yaml"])
+        .code(2)
+        .says("`accuracy` is measured on predicted classes, and these models predict ratings")
+        .says("choose among `rmse`, `mae`, `user_rmse`, `gap_recovery`, `hr`, `ndcg`\n");
+}
+
+#[test]
 fn the_document_of_a_run_is_as_documented() {
     let space = Space::with(&small(METHODS));
     let document = space.document(&[]);

@@ -126,25 +126,11 @@ impl Fields<'_> {
 
     /// Reads a list of words from a closed set, each at most once, in the order written; required where `default` is `None`.
     pub fn choices<T: Choice>(&mut self, key: &str, default: Option<&[T]>) -> Vec<T> {
-        self.choices_of(key, default, |_| None)
-    }
-
-    /// The same of a set of which not all may be chosen here: `unfit` says why not, with what to do. What does not fit is not offered.
-    pub fn choices_of<T: Choice>(
-        &mut self,
-        key: &str,
-        default: Option<&[T]>,
-        unfit: impl Fn(T) -> Option<(String, String)>,
-    ) -> Vec<T> {
-        let words: Vec<&str> = T::WORDS.iter().filter(|(_, value)| unfit(*value).is_none()).map(|(word, _)| *word).collect();
+        let words = words::<T>();
         let shape = Shape::List { item: Box::new(Shape::word(&words)), distinct: true };
         let convert = |fields: &mut Self, found: &Found| {
             let mut seen: Vec<T> = Vec::new();
             fields.list_of(found, &shape, |fields, item| {
-                if let Some((why, help)) = known::<T>(item).and_then(&unfit) {
-                    fields.say(item.mistake(why).maybe_help(Some(help)));
-                    return None;
-                }
                 let value = fields.choice_of(key, item, &words)?;
                 if seen.contains(&value) {
                     fields.say(item.mistake(format!("`{}` stands twice in `{key}`", value.word())));
@@ -214,12 +200,6 @@ impl Fields<'_> {
         let values: Vec<Option<T>> = nodes.iter().map(|node: &Node| item(self, &Found::of(node, found.via.as_ref()))).collect();
         values.into_iter().collect()
     }
-}
-
-/// What a word means, if it is one of the set.
-fn known<T: Choice>(found: &Found) -> Option<T> {
-    let Value::Text(text) = &found.node.value else { return None };
-    T::WORDS.iter().find(|(word, _)| *word == &**text).map(|(_, value)| *value)
 }
 
 fn words<T: Choice>() -> Vec<&'static str> {

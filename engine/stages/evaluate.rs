@@ -257,34 +257,3 @@ fn described(summary: &Summary) -> String {
     let generated = if summary.source == Provenance::Synthetic { ", generated and not real" } else { "" };
     format!("{}, {} ratings of {} items by {} users{generated}", summary.name, summary.ratings, summary.items, summary.users)
 }
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
-
-    use super::*;
-    use crate::fields::probe::probe;
-
-    const STAGES: [(&str, ArtifactKind); 2] = [("model", ArtifactKind::Model), ("split", ArtifactKind::Split)];
-
-    #[test]
-    fn metrics_that_nobody_names_are_those_of_the_task() {
-        let of = |text: &str| probe(text, &STAGES, read).unwrap().value.metrics;
-        assert_eq!(of("models: model\nrows: split"), Task::Ratings.default_metrics(false));
-        assert_eq!(of("models: model\nteacher: model\nrows: split"), Task::Ratings.default_metrics(true));
-    }
-
-    #[test]
-    fn metrics_of_another_task_are_told_to_be_and_are_not_offered() {
-        let said = |metrics: &str| {
-            let text = format!("models: model\nrows: split\nmetrics: {metrics}");
-            probe(&text, &STAGES, read).unwrap_err().render()
-        };
-        let wrong = said("[rmse, accuracy]");
-        assert!(wrong.contains("m.yaml:3:17"), "{wrong}");
-        assert!(wrong.contains("`accuracy` is measured on predicted classes, and these models predict ratings"), "{wrong}");
-        assert!(wrong.contains("choose among `rmse`, `mae`, `user_rmse`, `gap_recovery`, `hr`, `ndcg`\n"), "{wrong}");
-        let unknown = said("[acuracy]");
-        assert!(unknown.contains("unknown value `acuracy` for `metrics`") && !unknown.contains("`accuracy`"), "{unknown}");
-    }
-}

@@ -156,6 +156,8 @@ mod tests {
         assert_eq!((scores.declared.metric.as_str(), scores.declared.margin), ("nll", 0.1));
         let declared = scores.per_class.unwrap().declared;
         assert_eq!((declared.metric.as_str(), declared.margin), ("accuracy", 0.005));
+        // What nobody names is what the task asks for.
+        assert_eq!(evaluation(Vec::new(), "", 1).metrics, Task::Classes.default_metrics(true));
         // Of one block nothing can be told.
         assert_eq!(evaluation(vec![Metric::Accuracy], "", 1).per_class, None);
     }
