@@ -97,7 +97,7 @@ fn what_does_not_fit_is_told_before_anything_runs() {
         ),
         (student(&format!("method: {{ talk: {{ beside: input }} }}, teacher: teacher, features: features, {BAG}")), "tokens"),
         (student("model: { ncf: {} }, method: scratch"), "`distill` takes ratings, and these are rows of `data`"),
-        ("  t: { pretrain: { rows: split, model: { bag: {} } } }\n".to_owned(), "whose teachers are encoders with a `probe`"),
+        ("  t: { pretrain: { rows: split, model: { bag: {} } } }\n".to_owned(), "unknown value `bag` for `model`"),
         ("  e: { evaluate: { models: probe, rows: split, metrics: [rmse] } }\n".to_owned(), "these models predict classes"),
     ] {
         let said = refused(&stages);

@@ -1,12 +1,6 @@
 //! `pretrain`: a teacher, trained on the task alone.
 
-use talkflow_distill::{Method, TaskKind};
-
-use super::{
-    files::Rows,
-    settings, training,
-    training::{Settings, Training},
-};
+use super::{files::Rows, settings, training, training::Training};
 use crate::{
     artifact::ArtifactKind,
     fields::Fields,
@@ -21,15 +15,8 @@ pub struct Pretrain(pub(super) Training);
 pub fn read(f: &mut Fields<'_>) -> Pretrain {
     f.stage("rows", ArtifactKind::Split);
     f.through("rows", "rows", "ratings");
-    let training = training::read(f, Method::Scratch);
-    if let Settings::Written(config) = &training.settings
-        && f.sound()
-        && config.model.task() == TaskKind::Classes
-    {
-        let message = format!("`{}` predicts classes, whose teachers are encoders with a `probe`", config.model.name());
-        f.mistake("model", message, Some("take an `ncf` or `mf` model, or write `encoder` and `probe` stages"));
-    }
-    Pretrain(training)
+    // Whose classes are to be learnt from is an encoder with a `probe`.
+    Pretrain(training::read_ratings(f))
 }
 
 impl Stage for Pretrain {

@@ -23,17 +23,17 @@ pub fn backend(device: Device) -> String {
     format!("{LIBRARY}, {}", device.word())
 }
 
-/// How a model is trained: all fields but the method, which the caller has.
-pub fn training(f: &mut Fields<'_>, method: Method) -> TrainConfig {
+/// How a model, one of `models`, is trained: all fields but the method, which the caller has.
+pub fn training(f: &mut Fields<'_>, method: Method, models: &[&str]) -> TrainConfig {
     let d = TrainConfig::default();
     // Of biases alone, what the deep path would be is checked, and is no part of the key.
     let model = match method {
-        Method::BiasOnly => match model(f, false) {
+        Method::BiasOnly => match model(f, models, false) {
             // That biases are none of its is said below.
             net @ ModelSpec::Net(_) => net,
             model => ModelSpec::Bias(model.wide().cloned().unwrap_or_default()),
         },
-        _ => model(f, true),
+        _ => model(f, models, true),
     };
     rest(f, TrainConfig { model, method, ..d })
 }
@@ -355,8 +355,11 @@ impl Filter {
     }
 }
 
-/// The words for models of ratings, and for those of classes.
-const RATING_MODELS: &[&str] = &["ncf", "mf"];
+/// The words for models.
+pub const MODELS: &[&str] = &["ncf", "mf", "bag", "text_transformer", "vit", "conv"];
+/// Those of ratings.
+pub const RATING_MODELS: &[&str] = &["ncf", "mf"];
+/// Those of classes.
 const NETWORKS: &[&str] = &["bag", "text_transformer", "vit", "conv"];
 
 /// What a model of this word predicts; none where there is no such model.
@@ -366,8 +369,8 @@ pub fn task_of(word: &str) -> Option<TaskKind> {
 }
 
 /// `model`: a rating model or a network for classes. Without `deep`, of a rating model only what the bias terms depend on is recorded.
-pub fn model(f: &mut Fields<'_>, deep: bool) -> ModelSpec {
-    f.variant("model", &[RATING_MODELS, NETWORKS].concat(), None, |word, f| {
+pub fn model(f: &mut Fields<'_>, models: &[&str], deep: bool) -> ModelSpec {
+    f.variant("model", models, None, |word, f| {
         if let Some(net) = net(word, f) {
             return ModelSpec::Net(net);
         }

@@ -82,7 +82,7 @@ pub const CHOSEN: &str = "settings";
 /// Reads `where`, `model`, `optimizer`, `schedule`, `batch`, `stop`, `clip`, `seed`, `keep` and `checkpoint_seconds`.
 pub fn read(f: &mut Fields<'_>, method: Method) -> Training {
     let filter = settings::filter(f);
-    let config = settings::training(f, method);
+    let config = settings::training(f, method, settings::MODELS);
     if config.model.task() == TaskKind::Classes {
         f.refuse(
             "where",
@@ -102,6 +102,13 @@ pub fn read(f: &mut Fields<'_>, method: Method) -> Training {
         f.mistake("augment", format!("`{}` learns from cached states: {what}", config.method.name()), Some("leave it out"));
     }
     rest(f, filter, Settings::Written(Box::new(config)), augment)
+}
+
+/// The same of a rating model.
+pub fn read_ratings(f: &mut Fields<'_>) -> Training {
+    let filter = settings::filter(f);
+    let config = settings::training(f, Method::Scratch, settings::RATING_MODELS);
+    rest(f, filter, Settings::Written(Box::new(config)), Augment::default())
 }
 
 /// Reads `optimizer`, `schedule`, `batch`, `stop`, `clip`, `seed`, `keep` and `checkpoint_seconds` of a head, whose model and method are given.
