@@ -72,7 +72,7 @@ fn the_best_candidate_is_chosen_and_its_settings_are_what_later_stages_train_wit
     means.sort_by(|a, b| a.0.total_cmp(&b.0));
     let tuned = &found["tuned"];
     let ranking: Vec<(f64, f64)> = (tuned["ranking"].as_array().unwrap().iter())
-        .map(|of| (of["validation_rmse"].as_f64().unwrap(), of["settings"]["method.label.weight"].as_f64().unwrap()))
+        .map(|of| (of["validation"].as_f64().unwrap(), of["settings"]["method.label.weight"].as_f64().unwrap()))
         .collect();
     let expected: Vec<(f64, f64)> = means.iter().map(|(mean, weight)| (*mean, weight.parse().unwrap())).collect();
     assert_eq!(ranking, expected);
