@@ -261,7 +261,7 @@ impl Cell for i64 {
 
 /// Reads the wanted columns of one table.
 #[derive(Clone, Debug)]
-pub(crate) struct TableReader {
+pub struct TableReader {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
     mask: ProjectionMask,
@@ -269,7 +269,11 @@ pub(crate) struct TableReader {
 
 impl TableReader {
     /// Opens the file at `path`, which must have the named columns.
-    pub(crate) fn open(path: &Path, columns: &[&str]) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Parquet`] where it cannot be read, [`Error::Unsound`] where it claims what cannot be,
+    /// [`Error::NotAnArtifact`] where it lacks a column.
+    pub fn open(path: &Path, columns: &[&str]) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::io(path, "open the file"))?;
         let metadata = sound::metadata(path, &file)?;
         for column in columns {
@@ -291,7 +295,7 @@ impl TableReader {
     }
 
     /// How many rows each row group has.
-    pub(crate) fn groups(&self) -> Vec<usize> {
+    pub fn groups(&self) -> Vec<usize> {
         self.metadata.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as usize).collect()
     }
 
@@ -353,7 +357,10 @@ impl TableReader {
     }
 
     /// The rows of a group in order.
-    pub(crate) fn rows_of_group(&self, group: usize) -> Result<Vec<RecordBatch>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Parquet`] where they cannot be read.
+    pub fn rows_of_group(&self, group: usize) -> Result<Vec<RecordBatch>, Error> {
         self.group(group)?.collect::<Result<_, _>>().map_err(Error::parquet::<arrow::error::ArrowError>(&self.path))
     }
 

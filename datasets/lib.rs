@@ -27,6 +27,7 @@ pub mod synthetic;
 mod tape;
 mod writer;
 
+pub use columns::TableReader;
 pub use error::{Error, Malformed, Place};
 pub use input::Input;
 pub use readers::text::ColumnNames;

@@ -22,6 +22,7 @@ pub mod probe;
 pub mod search;
 pub mod settings;
 pub mod split;
+mod streaming;
 mod training;
 
 pub use training::COLLAPSED;

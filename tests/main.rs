@@ -26,6 +26,7 @@ mod serve;
 mod space;
 mod still;
 mod store;
+mod streaming;
 mod students;
 mod sweep;
 mod terminal;

@@ -65,7 +65,7 @@ pub use augment::{Augment, ImageShape};
 pub use cka::linear_cka;
 pub use classes::{
     Bag, ClassData, ClassExamples, ClassPart, ClassTaps, Classifier, Conv, InputShape, Inputs, Linear, NetSpec, Pixels, Source,
-    Standard, TextTransformer, Texts, Vectors, Vit, Vocabulary, Words, train_classes,
+    Standard, TextTransformer, Texts, TokenCounts, Vectors, Vit, Vocabulary, Words, train_classes,
 };
 pub use config::{Kept, TrainConfig};
 pub use cost::{Cost, StepCost, step_cost};

@@ -22,6 +22,12 @@ pub trait Shards: Sync {
     /// # Errors
     /// [`TrainError::Data`] where it cannot be read, or has other rows than [`Shards::sizes`] says.
     fn read(&self, shard: usize) -> Result<Shard, TrainError>;
+
+    /// Words that tell these contents from others, such as those of a digest: contents are too many to be looked at whenever a training wants to
+    /// know whether a checkpoint is its own. Without any, trainings of the same rows count as the same.
+    fn identity(&self) -> &[u32] {
+        &[]
+    }
 }
 
 /// The rows of a shard.
@@ -86,6 +92,8 @@ impl RowFeatures {
 /// Rows that stream by.
 pub struct Stream {
     shards: Box<dyn Shards + Send>,
+    /// Where each shard begins.
+    starts: Vec<usize>,
     /// The most rows that wait to be learnt from.
     buffer: usize,
     window: Mutex<Option<Window>>,
@@ -117,7 +125,11 @@ struct Window {
 impl Stream {
     /// Rows of these shards, of which at most `buffer`, 1 or more, wait to be learnt from.
     pub fn new(shards: Box<dyn Shards + Send>, buffer: usize) -> Self {
-        Stream { shards, buffer: buffer.max(1), window: Mutex::new(None) }
+        let starts = shards.sizes().iter().scan(0, |start, size| {
+            *start += size;
+            Some(*start - size)
+        });
+        Stream { starts: starts.collect(), shards, buffer: buffer.max(1), window: Mutex::new(None) }
     }
 
     /// All rows.
@@ -125,9 +137,10 @@ impl Stream {
         self.shards.sizes().iter().sum()
     }
 
-    /// The rows of each shard, and how many wait at most: what the order of an epoch follows from.
-    pub(crate) fn shape(&self) -> (&[usize], usize) {
-        (self.shards.sizes(), self.buffer)
+    /// What makes a training on these rows this one: what the order of an epoch follows from, and what tells contents apart.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u32> + '_ {
+        let shape = self.shards.sizes().iter().chain([&self.buffer]).map(|number| *number as u32);
+        shape.chain(self.shards.identity().iter().copied())
     }
 
     /// The most rows of a shard, and the most that wait besides.
@@ -137,11 +150,7 @@ impl Stream {
 
     /// Every shard with its first row, in order.
     pub(crate) fn each(&self) -> impl Iterator<Item = Result<(usize, Shard), TrainError>> + '_ {
-        let starts = self.shards.sizes().iter().scan(0, |start, size| {
-            *start += size;
-            Some(*start - size)
-        });
-        starts.enumerate().map(|(shard, start)| Ok((start, self.read(shard)?)))
+        self.starts.iter().enumerate().map(|(shard, start)| Ok((*start, self.read(shard)?)))
     }
 
     fn read(&self, shard: usize) -> Result<Shard, TrainError> {
@@ -166,7 +175,7 @@ impl Stream {
     pub(crate) fn order(&self, seed: u64, epoch: usize) -> Vec<u32> {
         let mut rng = Rng::stream(seed, Role::Order, "", epoch as u64);
         let order = shard_order(self.shards.sizes().len(), &mut rng);
-        let mut coming = rows_of(self.shards.sizes(), &order).into_iter();
+        let mut coming = self.rows_of(&order).into_iter();
         let mut waiting: Vec<u32> = coming.by_ref().take(self.buffer).collect();
         let mut out = Vec::with_capacity(self.rows());
         while !waiting.is_empty() {
@@ -178,6 +187,12 @@ impl Stream {
             }
         }
         out
+    }
+
+    /// All rows, in the order of their shards.
+    fn rows_of(&self, order: &[usize]) -> Vec<u32> {
+        let rows = |shard: &usize| self.starts[*shard] as u32..(self.starts[*shard] + self.shards.sizes()[*shard]) as u32;
+        order.iter().flat_map(rows).collect()
     }
 
     fn window(&self) -> MutexGuard<'_, Option<Window>> {
@@ -231,18 +246,6 @@ fn shard_order(shards: usize, rng: &mut Rng) -> Vec<usize> {
     order
 }
 
-/// All rows, in the order of their shards.
-fn rows_of(sizes: &[usize], order: &[usize]) -> Vec<u32> {
-    let starts: Vec<usize> = sizes
-        .iter()
-        .scan(0, |start, size| {
-            *start += size;
-            Some(*start - size)
-        })
-        .collect();
-    order.iter().flat_map(|&shard| (starts[shard] as u32)..(starts[shard] + sizes[shard]) as u32).collect()
-}
-
 impl Window {
     /// Before the first of `places` in the order of an epoch.
     fn begin(stream: &Stream, seed: u64, epoch: usize, places: &[u32]) -> Self {
@@ -276,8 +279,7 @@ impl Window {
                 self.current = None;
                 continue;
             }
-            let start: usize = stream.shards.sizes()[..*shard].iter().sum();
-            let at = (start + *next) as u32;
+            let at = (stream.starts[*shard] + *next) as u32;
             // What was learnt from before a training went on here is not kept.
             if self.turn[at as usize] as usize >= self.done {
                 let inputs = read.inputs.pick(&[*next as u32]);

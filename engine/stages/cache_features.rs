@@ -31,11 +31,13 @@ use crate::{
 
 mod encode;
 mod import;
+mod index;
 mod matrix;
 mod moments;
 mod open;
 pub mod shards;
 
+pub use index::Index;
 pub use open::Features;
 
 use encode::{Loaded, Pace, Source, Wanted};

@@ -1,22 +1,26 @@
 //! `distill`: a student, trained by one of the methods. Its inputs are what that method reads: biases alone and a student from
 //! scratch depend on no teacher, whatever the manifest names.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use talkflow_datasets::split::Part;
-use talkflow_distill::{TaskKind, TeacherNeeds, TeacherUpper, TeacherView, TrainConfig};
+use talkflow_distill::{NetSpec, States, TaskKind, TeacherNeeds, TeacherUpper, TeacherView, TokenStates, TrainConfig};
 
 use super::{
-    cache_features::{Features, TEACHER, Tap, Weights, refuse_other_examples, weights_of},
+    cache_features::{Features, Index, TEACHER, Tap, Weights, refuse_other_examples, weights_of},
     encoder,
     examples::ClassRows,
     files,
     files::Rows,
-    probe, settings, training,
+    probe,
+    probe::LyingOutputs,
+    settings,
+    streaming::{Cached, Streaming},
+    training,
     training::{Begin, Settings, Training},
 };
 use crate::{
-    artifact::ArtifactKind,
+    artifact::{ArtifactKind, Digest},
     fields::Fields,
     stage::{Device, Input, Stage, StageCx},
 };
@@ -184,32 +188,63 @@ impl Distill {
             refuse_other_examples(features, rows.digest)?;
         }
         let needs = begin.config.method.needs();
-        let features = cached.filter(|_| states(needs)).map(Features::open).transpose()?;
-        let outputs = match probe.filter(|_| needs.output) {
-            Some(input) => {
-                let config = files::model_config(input)?;
-                files::refuse_other_data(&config, input.instance, rows.digest)?;
-                files::refuse_leak(input, &rows.part(Part::Test))?;
-                Some(probe::outputs(input)?)
-            }
-            None => None,
-        };
+        let (cached, probe) = (cached.filter(|_| states(needs)), probe.filter(|_| needs.output));
+        if let Some(probe) = probe {
+            files::refuse_other_data(&files::model_config(probe)?, probe.instance, rows.digest)?;
+            files::refuse_leak(probe, &rows.part(Part::Test))?;
+        }
         let upper = teacher.filter(|_| needs.upper_layers).map(encoder::upper).transpose()?;
+        let known = TeacherView { upper: upper.as_ref(), ..TeacherView::default() };
+        if let Some(stream) = self.training.stream {
+            return self.run_streaming(cx, begin, &rows, stream, known);
+        }
+        let features = cached.map(Features::open).transpose()?;
+        let outputs = probe.map(probe::outputs).transpose()?;
         // Rows of one are put into the order of the other.
         let order = features.as_ref().map(|features| features.row.clone());
-        let row = order.unwrap_or_else(|| outputs.as_ref().map_or_else(Vec::new, |outputs| outputs.row.clone()));
+        let row = order.unwrap_or_else(|| outputs.as_ref().map_or_else(Vec::new, |outputs| outputs.rows().to_vec()));
         let output = outputs.map(|outputs| outputs.of(&row)).transpose()?;
         let view = TeacherView {
-            streams: false,
             row: &row,
             low: features.as_ref().and_then(Features::low),
             high: features.as_ref().and_then(Features::high),
-            embeddings: None,
             tokens: features.as_ref().and_then(Features::tokens),
             output: output.as_deref(),
-            upper: upper.as_ref(),
+            ..known
         };
-        let method = begin.config.method.name();
-        self.training.run_classes(cx, begin, &rows, method, needs.any().then_some(view))
+        self.training.run_classes(cx, begin, &rows, |net| rows.read_for(net), needs.any().then_some(view))
+    }
+
+    /// The same where rows stream by, and with them what is cached of the teacher: of that, only what holds for all rows is in memory.
+    fn run_streaming(
+        &self,
+        cx: &mut StageCx<'_>,
+        begin: Begin,
+        rows: &ClassRows,
+        stream: Streaming,
+        known: TeacherView<'_>,
+    ) -> anyhow::Result<()> {
+        let needs = begin.config.method.needs();
+        let cached = cx.inputs("features").first().filter(|_| states(needs));
+        let probe = cx.inputs(PROBE).first().filter(|_| needs.output);
+        let of: Vec<Digest> = [rows.digest].into_iter().chain([cached, probe].into_iter().flatten().map(Input::digest)).collect();
+        let index = cached.map(Index::open).transpose()?.map(Arc::new);
+        let outputs = probe.map(LyingOutputs::open).transpose()?.map(Arc::new);
+        let states = |tap| {
+            let (width, variance) = index.as_ref()?.stat(tap)?;
+            Some(States { width, values: &[], variance })
+        };
+        let tokens = index.as_ref().and_then(|index| index.token_width());
+        let view = TeacherView {
+            streams: true,
+            low: states(Tap::Low),
+            high: states(Tap::High),
+            tokens: tokens.map(|width| TokenStates { width, starts: &[0], values: &[] }),
+            output: outputs.as_ref().map(|_| &[][..]),
+            ..known
+        };
+        let cached = Cached::of(index.clone(), outputs.clone(), needs);
+        let read = |net: &NetSpec| stream.examples(rows, net, cached, &of);
+        self.training.run_classes(cx, begin, rows, read, needs.any().then_some(view))
     }
 }

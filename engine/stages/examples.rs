@@ -1,6 +1,9 @@
 //! Examples with classes as stage kinds read them: a split of them, and what a network reads of some rows.
 //!
-//! Contents are read shard by shard, and of each only the rows that are wanted are kept.
+//! What rows are called, their labels and their parts are in memory. Contents are read shard by shard, and of each only the rows that are wanted
+//! are kept: all at once, or as they stream by, which [`super::streaming`] knows more of.
+
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use talkflow_datasets::{
@@ -8,7 +11,7 @@ use talkflow_datasets::{
     split::{Part, Split},
 };
 use talkflow_distill::{
-    Augment, ClassData, ClassExamples, ImageShape, InputShape, Inputs, NetSpec, Pixels, Standard, Vectors, Words,
+    Augment, ClassData, ClassPart, ImageShape, InputShape, Inputs, NetSpec, Pixels, Source, Standard, Stream, TokenCounts, Words,
 };
 
 use super::files;
@@ -19,7 +22,7 @@ use crate::{
 
 /// What a stage that names a split of examples gets.
 pub struct ClassRows {
-    examples: Examples,
+    examples: Arc<Examples>,
     split: Split,
     classes: Vec<String>,
     /// Digest of the data set.
@@ -38,7 +41,7 @@ impl ClassRows {
             .with_context(|| format!("cannot read the result of `{}`", data.instance))?;
         let split = files::split_of(rows, examples.len() as u64, "examples")?;
         let classes = examples.summary().class_names().map(str::to_owned).collect();
-        Ok(Self { examples, split, classes, digest: data.digest() })
+        Ok(Self { examples: Arc::new(examples), split, classes, digest: data.digest() })
     }
 
     /// The data set's name.
@@ -61,90 +64,99 @@ impl ClassRows {
         rows.iter().map(|&row| self.examples.labels()[row as usize]).collect()
     }
 
-    /// What some rows, ascending, are.
-    fn contents(&self, rows: &[u32]) -> anyhow::Result<Contents> {
-        let mut rest = rows;
-        let (mut texts, mut images) = (Vec::new(), Vec::new());
-        for number in 0..self.examples.shards() {
-            let shard = self.examples.shard(number)?;
-            let within = rest.partition_point(|row| *row < shard.rows.end);
-            let (here, later) = rest.split_at(within);
-            rest = later;
-            let places = here.iter().map(|row| (row - shard.rows.start) as usize);
-            match shard.contents {
-                Contents::Texts(mut all) => texts.extend(places.map(|place| std::mem::take(&mut all[place]))),
-                Contents::Images(bytes) => {
-                    let size = bytes.len() / (shard.rows.len()).max(1);
-                    places.for_each(|place| images.extend_from_slice(&bytes[place * size..][..size]));
+    /// How a network with a vocabulary learnt from the rows of training reads these. Texts are read for it once, a shard at a time.
+    ///
+    /// # Errors
+    /// Where it reads something else than these are, or they cannot be read.
+    pub fn reading(&self, net: &NetSpec) -> anyhow::Result<Reading> {
+        let mut words = Words::default();
+        if let (Some(vocabulary), Content::Texts) = (net.vocabulary(), self.examples.summary().content) {
+            let (train, mut counts) = (self.part(Part::Train), TokenCounts::default());
+            for rows in train.chunk_by(|a, b| self.examples.shard_of(*a) == self.examples.shard_of(*b)) {
+                if let Contents::Texts(texts) = contents(&self.examples, rows)? {
+                    counts.add(texts);
                 }
             }
+            words = counts.words(vocabulary);
         }
-        Ok(match self.examples.summary().content {
-            Content::Texts => Contents::Texts(texts),
-            Content::Images(_) => Contents::Images(images),
-        })
+        self.reading_with(net, words)
     }
 
-    /// What a network that knows `words` reads of some rows, ascending.
+    /// How a network that knows these words reads examples.
     ///
     /// # Errors
     /// Where it reads something else than these are.
-    pub fn inputs(&self, rows: &[u32], net: &NetSpec, words: &Words) -> anyhow::Result<Inputs> {
+    pub fn reading_with(&self, net: &NetSpec, words: Words) -> anyhow::Result<Reading> {
         let shape = match self.examples.summary().content {
             Content::Texts => InputShape::Texts { vocabulary: words.vocabulary() },
             Content::Images(shape) => InputShape::Images(image_shape(shape)),
         };
         net.fits(&shape).with_context(|| format!("`{}`", self.name()))?;
-        Ok(match (self.contents(rows)?, shape) {
-            (Contents::Texts(texts), _) => Inputs::Texts(words.encode_all(texts, net.longest())),
-            (Contents::Images(bytes), InputShape::Images(shape)) => Inputs::Images(Pixels { shape, bytes }),
-            (Contents::Images(_), _) => bail!("`{}` holds images of no size", self.name()),
-        })
+        Ok(Reading { examples: Arc::clone(&self.examples), shape, longest: net.longest(), words: Arc::new(words) })
     }
 
-    /// What a network reads of the rows for training and validation; it knows the words of the training rows.
+    /// What a network reads of the rows for training and validation, all of it; it knows the words of the training rows.
     pub fn read_for(&self, net: &NetSpec) -> anyhow::Result<ReadExamples> {
-        let [train, validation] = [Part::Train, Part::Validation].map(|part| self.part(part));
-        let words = match (net.vocabulary(), self.contents_of_texts(&train)?) {
-            (Some(vocabulary), Some(texts)) => Words::learn(texts, vocabulary),
-            _ => Words::default(),
-        };
-        let of = |rows: Vec<u32>| -> anyhow::Result<ClassExamples> {
-            Ok(ClassExamples { inputs: self.inputs(&rows, net, &words)?, label: self.labels(&rows), row: rows })
-        };
-        let (train, validation) = (of(train)?, of(validation)?);
-        let shape = match &train.inputs {
-            Inputs::Images(pixels) => InputShape::Images(pixels.shape),
-            _ => InputShape::Texts { vocabulary: words.vocabulary() },
-        };
-        Ok(ReadExamples { standard: Standard::of(&train.inputs), train, validation, shape, words })
-    }
-
-    fn contents_of_texts(&self, rows: &[u32]) -> anyhow::Result<Option<Vec<String>>> {
-        Ok(match self.examples.summary().content {
-            Content::Texts => match self.contents(rows)? {
-                Contents::Texts(texts) => Some(texts),
-                Contents::Images(_) => None,
-            },
-            Content::Images(_) => None,
-        })
-    }
-
-    /// The rows for training and validation with a vector each in place of what they are.
-    pub fn read_vectors(&self, width: usize, vector: impl Fn(u32) -> anyhow::Result<Vec<f32>>) -> anyhow::Result<ReadExamples> {
-        let of = |part: Part| -> anyhow::Result<ClassExamples> {
-            let rows = self.part(part);
-            let values: Vec<Vec<f32>> = rows.iter().map(|&row| vector(row)).collect::<anyhow::Result<_>>()?;
-            let inputs = Inputs::Vectors(Vectors { width, values: values.concat() });
-            Ok(ClassExamples { inputs, label: self.labels(&rows), row: rows })
+        let reading = self.reading(net)?;
+        let of = |part: Part| -> anyhow::Result<ReadPart> {
+            let row = self.part(part);
+            Ok(ReadPart { label: self.labels(&row), inputs: Held::Memory(reading.inputs(&row)?), row })
         };
         let train = of(Part::Train)?;
-        Ok(ReadExamples {
-            standard: Standard::of(&train.inputs),
-            train,
-            validation: of(Part::Validation)?,
-            shape: InputShape::Vectors { width },
-            words: Words::default(),
+        let standard = match &train.inputs {
+            Held::Memory(inputs) => Standard::of(inputs),
+            Held::Stream(_) => Standard::default(),
+        };
+        Ok(ReadExamples { train, validation: of(Part::Validation)?, shape: reading.shape, words: reading.words, standard })
+    }
+}
+
+/// What some rows, ascending, are. Of the shards that they lie in one is in memory.
+fn contents(examples: &Examples, rows: &[u32]) -> anyhow::Result<Contents> {
+    let (mut texts, mut images) = (Vec::new(), Vec::new());
+    for rows in rows.chunk_by(|a, b| examples.shard_of(*a) == examples.shard_of(*b)) {
+        let shard = examples.shard(examples.shard_of(rows[0]))?;
+        let places = rows.iter().map(|row| (row - shard.rows.start) as usize);
+        match shard.contents {
+            Contents::Texts(mut all) => texts.extend(places.map(|place| std::mem::take(&mut all[place]))),
+            Contents::Images(bytes) => {
+                let size = bytes.len() / (shard.rows.len()).max(1);
+                places.for_each(|place| images.extend_from_slice(&bytes[place * size..][..size]));
+            }
+        }
+    }
+    Ok(match examples.summary().content {
+        Content::Texts => Contents::Texts(texts),
+        Content::Images(_) => Contents::Images(images),
+    })
+}
+
+/// How a network reads examples.
+#[derive(Clone)]
+pub struct Reading {
+    examples: Arc<Examples>,
+    /// What they have in common.
+    pub shape: InputShape,
+    longest: Option<usize>,
+    /// The words of texts.
+    pub words: Arc<Words>,
+}
+
+impl Reading {
+    /// The shard of the examples' file that a row is in.
+    pub fn shard_of(&self, row: u32) -> usize {
+        self.examples.shard_of(row)
+    }
+
+    /// What is read of some rows, ascending.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn inputs(&self, rows: &[u32]) -> anyhow::Result<Inputs> {
+        Ok(match (contents(&self.examples, rows)?, self.shape) {
+            (Contents::Texts(texts), _) => Inputs::Texts(self.words.encode_all(texts, self.longest)),
+            (Contents::Images(bytes), InputShape::Images(shape)) => Inputs::Images(Pixels { shape, bytes }),
+            (Contents::Images(_), _) => bail!("`{}` holds images of no size", self.examples.summary().name),
         })
     }
 }
@@ -153,15 +165,46 @@ fn image_shape(shape: talkflow_datasets::examples::Shape) -> ImageShape {
     ImageShape { channels: shape.channels, height: shape.height, width: shape.width }
 }
 
+/// Where what is read of a part's rows is.
+pub enum Held {
+    /// In memory.
+    Memory(Inputs),
+    /// Where it lies, to be read shard by shard.
+    Stream(Stream),
+}
+
+/// The rows of a part.
+pub struct ReadPart {
+    /// The rows, ascending.
+    pub row: Vec<u32>,
+    /// The class of each.
+    pub label: Vec<u32>,
+    /// What is read of them.
+    pub inputs: Held,
+}
+
+impl ReadPart {
+    fn part(&self) -> ClassPart<'_> {
+        let inputs = match &self.inputs {
+            Held::Memory(inputs) => Source::Memory(inputs),
+            Held::Stream(stream) => Source::Stream(stream),
+        };
+        ClassPart { row: &self.row, label: &self.label, inputs }
+    }
+}
+
 /// What a network reads of the rows for training and validation.
 pub struct ReadExamples {
     /// Rows that weights are fitted to.
-    pub train: ClassExamples,
+    pub train: ReadPart,
     /// Rows that epochs are judged by.
-    pub validation: ClassExamples,
-    shape: InputShape,
-    words: Words,
-    standard: Standard,
+    pub validation: ReadPart,
+    /// What all have in common.
+    pub shape: InputShape,
+    /// The words of texts, those of the training rows.
+    pub words: Arc<Words>,
+    /// What images and vectors are standardised by, that of the training rows.
+    pub standard: Standard,
 }
 
 impl ReadExamples {

@@ -1,31 +1,37 @@
 //! `probe`: a head on a frozen encoder's states: what such a teacher knows of the classes, and its predictions for students to learn from.
 //!
 //! Its input is cached features, so the encoder runs for it once at most. It is fitted to train rows alone, and stopped by validation rows. What it
-//! predicts for every row that features are of is kept with it, test rows too, where only evaluations look.
+//! predicts for every row that features are of is kept with it, test rows too, where only evaluations look. States are in memory while it is
+//! trained, or stream by; its predictions are made and written shard by shard.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use anyhow::{Context, ensure};
-use arrow::{
-    array::{Array, ArrayRef, FixedSizeListArray, Float32Array, UInt32Array},
-    datatypes::{DataType, Field},
+use anyhow::Context;
+use talkflow_datasets::split::Part;
+use talkflow_distill::{
+    Classifier, InputShape, Inputs, Linear, Method, ModelSpec, NetSpec, Standard, TrainConfig, Vectors, Words,
 };
-use talkflow_distill::{Classifier, Inputs, Linear, Method, ModelSpec, NetSpec, TrainConfig, Vectors};
 
 use super::{
-    cache_features::{Features, refuse_other_examples},
-    examples::ClassRows,
-    files, settings, training,
+    cache_features::{Index, Tap, refuse_other_examples},
+    examples::{ClassRows, Held, ReadExamples, ReadPart},
+    files, settings, streaming, training,
     training::Training,
 };
 use crate::{
     artifact::ArtifactKind,
     fields::Fields,
-    stage::{Device, Input, Stage, StageCx},
+    stage::{Device, Stage, StageCx},
 };
 
-/// What it predicts, by row.
-pub const OUTPUTS: &str = "outputs.parquet";
+mod outputs;
+
+pub use outputs::{LyingOutputs, OUTPUTS, outputs};
+
+pub(super) use outputs::Writer;
+
+/// States that predictions are made of at once.
+const AT_ONCE: usize = 1024;
 
 /// Its settings.
 #[derive(Clone, Debug)]
@@ -49,7 +55,7 @@ impl Stage for Probe {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn backend(&self, device: Device) -> Option<String> {
@@ -60,83 +66,51 @@ impl Stage for Probe {
         let rows = ClassRows::of(cx)?;
         let input = cx.input("features")?;
         refuse_other_examples(input, rows.digest)?;
-        let features = Features::open(input)?;
-        let high =
-            features.high().with_context(|| format!("`{}` holds no high states: add `high` to its `taps`", input.instance))?;
-        let place: HashMap<u32, usize> = features.row.iter().enumerate().map(|(place, row)| (*row, place)).collect();
-        let state = |row: u32| {
-            let place = place.get(&row).with_context(|| {
-                format!("`{}` holds no state of row {row}: add `train` and `validation` to its `parts`", input.instance)
-            })?;
-            Ok(high.values[place * high.width..][..high.width].to_vec())
-        };
-        let read = rows.read_vectors(high.width, state)?;
-        let begin = self.training.begin(cx)?;
-        let model = ModelSpec::Net(NetSpec::Linear(Linear { width: high.width }));
-        let config = TrainConfig { model, method: Method::Scratch, ..begin.config };
         let instance = input.instance.to_owned();
+        let index = Arc::new(Index::open(input)?);
+        let width = index.stat(Tap::High).map(|(width, _)| width);
+        let width = width.with_context(|| format!("`{instance}` holds no high states: add `high` to its `taps`"))?;
+        for (part, word) in [(Part::Train, "`train`"), (Part::Validation, "`validation`")] {
+            index.refuse_missing(&rows.part(part), word)?;
+        }
+        let read = match self.training.stream {
+            Some(stream) => stream.states(&rows, &index, width, &[rows.digest, input.digest()])?,
+            None => in_memory(&rows, &index, width)?,
+        };
+        let begin = self.training.begin(cx)?;
+        let model = ModelSpec::Net(NetSpec::Linear(Linear { width }));
+        let config = TrainConfig { model, method: Method::Scratch, ..begin.config };
         self.training.train_classes(cx, (config, None), &rows, &read, "probe", None)?;
+        drop(read);
         // Read back, so that what is predicted is what the weights that are kept predict.
         let config: files::ModelConfig = files::json(&cx.out.join(files::CONFIG))?;
         let model = Classifier::load(&std::fs::read(cx.out.join(files::WEIGHTS))?, &config.model)?;
-        let vectors = Inputs::Vectors(Vectors { width: high.width, values: high.values.to_vec() });
-        let logits = model.taps(&vectors).with_context(|| format!("the states of `{instance}`"))?.logits;
-        let field = Arc::new(Field::new("item", DataType::Float32, false));
-        let width = i32::try_from(model.classes())?;
-        let logits = FixedSizeListArray::try_new(field, width, Arc::new(Float32Array::from(logits)), None)?;
-        let rows = UInt32Array::from(features.row.clone());
-        files::write_parquet(
-            &cx.out.join(OUTPUTS),
-            vec![("row", Arc::new(rows) as ArrayRef), ("logits", Arc::new(logits) as ArrayRef)],
-        )
-    }
-}
-
-/// What a probe predicts.
-pub struct Outputs {
-    /// The rows, in the order of the features.
-    pub row: Vec<u32>,
-    width: usize,
-    /// (rows, classes)
-    logits: Vec<f32>,
-    instance: String,
-}
-
-/// Reads the predictions of a probe.
-///
-/// # Errors
-/// Where the model is no probe, or a file cannot be read.
-pub fn outputs(input: &Input<'_>) -> anyhow::Result<Outputs> {
-    let path = input.file(OUTPUTS).with_context(|| format!("`{}` is no `probe`", input.instance))?;
-    let batch = files::read_parquet(&path)?;
-    let row = batch.column_by_name("row").and_then(|column| column.as_any().downcast_ref::<UInt32Array>());
-    let logits = batch.column_by_name("logits").and_then(|column| column.as_any().downcast_ref::<FixedSizeListArray>());
-    let values = logits.and_then(|list| list.values().as_any().downcast_ref::<Float32Array>());
-    let (Some(row), Some(logits), Some(values)) = (row, logits, values) else {
-        anyhow::bail!("{} has no columns `row` and `logits`", path.display());
-    };
-    let width = usize::try_from(logits.value_length())?;
-    ensure!(values.len() == row.len() * width && width > 0, "{} has logits of other numbers", path.display());
-    Ok(Outputs { row: row.values().to_vec(), width, logits: values.values().to_vec(), instance: input.instance.to_owned() })
-}
-
-impl Outputs {
-    /// The logits of some rows, in their order: (rows, classes).
-    ///
-    /// # Errors
-    /// Where one is missing.
-    pub fn of(&self, rows: &[u32]) -> anyhow::Result<Vec<f32>> {
-        let place: HashMap<u32, usize> = self.row.iter().enumerate().map(|(place, row)| (*row, place)).collect();
-        let mut logits = Vec::with_capacity(rows.len() * self.width);
-        for row in rows {
-            let place = place.get(row).with_context(|| {
-                format!(
-                    "`{}` predicts nothing for row {row}: let the features that it was made from have its part",
-                    self.instance
-                )
-            })?;
-            logits.extend_from_slice(&self.logits[place * self.width..][..self.width]);
+        let mut writer = Writer::create(cx.out, model.classes())?;
+        for shard in 0..index.shards() {
+            for rows in index.rows()[index.places(shard)].chunks(AT_ONCE) {
+                let states = streaming::high_states(&index, rows)?;
+                let taps = model.taps(&states).with_context(|| format!("the states of `{instance}`"))?;
+                writer.add(rows, taps.logits)?;
+            }
         }
-        Ok(logits)
+        writer.finish()
     }
+}
+
+/// The states of the rows for training and validation, all of them.
+fn in_memory(rows: &ClassRows, index: &Index, width: usize) -> anyhow::Result<ReadExamples> {
+    let of = |part: Part| -> anyhow::Result<(ReadPart, Standard)> {
+        let row = rows.part(part);
+        let mut values = Vec::with_capacity(row.len() * width);
+        for some in row.chunk_by(|a, b| index.shard_of(*a) == index.shard_of(*b)) {
+            if let Inputs::Vectors(vectors) = streaming::high_states(index, some)? {
+                values.extend(vectors.values);
+            }
+        }
+        let inputs = Inputs::Vectors(Vectors { width, values });
+        let standard = Standard::of(&inputs);
+        Ok((ReadPart { label: rows.labels(&row), row, inputs: Held::Memory(inputs) }, standard))
+    };
+    let ((train, standard), (validation, _)) = (of(Part::Train)?, of(Part::Validation)?);
+    Ok(ReadExamples { train, validation, shape: InputShape::Vectors { width }, words: Arc::new(Words::default()), standard })
 }

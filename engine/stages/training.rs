@@ -21,6 +21,7 @@ use super::{
     files::{self, Learnt, Rows},
     search::{Chosen, SETTINGS},
     settings::{self, Filter, LARGEST},
+    streaming::{self, Streaming},
 };
 use crate::{
     artifact::ArtifactKind,
@@ -40,6 +41,8 @@ pub struct Training {
     pub filter: Filter,
     /// What is done to images before they are learnt from.
     pub augment: Augment,
+    /// How rows stream by; without it they are in memory.
+    pub stream: Option<Streaming>,
     /// What is kept with the model for a search.
     pub keep: Keep,
     /// Seconds between checkpoints.
@@ -79,7 +82,7 @@ impl Choice for Keep {
 /// The port of the settings that a search chose.
 pub const CHOSEN: &str = "settings";
 
-/// Reads `where`, `model`, `optimizer`, `schedule`, `batch`, `stop`, `clip`, `seed`, `keep` and `checkpoint_seconds`.
+/// Reads `where`, `model`, `optimizer`, `schedule`, `batch`, `stop`, `clip`, `seed`, `augment`, `stream`, `keep` and `checkpoint_seconds`.
 pub fn read(f: &mut Fields<'_>, method: Method) -> Training {
     let filter = settings::filter(f);
     let config = settings::training(f, method, settings::MODELS);
@@ -101,23 +104,32 @@ pub fn read(f: &mut Fields<'_>, method: Method) -> Training {
         let what = "a teacher's states were cached for the images as they are, and here they would be changed at random";
         f.mistake("augment", format!("`{}` learns from cached states: {what}", config.method.name()), Some("leave it out"));
     }
-    rest(f, filter, Settings::Written(Box::new(config)), augment)
+    let stream = match config.model.task() {
+        TaskKind::Classes => streaming::read(f),
+        TaskKind::Ratings => {
+            f.refuse("stream", "ratings are read whole: a row is a few bytes", "leave it out");
+            None
+        }
+    };
+    rest(f, filter, Settings::Written(Box::new(config)), augment, stream)
 }
 
 /// The same of a rating model.
 pub fn read_ratings(f: &mut Fields<'_>) -> Training {
     let filter = settings::filter(f);
     let config = settings::training(f, Method::Scratch, settings::RATING_MODELS);
-    rest(f, filter, Settings::Written(Box::new(config)), Augment::default())
+    rest(f, filter, Settings::Written(Box::new(config)), Augment::default(), None)
 }
 
-/// Reads `optimizer`, `schedule`, `batch`, `stop`, `clip`, `seed`, `keep` and `checkpoint_seconds` of a head, whose model and method are given.
+/// Reads `optimizer`, `schedule`, `batch`, `stop`, `clip`, `seed`, `stream`, `keep` and `checkpoint_seconds` of a head, whose model and method are given.
 pub fn read_head(f: &mut Fields<'_>, model: ModelSpec) -> Training {
     let config = settings::head(f, model);
-    rest(f, Filter::of(Vec::new()), Settings::Written(Box::new(config)), Augment::default())
+    let stream = streaming::read(f);
+    rest(f, Filter::of(Vec::new()), Settings::Written(Box::new(config)), Augment::default(), stream)
 }
 
-/// Reads `settings`, which takes the place of all that a search chooses, and `where`, `stop.epochs`, `seed`, `keep` and `checkpoint_seconds`.
+/// Reads `settings`, which takes the place of all that a search chooses, and `where`, `stop.epochs`, `seed`, `augment`, `stream`, `keep` and
+/// `checkpoint_seconds`.
 pub fn read_chosen(f: &mut Fields<'_>) -> Training {
     f.stage(CHOSEN, ArtifactKind::Settings);
     for key in ["model", "method", "optimizer", "schedule", "batch", "clip"] {
@@ -134,14 +146,15 @@ pub fn read_chosen(f: &mut Fields<'_>) -> Training {
     let seed = f.int("seed", Some(TrainConfig::default().seed), ..);
     let chosen = Settings::Chosen { seed, epochs: epochs.and_then(|epochs| usize::try_from(epochs).ok()) };
     let augment = settings::augment(f);
-    rest(f, filter, chosen, augment)
+    let stream = streaming::read(f);
+    rest(f, filter, chosen, augment, stream)
 }
 
-fn rest(f: &mut Fields<'_>, filter: Filter, settings: Settings, augment: Augment) -> Training {
+fn rest(f: &mut Fields<'_>, filter: Filter, settings: Settings, augment: Augment, stream: Option<Streaming>) -> Training {
     let keep = f.choice("keep", Some(Keep::Nothing));
     // When to write a checkpoint changes no result.
     let checkpoint_seconds = f.unrecorded(|f| f.float("checkpoint_seconds", Some(10.0), 0.0..=86_400.0));
-    Training { settings, filter, augment, keep, checkpoint_seconds }
+    Training { settings, filter, augment, stream, keep, checkpoint_seconds }
 }
 
 /// What a training begins with: its settings, and where a search chose them, what shorter trainings with these settings ended with.
@@ -187,6 +200,9 @@ impl Training {
         if config.model.task() != TaskKind::Ratings {
             bail!("the model `{}` predicts classes, and `{}` holds ratings", config.model.name(), rows.selection.summary().name);
         }
+        if self.stream.is_some() {
+            bail!("ratings are read whole: leave `stream` out");
+        }
         let (training, validation) = (rows.examples(&[Part::Train]), rows.examples(&[Part::Validation]));
         let summary = rows.selection.summary();
         let data = TaskData {
@@ -212,7 +228,7 @@ impl Training {
         self.tell(cx, &config, &trained, training.len(), ended)
     }
 
-    /// The same on examples with classes.
+    /// The same on examples with classes, which `read` reads for a network.
     ///
     /// # Errors
     /// Whatever the training says.
@@ -221,17 +237,18 @@ impl Training {
         cx: &mut StageCx<'_>,
         begin: Begin,
         rows: &ClassRows,
-        name: &str,
+        read: impl FnOnce(&NetSpec) -> anyhow::Result<ReadExamples>,
         teacher: Option<TeacherView<'_>>,
     ) -> anyhow::Result<()> {
         let Begin { config, earlier } = begin;
+        let name = config.method.name();
         let ModelSpec::Net(net) = &config.model else {
             bail!("the model `{}` predicts ratings, and `{}` holds examples with classes", config.model.name(), rows.name());
         };
         if !self.augment.is_none() && config.method.needs().cached() {
             bail!("`{name}` learns from states that were cached for images as they are: leave `augment` out");
         }
-        let read = rows.read_for(net)?;
+        let read = read(net)?;
         self.train_classes(cx, (config, earlier), rows, &read, name, teacher)
     }
 

@@ -33,4 +33,4 @@ pub use inputs::{InputShape, Inputs, Pixels, Standard, Texts, Vectors};
 pub use model::{ClassTaps, Classifier};
 pub use spec::{Bag, Conv, Linear, NetSpec, TextTransformer, Vit, Vocabulary};
 pub use task::{ClassData, ClassExamples, ClassPart, Source, train_classes};
-pub use words::Words;
+pub use words::{TokenCounts, Words};

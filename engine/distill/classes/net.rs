@@ -428,16 +428,38 @@ impl<D: Ops> Net<D> {
     /// What it makes of examples that it can read ([`NetSpec::reads`]), without dropout. All decay must be settled.
     pub(crate) fn states(&self, inputs: &Inputs) -> Result<NetStates, D::Err> {
         let mut states = NetStates::default();
+        self.each_chunk(inputs, |graph, forward| {
+            states.low.extend_from_slice(&forward.low_mean(graph)?.host());
+            states.high.extend_from_slice(&forward.high.host());
+            states.logits.extend_from_slice(&forward.output.host());
+            Ok(())
+        })?;
+        Ok(states)
+    }
+
+    /// The logits of examples, whatever their number, without the states that they are made of: (examples, classes).
+    pub(crate) fn logits(&self, inputs: &Inputs) -> Result<Vec<f32>, D::Err> {
+        let mut logits = Vec::new();
+        self.each_chunk(inputs, |_, forward| {
+            logits.extend_from_slice(&forward.output.host());
+            Ok(())
+        })?;
+        Ok(logits)
+    }
+
+    fn each_chunk(
+        &self,
+        inputs: &Inputs,
+        mut seen: impl FnMut(&mut Graph<D>, NetForward<D>) -> Result<(), D::Err>,
+    ) -> Result<(), D::Err> {
         let rows: Vec<u32> = (0..inputs.len() as u32).collect();
         for rows in rows.chunks(CHUNK) {
             let batch = inputs.pick(rows);
             let mut graph = Graph::inference(&self.device, &self.pool);
             let forward = self.pass(&mut graph, &batch, self.rows_of(&batch), &Dropout::NONE)?;
-            states.low.extend_from_slice(&forward.low_mean(&mut graph)?.host());
-            states.high.extend_from_slice(&forward.high.host());
-            states.logits.extend_from_slice(&forward.output.host());
+            seen(&mut graph, forward)?;
         }
-        Ok(states)
+        Ok(())
     }
 }
 

@@ -22,9 +22,14 @@ struct Cut {
     inputs: Inputs,
     features: RowFeatures,
     sizes: Vec<usize>,
+    identity: Vec<u32>,
 }
 
 impl Shards for Cut {
+    fn identity(&self) -> &[u32] {
+        &self.identity
+    }
+
     fn sizes(&self) -> &[usize] {
         &self.sizes
     }
@@ -50,6 +55,11 @@ impl Shards for Cut {
 
 /// The training rows of a task, with all that its teacher makes of them.
 fn stream(planted: &Planted, buffer: usize) -> Stream {
+    named(planted, buffer, Vec::new())
+}
+
+/// The same, told from others by some words.
+fn named(planted: &Planted, buffer: usize, identity: Vec<u32>) -> Stream {
     let view = planted.view();
     let rows = planted.train.row.len();
     let TokenStates { starts, values, .. } = view.tokens.unwrap();
@@ -60,12 +70,17 @@ fn stream(planted: &Planted, buffer: usize) -> Stream {
         output: view.output.unwrap().to_vec(),
     };
     let sizes = vec![rows / 3, rows / 5, rows - rows / 3 - rows / 5];
-    Stream::new(Box::new(Cut { inputs: planted.train.inputs.clone(), features, sizes }), buffer)
+    Stream::new(Box::new(Cut { inputs: planted.train.inputs.clone(), features, sizes, identity }), buffer)
 }
 
 fn validation(planted: &Planted) -> Stream {
     let rows = planted.validation.row.len();
-    let cut = Cut { inputs: planted.validation.inputs.clone(), features: RowFeatures::default(), sizes: vec![rows - 7, 7] };
+    let cut = Cut {
+        inputs: planted.validation.inputs.clone(),
+        features: RowFeatures::default(),
+        sizes: vec![rows - 7, 7],
+        identity: vec![],
+    };
     Stream::new(Box::new(cut), 1)
 }
 
@@ -87,10 +102,19 @@ fn teacher(planted: &Planted) -> TeacherView<'_> {
 }
 
 fn run(config: &TrainConfig, planted: &Planted, buffer: usize, io: &mut dyn TrainIo) -> Result<Trained<Classifier>, TrainError> {
-    let (train, validation) = (stream(planted, buffer), validation(planted));
+    run_on(config, planted, &stream(planted, buffer), io)
+}
+
+fn run_on(
+    config: &TrainConfig,
+    planted: &Planted,
+    train: &Stream,
+    io: &mut dyn TrainIo,
+) -> Result<Trained<Classifier>, TrainError> {
+    let validation = validation(planted);
     let whole = planted.data();
     let data = ClassData {
-        train: ClassPart { inputs: Source::Stream(&train), ..whole.train },
+        train: ClassPart { inputs: Source::Stream(train), ..whole.train },
         validation: ClassPart { inputs: Source::Stream(&validation), ..whole.validation },
         ..whole
     };
@@ -129,7 +153,7 @@ fn images_are_standardised_as_if_they_were_in_memory() {
     assert_eq!(Standard::of_stream(&stream(&planted, 3)).unwrap(), Standard::of(&planted.train.inputs));
     let values: Vec<f32> = (0..120).map(|at| (at * 37 % 101) as f32 * 0.5 - 7.0).collect();
     let inputs = Inputs::Vectors(Vectors { width: 4, values });
-    let cut = Cut { inputs: inputs.clone(), features: RowFeatures::default(), sizes: vec![11, 1, 18] };
+    let cut = Cut { inputs: inputs.clone(), features: RowFeatures::default(), sizes: vec![11, 1, 18], identity: vec![] };
     let (streamed, whole) = (Standard::of_stream(&Stream::new(Box::new(cut), 1)).unwrap(), Standard::of(&inputs));
     for (streamed, whole) in streamed.mean.iter().chain(&streamed.sd).zip(whole.mean.iter().chain(&whole.sd)) {
         assert!((streamed - whole).abs() < 1e-5 * whole.abs(), "{streamed} beside {whole}");
@@ -170,4 +194,26 @@ fn a_training_that_was_stopped_within_an_epoch_ends_as_it_would_have() {
         assert_eq!(resumed.model, whole.model);
         assert_eq!(resumed.curves, whole.curves);
     }
+}
+
+/// What a training of other contents left is not gone on from, though its rows are called the same.
+#[test]
+fn contents_are_told_apart_by_what_they_say_of_themselves() {
+    let planted = Planted::texts(true);
+    let config = TrainConfig { epochs: 2, ..config(text_transformer(), Method::Scratch) };
+    let steps = |identity: Vec<u32>, dir: &Path| {
+        let mut io = Stop { dir, left: Cell::new(usize::MAX) };
+        run_on(&config, &planted, &named(&planted, 9, identity), &mut io).unwrap();
+        usize::MAX - io.left.get()
+    };
+    let left = |dir: &Path| {
+        let stop = run_on(&config, &planted, &named(&planted, 9, vec![1]), &mut Stop { dir, left: Cell::new(5) });
+        assert!(matches!(stop, Err(TrainError::Cancelled { .. })));
+    };
+    let of = |identity: Vec<u32>| {
+        let dir = tempfile::tempdir().unwrap();
+        left(dir.path());
+        steps(identity, dir.path())
+    };
+    assert!(of(vec![1]) < of(vec![2]), "it went on from what another training left");
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inputs::{InputShape, Inputs, Pixels, Standard, Vectors};
 use super::model::Classifier;
-use super::net::{Net, NetForward, NetStates, TableGradients};
+use super::net::{Net, NetForward, TableGradients};
 use super::spec::NetSpec;
 use super::words::Words;
 use crate::augment::Augment;
@@ -217,10 +217,8 @@ impl Task for ClassData<'_> {
             column(&mut label.iter().copied());
             let inputs = match inputs {
                 Source::Memory(inputs) => inputs,
-                // Contents are too many to be looked at each time; rows and labels tell data sets apart.
                 Source::Stream(stream) => {
-                    let (sizes, buffer) = stream.shape();
-                    column(&mut sizes.iter().chain([&buffer]).map(|number| *number as u32));
+                    column(&mut stream.words());
                     continue;
                 }
             };
@@ -295,7 +293,7 @@ impl Task for ClassData<'_> {
         let mut spread = Spread::new(self.classes);
         inputs.each(|start, inputs| {
             net(&body.spec).expect(CHECKED).reads(&self.shape, inputs)?;
-            let NetStates { logits, .. } = body.net.states(inputs).map_err(failed::<D>)?;
+            let logits = body.net.logits(inputs).map_err(failed::<D>)?;
             not_finite = not_finite.or_else(|| logits.iter().copied().find(|logit| !logit.is_finite()));
             for (row, &label) in logits.chunks_exact(self.classes).zip(&label[start..]) {
                 wrong += usize::from(highest(row) != label as usize);

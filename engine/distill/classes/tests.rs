@@ -616,6 +616,10 @@ fn words_are_the_most_frequent_of_training_texts() {
     }
     let all = words.encode_all(["the", "", "film film"], None);
     assert_eq!(all.iter().collect::<Vec<_>>(), [&[2u32][..], &[0], &[1, 1]]);
+    // In whatever pieces they come.
+    let mut counts = TokenCounts::default();
+    texts.chunks(2).for_each(|texts| counts.add(texts));
+    assert_eq!(counts.words(&Vocabulary { size: 6, min_count: 2 }), words);
     // In every order of texts the same; and fewer where there are no more.
     let back = Words::learn(texts.iter().rev(), &Vocabulary { size: 6, min_count: 2 });
     assert_eq!(back, words);

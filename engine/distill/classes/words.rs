@@ -23,21 +23,9 @@ impl Words {
     /// The words of training texts: the most frequent tokens, as many as `vocabulary` says, and of those that are as frequent the ones
     /// whose bytes come first.
     pub fn learn<T: AsRef<str>>(texts: impl IntoIterator<Item = T>, vocabulary: &Vocabulary) -> Self {
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for text in texts {
-            each_token(text.as_ref(), |token| {
-                match counts.get_mut(token) {
-                    Some(count) => *count += 1,
-                    None => drop(counts.insert(token.to_owned(), 1)),
-                }
-                true
-            });
-        }
-        let mut frequent: Vec<(String, usize)> = counts.into_iter().filter(|(_, n)| *n >= vocabulary.min_count).collect();
-        // They are in the order of their bytes, and a stable sort leaves them so where they are as frequent.
-        frequent.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        frequent.truncate(vocabulary.size);
-        Self::numbered(frequent.into_iter().map(|(word, _)| word).collect())
+        let mut counts = TokenCounts::default();
+        counts.add(texts);
+        counts.words(vocabulary)
     }
 
     /// Words in the order of their ids, as [`Words::list`] gives them.
@@ -95,6 +83,34 @@ impl Words {
     /// The same of many texts.
     pub fn encode_all<T: AsRef<str>>(&self, texts: impl IntoIterator<Item = T>, longest: Option<usize>) -> Texts {
         texts.into_iter().map(|text| self.encode(text.as_ref(), longest)).collect()
+    }
+}
+
+/// How often each token has been seen in texts that come piece by piece. Of a text nothing is kept but its tokens, each of them once.
+#[derive(Clone, Debug, Default)]
+pub struct TokenCounts(BTreeMap<String, usize>);
+
+impl TokenCounts {
+    /// Counts the tokens of some texts more.
+    pub fn add<T: AsRef<str>>(&mut self, texts: impl IntoIterator<Item = T>) {
+        for text in texts {
+            each_token(text.as_ref(), |token| {
+                match self.0.get_mut(token) {
+                    Some(count) => *count += 1,
+                    None => drop(self.0.insert(token.to_owned(), 1)),
+                }
+                true
+            });
+        }
+    }
+
+    /// What [`Words::learn`] makes of all texts so far, in whatever pieces they came.
+    pub fn words(self, vocabulary: &Vocabulary) -> Words {
+        let mut frequent: Vec<(String, usize)> = self.0.into_iter().filter(|(_, n)| *n >= vocabulary.min_count).collect();
+        // They are in the order of their bytes, and a stable sort leaves them so where they are as frequent.
+        frequent.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        frequent.truncate(vocabulary.size);
+        Words::numbered(frequent.into_iter().map(|(word, _)| word).collect())
     }
 }
 

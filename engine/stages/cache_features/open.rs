@@ -37,16 +37,19 @@ impl Features {
     /// Where a file cannot be read.
     pub fn open(input: &Input<'_>) -> anyhow::Result<Self> {
         let stats: Stats = files::json(&input.file(STATS)?)?;
-        let shards = Self::shards(input);
+        let shards = Self::shards(input)?;
         if shards.is_empty() { Self::of_ratings(input, &stats) } else { Self::of_shards(&shards, &stats) }
     }
 
     /// The shards of features of examples, to be read one at a time; features of ratings have none.
-    pub fn shards<'a>(input: &'a Input<'a>) -> Shards<'a> {
+    ///
+    /// # Errors
+    /// Where the artifact lacks one.
+    pub fn shards(input: &Input<'_>) -> anyhow::Result<Shards> {
         Shards::of(input)
     }
 
-    fn of_shards(shards: &Shards<'_>, stats: &Stats) -> anyhow::Result<Self> {
+    fn of_shards(shards: &Shards, stats: &Stats) -> anyhow::Result<Self> {
         let mut all = Self { row: Vec::new(), low: None, high: None, embeddings: None, output: None, tokens: None };
         for number in 0..shards.len() {
             let shard = shards.read(number)?;

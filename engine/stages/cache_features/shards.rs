@@ -3,14 +3,23 @@
 //! A shard has `row`, its rows; for each tap a matrix of that name, a row a row; and with tokens `tokens`, a token a row, and `starts`, where the
 //! tokens of each row begin and behind the last. Numbers are single or half precision. The room knows no teachers.
 
-use std::{collections::BTreeMap, fs, io::Write, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, ensure};
 use half::f16;
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Tap, matrix};
+use super::{
+    Tap,
+    matrix::{self, Matrix},
+};
 use crate::{fields::Choice, stage::Input};
 
 /// The folder that shards are in.
@@ -146,55 +155,140 @@ impl Shard {
         write().with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// The rows at some places, ascending; nothing is copied where these are all.
+    pub(super) fn picked(self, places: &[usize]) -> anyhow::Result<Self> {
+        let rows = self.row.len();
+        if places.len() == rows {
+            return Ok(self);
+        }
+        ensure!(places.iter().all(|place| *place < rows), "a shard of {rows} rows has no place {:?}", places.last());
+        let pick = |(tap, (width, values)): (&Tap, &(usize, Vec<f32>))| {
+            let picked = places.iter().flat_map(|place| &values[place * width..][..*width]).copied().collect();
+            (*tap, (*width, picked))
+        };
+        let tokens = self.tokens.as_ref().map(|Tokens { width, starts, values }| {
+            let mut some = Tokens { width: *width, starts: vec![0], values: Vec::new() };
+            for &place in places {
+                some.values.extend_from_slice(&values[starts[place] * width..starts[place + 1] * width]);
+                some.starts.push(some.values.len() / width);
+            }
+            some
+        });
+        Ok(Self {
+            row: places.iter().map(|place| self.row[*place]).collect(),
+            states: self.states.iter().map(pick).collect(),
+            tokens,
+        })
+    }
+
     /// Reads one back.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let read = || -> anyhow::Result<Self> {
-            let tensors = matrix::safetensors(path)?;
-            let row = tensors.get(ROW).context("it has no `row`")?.whole()?;
-            let row = row.into_iter().map(u32::try_from).collect::<Result<Vec<_>, _>>()?;
+        let tensors = Tensors::open(path)?;
+        let rows = tensors.rows()?.len();
+        tensors.part(0..rows, &Wanted::ALL)
+    }
+}
+
+/// What of features is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Taps, of those that are there.
+    pub taps: &'static [Tap],
+    /// Whether tokens are, where there are some.
+    pub tokens: bool,
+}
+
+impl Wanted {
+    /// Whatever is there.
+    const ALL: Self = Self { taps: &[Tap::Low, Tap::High, Tap::Embeddings, Tap::Output], tokens: true };
+}
+
+/// A shard's file, of which nothing but the header has been read.
+pub(super) struct Tensors {
+    path: PathBuf,
+    tensors: BTreeMap<String, Matrix>,
+}
+
+impl Tensors {
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        Ok(Self { tensors: matrix::safetensors(path)?, path: path.to_owned() })
+    }
+
+    /// The rows that it has.
+    pub(super) fn rows(&self) -> anyhow::Result<Vec<u32>> {
+        let read = || -> anyhow::Result<Vec<u32>> {
+            let row = self.tensors.get(ROW).context("it has no `row`")?.whole()?;
+            Ok(row.into_iter().map(u32::try_from).collect::<Result<_, _>>()?)
+        };
+        read().with_context(|| self.about())
+    }
+
+    /// Numbers in a token, where there are tokens.
+    pub(super) fn token_width(&self) -> Option<usize> {
+        self.tensors.get(TOKENS).map(|tokens| tokens.width)
+    }
+
+    /// What is wanted of some of its rows, by their places; only that is read.
+    pub(super) fn part(&self, places: Range<usize>, wanted: &Wanted) -> anyhow::Result<Shard> {
+        let read = || -> anyhow::Result<Shard> {
+            let all = self.rows()?;
+            let row = all.get(places.clone()).with_context(|| format!("it has {} rows", all.len()))?.to_vec();
             let mut states = BTreeMap::new();
-            for (word, tap) in Tap::WORDS {
-                let Some(matrix) = tensors.get(*word) else { continue };
-                ensure!(matrix.rows == row.len() && matrix.width > 0, "its `{word}` are not those of {} rows", row.len());
-                states.insert(*tap, (matrix.width, matrix.floats(0..matrix.rows)?));
+            for (word, tap) in Tap::WORDS.iter().filter(|(_, tap)| wanted.taps.contains(tap)) {
+                let Some(matrix) = self.tensors.get(*word) else { continue };
+                ensure!(matrix.rows == all.len() && matrix.width > 0, "its `{word}` are not those of {} rows", all.len());
+                states.insert(*tap, (matrix.width, matrix.floats(places.clone())?));
             }
-            let tokens = match (tensors.get(TOKENS), tensors.get(STARTS)) {
-                (Some(tokens), Some(starts)) => {
+            let tokens = match (self.tensors.get(TOKENS), self.tensors.get(STARTS)) {
+                (Some(tokens), Some(starts)) if wanted.tokens => {
                     let starts = starts.whole()?.into_iter().map(usize::try_from).collect::<Result<Vec<_>, _>>()?;
                     let whole =
-                        starts.len() == row.len() + 1 && starts.first() == Some(&0) && starts.last() == Some(&tokens.rows);
+                        starts.len() == all.len() + 1 && starts.first() == Some(&0) && starts.last() == Some(&tokens.rows);
                     ensure!(whole && starts.is_sorted() && tokens.width > 0, "its `starts` are not those of its `tokens`");
-                    Some(Tokens { width: tokens.width, starts, values: tokens.floats(0..tokens.rows)? })
+                    let (first, end) = (starts[places.start], starts[places.end]);
+                    let starts = starts[places.start..=places.end].iter().map(|start| start - first).collect();
+                    Some(Tokens { width: tokens.width, starts, values: tokens.floats(first..end)? })
                 }
                 _ => None,
             };
-            Ok(Self { row, states, tokens })
+            Ok(Shard { row, states, tokens })
         };
-        read().with_context(|| format!("cannot read the features {}", path.display()))
+        read().with_context(|| self.about())
+    }
+
+    fn about(&self) -> String {
+        format!("cannot read the features {}", self.path.display())
     }
 }
 
 /// The shards of an artifact, to be read one at a time.
-pub struct Shards<'a> {
-    input: &'a Input<'a>,
-    names: Vec<&'a str>,
+#[derive(Clone, Debug)]
+pub struct Shards {
+    paths: Vec<PathBuf>,
 }
 
-impl<'a> Shards<'a> {
+impl Shards {
     /// Of a features artifact; features of ratings lie in one file and have none.
-    pub(super) fn of(input: &'a Input<'a>) -> Self {
+    pub(super) fn of(input: &Input<'_>) -> anyhow::Result<Self> {
         let inside = |name: &&String| name.strip_prefix(SHARDS).is_some_and(|rest| rest.starts_with('/'));
-        Self { names: input.files.0.keys().filter(inside).map(String::as_str).collect(), input }
+        let names = input.files.0.keys().filter(inside);
+        Ok(Self { paths: names.map(|name| input.file(name)).collect::<anyhow::Result<_>>()? })
+    }
+
+    /// Of files, in the order of their rows.
+    #[cfg(test)]
+    pub(super) fn at(paths: Vec<PathBuf>) -> Self {
+        Self { paths }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.paths.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.paths.is_empty()
     }
 
     /// Reads one, numbered from 0: those of lower numbers have lower rows, each once.
@@ -202,8 +296,17 @@ impl<'a> Shards<'a> {
     /// # Errors
     /// Where it cannot be read, or is beyond the last.
     pub fn read(&self, number: usize) -> anyhow::Result<Shard> {
-        let name = self.names.get(number).with_context(|| format!("there are {} shards", self.names.len()))?;
-        Shard::read(&self.input.file(name)?)
+        Shard::read(self.path(number)?)
+    }
+
+    /// Opens one, to read some of its rows.
+    pub(super) fn open(&self, number: usize) -> anyhow::Result<Tensors> {
+        Tensors::open(self.path(number)?)
+    }
+
+    fn path(&self, number: usize) -> anyhow::Result<&Path> {
+        let path = self.paths.get(number).map(PathBuf::as_path);
+        path.with_context(|| format!("there are {} shards", self.paths.len()))
     }
 }
 

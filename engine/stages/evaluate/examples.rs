@@ -144,11 +144,16 @@ impl Exam<'_> {
     }
 }
 
-/// What a network says of some rows, ascending.
+/// What a network says of some rows, ascending, of which one shard is read at a time.
 fn ran(of: &ClassRows, config: &ModelConfig, input: &Input<'_>, rows: &[u32]) -> anyhow::Result<Vec<f32>> {
     let run = || -> anyhow::Result<Vec<f32>> {
         let model = Classifier::load(&std::fs::read(input.file(files::WEIGHTS)?)?, &config.model)?;
-        Ok(model.taps(&of.inputs(rows, model.spec(), model.words())?)?.logits)
+        let reading = of.reading_with(model.spec(), model.words().clone())?;
+        let mut logits = Vec::with_capacity(rows.len() * model.classes());
+        for rows in rows.chunk_by(|a, b| reading.shard_of(*a) == reading.shard_of(*b)) {
+            logits.extend(model.taps(&reading.inputs(rows)?)?.logits);
+        }
+        Ok(logits)
     };
     run().with_context(|| format!("cannot score the model of `{}`", input.instance))
 }
