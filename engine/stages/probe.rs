@@ -89,8 +89,8 @@ impl Stage for Probe {
         for shard in 0..index.shards() {
             for rows in index.rows()[index.places(shard)].chunks(AT_ONCE) {
                 let states = streaming::high_states(&index, rows)?;
-                let taps = model.taps(&states).with_context(|| format!("the states of `{instance}`"))?;
-                writer.add(rows, taps.logits)?;
+                let logits = model.logits(&states).with_context(|| format!("the states of `{instance}`"))?;
+                writer.add(rows, logits)?;
             }
         }
         writer.finish()

@@ -2,7 +2,7 @@
 //!
 //! A *piece* is what is read at once: the rows of a part that lie in one shard of the examples, one shard of the features and one group of a
 //! probe's predictions. The three files have shards of their own, which do not line up; a piece ends where any of theirs does. So whatever the
-//! files' shards are, one of each is in memory at most, beside the rows in the buffer, and what rows are called and their classes for all of
+//! files' shards are, one of each is in memory at most (of states that are all that is read, a stretch of some megabytes), beside the rows in the buffer, and what rows are called and their classes for all of
 //! them. How rows are mixed is `talkflow_distill`'s: this room only knows where they lie.
 
 use std::sync::Arc;
@@ -79,8 +79,8 @@ impl Pieces {
     fn new(what: What, cached: Cached, rows: Vec<u32>, of: &[Digest]) -> Self {
         let key = |row: u32| {
             let lies = match &what {
-                What::Example(reading) => reading.shard_of(row),
-                What::High(index) => index.shard_of(row),
+                What::Example(reading) => (reading.shard_of(row), 0),
+                What::High(index) => index.stretch_of(row),
             };
             let features = cached.features.as_ref().map(|(index, _)| index.shard_of(row));
             (lies, features, cached.outputs.as_ref().map(|outputs| outputs.group_of(row)))

@@ -141,4 +141,13 @@ impl Classifier {
         let (low_width, high_width) = (self.config.model.low_width(), self.config.model.high_width());
         Ok(ClassTaps { low_width, low, high_width, high, logits })
     }
+
+    /// The logits of examples alone, of which fewer are held: (examples, classes).
+    ///
+    /// # Errors
+    /// As [`Classifier::taps`].
+    pub fn logits(&self, inputs: &Inputs) -> Result<Vec<f32>, ModelError> {
+        self.config.model.reads(&self.config.shape, inputs)?;
+        self.net.logits(inputs).map_err(|error| ModelError::Device(error.to_string()))
+    }
 }

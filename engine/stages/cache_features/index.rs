@@ -14,6 +14,9 @@ use super::{
 };
 use crate::{fields::Choice, stage::Input, stages::files};
 
+/// Bytes of a stretch.
+const STRETCH: usize = 4 << 20;
+
 /// Features of examples, opened to be read some rows at a time.
 #[derive(Clone, Debug)]
 pub struct Index {
@@ -69,6 +72,14 @@ impl Index {
         let place = self.rows.partition_point(|known| *known < row);
         // Of empty shards none has it.
         (self.starts.partition_point(|start| *start <= place) - 1).min(self.shards() - 1)
+    }
+
+    /// Of the stretch of about 4 MiB that has a row, the shard and its number within that: pieces for those who read high states and nothing else.
+    pub fn stretch_of(&self, row: u32) -> (usize, usize) {
+        let shard = self.shard_of(row);
+        let place = self.rows.partition_point(|known| *known < row);
+        let width = self.stat(Tap::High).map_or(1, |(width, _)| width.max(1));
+        (shard, place.saturating_sub(self.starts[shard]) / (STRETCH / (4 * width)).max(1))
     }
 
     /// Numbers and variances of a tap; none where it was not cached.

@@ -20,6 +20,9 @@ use serde::Deserialize;
 /// No header is longer: of a longer one nothing is read.
 const LONGEST_HEADER: u64 = 1 << 20;
 
+/// About so many bytes are made numbers of together.
+const BLOCK: usize = 1 << 19;
+
 /// Kinds of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
@@ -95,7 +98,20 @@ impl Matrix {
 
     /// Some rows, in single precision.
     pub(super) fn floats(&self, rows: Range<usize>) -> anyhow::Result<Vec<f32>> {
-        let bytes = self.bytes(rows)?;
+        ensure!(rows.end <= self.rows, "{} has {} rows, and {} were asked for", self.path.display(), self.rows, rows.end);
+        // Bytes are there beside their numbers for some rows only.
+        let step = (BLOCK / (self.width * self.number.bytes()).max(1)).max(1);
+        if rows.len() <= step {
+            return self.converted(&self.bytes(rows)?);
+        }
+        let mut floats = Vec::with_capacity(rows.len() * self.width);
+        for start in rows.clone().step_by(step) {
+            floats.extend(self.converted(&self.bytes(start..(start + step).min(rows.end))?)?);
+        }
+        Ok(floats)
+    }
+
+    fn converted(&self, bytes: &[u8]) -> anyhow::Result<Vec<f32>> {
         Ok(match self.number {
             Number::F16 => {
                 let halves: Vec<f16> = bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect();

@@ -155,30 +155,32 @@ impl Shard {
         write().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// The rows at some places, ascending; nothing is copied where these are all.
-    pub(super) fn picked(self, places: &[usize]) -> anyhow::Result<Self> {
+    /// The rows at some places, ascending, in the memory that all have.
+    pub(super) fn picked(mut self, places: &[usize]) -> anyhow::Result<Self> {
         let rows = self.row.len();
         if places.len() == rows {
             return Ok(self);
         }
-        ensure!(places.iter().all(|place| *place < rows), "a shard of {rows} rows has no place {:?}", places.last());
-        let pick = |(tap, (width, values)): (&Tap, &(usize, Vec<f32>))| {
-            let picked = places.iter().flat_map(|place| &values[place * width..][..*width]).copied().collect();
-            (*tap, (*width, picked))
-        };
-        let tokens = self.tokens.as_ref().map(|Tokens { width, starts, values }| {
-            let mut some = Tokens { width: *width, starts: vec![0], values: Vec::new() };
-            for &place in places {
-                some.values.extend_from_slice(&values[starts[place] * width..starts[place + 1] * width]);
-                some.starts.push(some.values.len() / width);
+        let within = places.iter().all(|place| *place < rows) && places.is_sorted();
+        ensure!(within, "a shard of {rows} rows has no such places");
+        for (width, values) in self.states.values_mut() {
+            for (to, from) in places.iter().enumerate() {
+                values.copy_within(from * *width..(from + 1) * *width, to * *width);
             }
-            some
-        });
-        Ok(Self {
-            row: places.iter().map(|place| self.row[*place]).collect(),
-            states: self.states.iter().map(pick).collect(),
-            tokens,
-        })
+            values.truncate(places.len() * *width);
+        }
+        if let Some(Tokens { width, starts, values }) = &mut self.tokens {
+            let mut kept = vec![0];
+            for &place in places {
+                let to = kept.last().copied().unwrap_or(0);
+                values.copy_within(starts[place] * *width..starts[place + 1] * *width, to * *width);
+                kept.push(to + starts[place + 1] - starts[place]);
+            }
+            values.truncate(kept.last().copied().unwrap_or(0) * *width);
+            *starts = kept;
+        }
+        self.row = places.iter().map(|place| self.row[*place]).collect();
+        Ok(self)
     }
 
     /// Reads one back.

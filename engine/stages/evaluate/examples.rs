@@ -151,7 +151,7 @@ fn ran(of: &ClassRows, config: &ModelConfig, input: &Input<'_>, rows: &[u32]) ->
         let reading = of.reading_with(model.spec(), model.words().clone())?;
         let mut logits = Vec::with_capacity(rows.len() * model.classes());
         for rows in rows.chunk_by(|a, b| reading.shard_of(*a) == reading.shard_of(*b)) {
-            logits.extend(model.taps(&reading.inputs(rows)?)?.logits);
+            logits.extend(model.logits(&reading.inputs(rows)?)?);
         }
         Ok(logits)
     };

@@ -221,7 +221,7 @@ fn a_training_that_was_stopped_ends_as_it_would_have() {
     let whole = train(&read(&index, WIDTH, Some(30)), WIDTH, 3, &mut ()).unwrap();
     for steps in [2, 6, 13] {
         let kept = tempfile::tempdir().unwrap();
-        let mut run =
+        let run =
             |left| train(&read(&index, WIDTH, Some(30)), WIDTH, 3, &mut Stop { folder: kept.path(), left: Cell::new(left) });
         assert!(matches!(run(steps), Err(TrainError::Cancelled { .. })), "{steps}");
         assert_eq!(bytes(&run(usize::MAX).unwrap()), bytes(&whole));
