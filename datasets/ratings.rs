@@ -285,6 +285,14 @@ pub(crate) fn table(files: &RatingsFiles) -> Result<(Summary, TableReader), Erro
     Ok((summary, table))
 }
 
+/// The items of an `items.parquet`, in the order of their dense numbers; no ratings are read.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Parquet`] where the file cannot be read, [`Error::NotAnArtifact`] where it holds something else.
+pub fn items(path: &Path) -> Result<Vec<Item>, Error> {
+    sound::guarded(path, || read_items(path))
+}
+
 /// The items, in the order of their dense numbers.
 pub(crate) fn read_items(path: &Path) -> Result<Vec<Item>, Error> {
     let mut items = Vec::new();

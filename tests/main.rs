@@ -14,6 +14,7 @@ mod encoder;
 mod faults;
 mod history;
 mod hostile;
+mod items;
 mod manifests;
 mod order;
 mod processes;

@@ -122,3 +122,31 @@ fn the_ranking_runs() {
     let split = document["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "split").unwrap();
     assert_eq!((split["metrics"]["test"].as_u64(), split["metrics"]["validation"].as_u64()), (Some(943), Some(943)));
 }
+
+/// Where no model was fetched, planning says so; any model's folder does.
+#[test]
+fn the_language_model_teaches() {
+    let space = Space::with(
+        "talkflow: 1\nstages: { own: { encoder: { drawn: { family: bert, width: 16, heads: 2, positions: 64 } } } }\n",
+    );
+    let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/movielens_lm_teacher.yaml");
+    let manifest = manifest.to_str().unwrap();
+    space.run(&["plan", manifest, "--offline"]).code(2).says("TALKFLOW_DATA");
+    space.run(&["plan", manifest, "--offline", "--set", "model=nowhere"]).code(2).says("there is no folder").says("nowhere");
+    space.run(&["run", "m.yaml"]).ok();
+    space.run(&["export", "own", "-o", "own"]).ok();
+    let folder = format!("model={}", space.path("own").display());
+    let document = run("movielens_lm_teacher.yaml", &[&folder, "seeds=[1]", "genres=[Western]", "epochs=1"]);
+    let expected = [
+        "ask_answer",
+        "bias_only",
+        "circular",
+        "drawn_ask_answer",
+        "drawn_feature",
+        "feature",
+        "one_way",
+        "one_way_wide",
+        "scratch",
+    ];
+    assert_eq!(columns(&document, "scores", "rmse"), expected);
+}

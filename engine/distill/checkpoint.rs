@@ -16,7 +16,7 @@ use crate::params::Params;
 use crate::random::Fnv;
 use crate::table::Table;
 use crate::task::{Body, Task};
-use crate::teacher::TeacherView;
+use crate::teacher::{By, TeacherView};
 use crate::tensors::Tensors;
 use crate::trainer::{Best, State};
 
@@ -43,6 +43,10 @@ pub(crate) fn identity(config: &TrainConfig, data: &impl Task, teacher: &Teacher
     };
     data.words(&mut words);
     words(&mut teacher.row.iter().copied());
+    // Nor is one by rows another than it was before items had features.
+    if teacher.by == By::Item {
+        words(&mut std::iter::once(By::Item as u32));
+    }
     for states in [teacher.low, teacher.high, teacher.embeddings].into_iter().flatten() {
         words(&mut states.values.iter().chain(states.variance).map(|v| v.to_bits()));
     }

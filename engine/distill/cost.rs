@@ -17,7 +17,7 @@ use crate::models::student::Dropout;
 use crate::ops::Pool;
 use crate::params::Params;
 use crate::task::{Body, Task};
-use crate::teacher::{Aligned, States, TeacherBatch, TeacherView, TokenStates};
+use crate::teacher::{Aligned, By, States, TeacherBatch, TeacherView, TokenStates};
 use crate::trace::{RowCost, Trace};
 
 /// What a training costs.
@@ -165,6 +165,7 @@ impl Traced {
         let starts = [0, teacher.tokens.map_or(0, mean)];
         let token_values = vec![0.0; starts[1] * teacher.tokens.map_or(0, |tokens| tokens.width)];
         let view = TeacherView {
+            by: By::Row,
             streams: teacher.streams,
             row: &[0],
             low: low.as_ref().map(states),
@@ -284,6 +285,7 @@ mod tests {
             let rows = self.rows.len();
             let states = |width: usize| States { width, values: &self.features[..rows * width], variance: &[1.0; 12][..width] };
             TeacherView {
+                by: By::Row,
                 streams: false,
                 row: &self.rows.row,
                 low: Some(states(12)),

@@ -136,6 +136,10 @@ impl Task for TaskData<'_> {
         &self.train.row
     }
 
+    fn train_items(&self) -> Option<&[u32]> {
+        Some(&self.train.item)
+    }
+
     fn outputs(&self) -> usize {
         1
     }

@@ -87,7 +87,7 @@ pub use optim::{Adam, Course, Decay, Optimizer, Schedule, Sgd};
 pub use ranking::Rank;
 pub use stream::{RowFeatures, RowTokens, Shard, Shards, Stream};
 pub use task::Measure;
-pub use teacher::{States, TeacherNeeds, TeacherSpec, TeacherUpper, TeacherView, TokenStates, means, variances};
+pub use teacher::{By, States, TeacherNeeds, TeacherSpec, TeacherUpper, TeacherView, TokenStates, means, variances};
 pub use trainer::{Trained, train};
 pub use transformer::{
     CHARACTER_TOKENS, Family, Hidden, IMAGENET, Images, Pooling, Reads, Tokenizer, Tokens, Transformer, TransformerConfig,

@@ -111,6 +111,11 @@ pub(crate) trait Task {
     /// The ids of the training rows.
     fn train_rows(&self) -> &[u32];
 
+    /// The item of each training row, where rows are of items.
+    fn train_items(&self) -> Option<&[u32]> {
+        None
+    }
+
     /// How many numbers a prediction has.
     fn outputs(&self) -> usize;
 

@@ -15,6 +15,7 @@ use crate::graph::Graph;
 use crate::models::ModelSpec;
 use crate::ops::{Buffer, Layer, Ops, Pool, Sequences, Var};
 use crate::stream::RowFeatures;
+use crate::task::Task;
 use crate::tensors::Tensors;
 use crate::transformer::{Pooling, Stack, TransformerUpper};
 
@@ -40,11 +41,43 @@ pub struct TokenStates<'a> {
     pub values: &'a [f32],
 }
 
+/// What the ids of [`TeacherView::row`] are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// Row ids: features are functions of the row.
+    #[default]
+    Row,
+    /// Items: features are functions of the item alone, so that all rows of an item share them.
+    Item,
+}
+
+impl By {
+    fn noun(self, id: u32) -> String {
+        match self {
+            By::Row => format!("row {id}"),
+            By::Item => format!("the item {id}"),
+        }
+    }
+
+    /// The ids by which the features of each training row are found.
+    pub(crate) fn ids<T: Task>(self, data: &T) -> Result<&[u32], TrainError> {
+        match self {
+            By::Row => Ok(data.train_rows()),
+            By::Item => data.train_items().ok_or_else(|| TrainError::Teacher {
+                what: "its features are those of items, and examples with classes have none".to_owned(),
+                advice: "cache its features of the examples",
+            }),
+        }
+    }
+}
+
 /// What a method may see of a teacher. Whatever its [`needs`](crate::Method::needs) do not name may be left out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TeacherView<'a> {
-    /// Row ids of the cached features, in any order, each at most once.
+    /// Row ids of the cached features, in any order, each at most once; or items.
     pub row: &'a [u32],
+    /// Which of the two.
+    pub by: By,
     /// Whether features come with the rows of a [`Stream`](crate::Stream): then there are no rows here, and of states width and variance alone.
     pub streams: bool,
     /// Low states.
@@ -421,7 +454,7 @@ fn places(rows: &[u32]) -> Box<dyn Fn(u32) -> Option<usize> + '_> {
 }
 
 impl<'a> Aligned<'a> {
-    /// Finds each training row among the cached ones. Of what is cached, only what is needed is looked up in each step.
+    /// Finds each training row's features, by the ids under which the view has them. Of what is cached, only what is needed is looked up in each step.
     pub(crate) fn new(view: TeacherView<'a>, rows: &[u32], needs: TeacherNeeds, outputs: usize) -> Result<Self, TrainError> {
         let cached = view.row.len();
         let wrong = |what: String| TrainError::Teacher {
@@ -455,7 +488,10 @@ impl<'a> Aligned<'a> {
         let place = places(view.row);
         let places = rows
             .iter()
-            .map(|&row| place(row).ok_or_else(|| wrong(format!("row {row} of the training rows is not among the cached ones"))))
+            .map(|&row| {
+                place(row)
+                    .ok_or_else(|| wrong(format!("{} of the training rows is not among the cached ones", view.by.noun(row))))
+            })
             .collect::<Result<_, _>>()?;
         let view = TeacherView {
             low: view.low.filter(|_| needs.low),

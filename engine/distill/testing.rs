@@ -9,7 +9,7 @@ use crate::model::RatingModel;
 use crate::models::{ModelSpec, Ncf, Wide};
 use crate::optim::{Adam, Decay, Optimizer};
 use crate::random::{Rng, Role};
-use crate::teacher::{States, TeacherUpper, TeacherView, variances};
+use crate::teacher::{By, States, TeacherUpper, TeacherView, variances};
 use crate::trainer::train;
 use crate::{DeviceKind, Taps};
 
@@ -132,6 +132,7 @@ impl Teacher {
     pub(crate) fn view(&self) -> TeacherView<'_> {
         let taps = &self.taps;
         TeacherView {
+            by: By::Row,
             streams: false,
             row: &self.row,
             low: Some(States { width: taps.low_width, values: &taps.low, variance: &self.low_variance }),

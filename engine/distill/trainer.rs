@@ -128,8 +128,11 @@ impl<'a, D: Ops, T: Task> Session<'a, D, T> {
     fn new(config: &'a TrainConfig, data: &'a T, view: TeacherView<'a>, device: D) -> Result<Self, TrainError> {
         let needs = config.method.needs();
         needs.check(&view)?;
-        let teacher =
-            if needs.any() && !view.streams { Some(Aligned::new(view, data.train_rows(), needs, data.outputs())?) } else { None };
+        let teacher = if needs.any() && !view.streams {
+            Some(Aligned::new(view, view.by.ids(data)?, needs, data.outputs())?)
+        } else {
+            None
+        };
         let model = config.method.trained_model(&config.model);
         let mut student = data.fresh(&device, &model, config.seed).map_err(failed::<D>)?;
         let mut modules = Params::new(&device);
@@ -375,6 +378,7 @@ mod tests {
     use crate::models::student::Student;
     use crate::models::{ModelSpec, Ncf, Wide};
     use crate::optim::{Optimizer, Sgd};
+    use crate::teacher::{By, States};
     use crate::testing::{DEVICE, ITEMS, SCALE, Task, Teacher, Tested, USERS, config, device, rows};
 
     fn run(method: Method, teacher: &Teacher) -> Trained {
@@ -735,6 +739,26 @@ mod tests {
     }
 
     #[test]
+    fn features_of_items_are_those_of_each_of_their_rows() {
+        let task = Task::new();
+        // In an order of their own: whoever looks them up by row finds others.
+        let items: Vec<u32> = (0..ITEMS as u32).rev().collect();
+        let state = |item: &u32| [*item as f32, (item * 7 % 5) as f32, 1.0 / (1.0 + *item as f32)];
+        let of_items: Vec<f32> = items.iter().flat_map(state).collect();
+        let of_rows: Vec<f32> = task.train.item.iter().flat_map(state).collect();
+        let variance = [2.0, 1.0, 0.5];
+        let states = |values| Some(States { width: 3, values, variance: &variance });
+        let by_item = TeacherView { by: By::Item, row: &items, high: states(&of_items), ..TeacherView::default() };
+        let by_row = TeacherView { row: &task.train.row, high: states(&of_rows), ..TeacherView::default() };
+        let config = TrainConfig { method: Method::Feature(Feature::default()), ..config() };
+        let run = |view| train(&config, &task.data(), Some(view), DEVICE, &mut ());
+        assert_eq!(bytes(&run(by_item).unwrap()), bytes(&run(by_row).unwrap()));
+        let few = TeacherView { row: &items[1..], high: states(&of_items[3..]), ..by_item };
+        let said = run(few).unwrap_err().to_string();
+        assert!(said.contains(&format!("the item {} of the training rows is not among the cached ones", items[0])), "{said}");
+    }
+
+    #[test]
     fn methods_name_what_they_need_and_nothing_else() {
         let needs = |method: &Method| {
             let needs = method.needs();
@@ -771,6 +795,7 @@ mod tests {
             // And can be trained with just that.
             let whole = teacher.view();
             let view = TeacherView {
+                by: By::Row,
                 streams: false,
                 row: whole.row,
                 low: whole.low.filter(|_| expected[0]),

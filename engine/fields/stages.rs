@@ -33,6 +33,12 @@ impl<const N: usize> From<[ArtifactKind; N]> for Accepts {
     }
 }
 
+impl From<&[ArtifactKind]> for Accepts {
+    fn from(kinds: &[ArtifactKind]) -> Self {
+        Self(kinds.to_vec())
+    }
+}
+
 impl Accepts {
     /// Whether this kind is one of them.
     #[must_use]

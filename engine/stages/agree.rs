@@ -32,7 +32,8 @@ type Stages<'a> = Seen<'a, StageSpec>;
 
 /// What does not fit.
 pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
-    if let Some(other) = other_data(seen).or_else(|| other_examples(seen)).or_else(|| unread(seen)) {
+    let other = other_data(seen).or_else(|| other_examples(seen)).or_else(|| unread(seen)).or_else(|| other_features(seen));
+    if let Some(other) = other {
         return vec![other];
     }
     let filter = match seen.spec() {
@@ -56,9 +57,13 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
         StageSpec::CacheFeatures(features) => found.extend(states(seen, features)),
         StageSpec::Distill(_) => {
             let configs = configs(seen);
-            found.extend(configs.iter().find_map(|config| teacher(seen, config)));
-            let missing: BTreeSet<Tap> = configs.iter().flat_map(distill::taps).collect();
-            found.extend(taps(seen, &configs, &missing));
+            let unfit = configs.iter().find_map(|config| teacher(seen, config));
+            // Of a teacher that cannot be learnt from, nothing has to be cached.
+            if unfit.is_none() {
+                let missing: BTreeSet<Tap> = configs.iter().flat_map(distill::taps).collect();
+                found.extend(taps(seen, &configs, &missing));
+            }
+            found.extend(unfit);
             found.extend(searched::inputs(seen, &configs));
         }
         _ => {}
@@ -95,6 +100,10 @@ fn other_examples(seen: Stages<'_>) -> Option<Disagreement> {
     };
     let name = data.name();
     let Some(content) = dataset.content() else {
+        if matches!(seen.spec(), StageSpec::CacheFeatures(_)) {
+            let message = format!("an encoder reads the items of ratings, which are in no part of a split of `{name}`");
+            return say("rows", message, &format!("write `rows: {name}`, whose items all splits share"));
+        }
         let message =
             format!("`{}` takes examples with classes, and these are rows of `{name}`, which holds ratings", seen.spec().kind());
         return say("rows", message, "name a split of texts or images, or for ratings take an `ncf` or `mf` model");
@@ -126,12 +135,12 @@ fn unread(seen: Stages<'_>) -> Option<Disagreement> {
         StageSpec::Dataset(dataset) => Some((data, dataset.content())),
         _ => None,
     })?;
-    let Some(content) = content else {
-        let message = format!("`{}` reads texts or images, and `{}` holds ratings", teacher.name(), data.name());
-        let help = Some("name texts or images".to_owned());
-        return Some(Disagreement { field: "rows".to_owned(), message, help });
-    };
     let texts = encoder.reads_texts()?;
+    let Some(content) = content else {
+        let message = format!("`{}` reads images, and the items of `{}` are texts", teacher.name(), data.name());
+        let help = Some("name an encoder of texts".to_owned());
+        return (!texts).then(|| Disagreement { field: "teacher".to_owned(), message, help });
+    };
     let message = format!(
         "`{}` reads {}, and `{}` holds {}",
         teacher.name(),
@@ -141,6 +150,30 @@ fn unread(seen: Stages<'_>) -> Option<Disagreement> {
     );
     let help = Some("name an encoder of the other family, or other data".to_owned());
     (texts != (content == Content::Texts)).then(|| Disagreement { field: "teacher".to_owned(), message, help })
+}
+
+/// Features of examples for a student of ratings, or of ratings for one of examples.
+fn other_features(seen: Stages<'_>) -> Option<Disagreement> {
+    let data = |stage: Stages<'_>| {
+        let all = ["ratings", "examples", "rows"].into_iter().flat_map(|port| stage.inputs(port).collect::<Vec<_>>());
+        all.into_iter().find_map(|data| match data.spec() {
+            StageSpec::Dataset(dataset) => Some((data.name().to_owned(), dataset.content())),
+            _ => None,
+        })
+    };
+    let features = seen.input("features")?;
+    let ((name, content), (own, of_own)) = (data(features)?, data(seen)?);
+    let noun = |content: Option<Content>| content.map_or("ratings", Content::noun);
+    (content.is_some() != of_own.is_some()).then(|| Disagreement {
+        field: "features".to_owned(),
+        message: format!(
+            "`{}` was made from `{name}`, which holds {}, and these are rows of `{own}`, which holds {}",
+            features.name(),
+            noun(content),
+            noun(of_own)
+        ),
+        help: Some(format!("name features of `{own}`")),
+    })
 }
 
 /// Data that cannot be split in the way that is asked for.

@@ -2,7 +2,7 @@
 //! row alone; what depends on a student's messages is computed live by whoever trains the student.
 //!
 //! Of a rating model all lies in one file, `features.parquet`. Of an encoder there is more, and it lies in [`shards`], which [`encode`] makes
-//! and [`import`] takes over.
+//! and [`import`] takes over. Their rows are examples with classes, or the items of ratings, by whose texts ([`texts`]) an encoder knows them.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
@@ -12,7 +12,11 @@ use arrow::{
     datatypes::{DataType, Field},
 };
 use serde::{Deserialize, Serialize};
-use talkflow_datasets::{examples::Examples, split::Part};
+use talkflow_datasets::{
+    examples::Examples,
+    ratings::{self, DATASET, ITEMS, RATINGS, Summary},
+    split::Part,
+};
 use talkflow_distill::{means, variances};
 
 use super::{
@@ -36,12 +40,13 @@ mod matrix;
 mod moments;
 mod open;
 pub mod shards;
+mod texts;
 
 pub use index::Index;
 pub use open::Features;
 
 use encode::{Loaded, Pace, Source, Wanted};
-use import::Import;
+use import::{Import, Named};
 use moments::{Moments, Stat, Stats};
 use shards::{Dtype, Shard};
 
@@ -69,7 +74,24 @@ pub fn weights_of(teacher: &Input<'_>) -> Weights {
     Weights { weights }
 }
 
-/// `teacher.json` of features of examples.
+/// What the rows of an encoder's features are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counted {
+    /// Examples with classes.
+    #[default]
+    Examples,
+    /// Items of ratings, by their dense numbers.
+    Items,
+}
+
+impl Counted {
+    fn is_examples(&self) -> bool {
+        *self == Self::Examples
+    }
+}
+
+/// `teacher.json` of an encoder's features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
@@ -79,32 +101,67 @@ pub struct Origin {
     pub encoder: Option<About>,
     /// The data set's name.
     pub data: String,
-    /// Digest of the examples that rows are counted in.
+    /// Digest of the data set that rows are counted in.
     pub examples: Digest,
+    /// What rows are; not written where they are examples.
+    #[serde(default, skip_serializing_if = "Counted::is_examples")]
+    pub rows: Counted,
     /// The precision of what is cached.
     pub dtype: Dtype,
     /// Where features came from that were not made here.
     pub imported: Option<import::Provenance>,
 }
 
-/// Whose features of examples an input holds.
+/// Whose features of examples or items an input holds.
 ///
 /// # Errors
-/// Where `teacher.json` cannot be read: features of ratings have another.
+/// Where `teacher.json` cannot be read: features of a rating model have another.
 pub fn origin(features: &Input<'_>) -> anyhow::Result<Origin> {
     let read = features.file(TEACHER).and_then(|path| files::json(&path));
     read.with_context(|| format!("`{}` holds no features of examples", features.instance))
 }
 
+/// Whether features are those of examples or items, and not a rating model's of ratings.
+pub fn has_origin(features: &Input<'_>) -> bool {
+    !features.files.0.contains_key(FEATURES)
+}
+
 /// Refuses features of other examples than `examples`: row ids mean nothing across data sets.
 ///
 /// # Errors
-/// Where they are, or are features of ratings.
+/// Where they are, or are features of ratings or of items.
 pub fn refuse_other_examples(features: &Input<'_>, examples: Digest) -> anyhow::Result<()> {
     let origin = origin(features)?;
     ensure!(
+        origin.rows == Counted::Examples,
+        "`{}` holds features of the items of ratings ({}), and not of examples: let `rows` of its `cache_features` name the examples",
+        features.instance,
+        origin.data
+    );
+    ensure!(
         origin.examples == examples,
         "`{}` was made from other examples ({}) than the rows used here; let both name the same data set",
+        features.instance,
+        origin.data
+    );
+    Ok(())
+}
+
+/// Refuses features of other items than those of `ratings`: their numbers mean nothing across data sets.
+///
+/// # Errors
+/// Where they are, or are features of examples.
+pub fn refuse_other_items(features: &Input<'_>, ratings: Digest) -> anyhow::Result<()> {
+    let origin = origin(features)?;
+    ensure!(
+        origin.rows == Counted::Items,
+        "`{}` holds features of examples ({}), and not of the items of ratings: let `rows` of its `cache_features` name the ratings",
+        features.instance,
+        origin.data
+    );
+    ensure!(
+        origin.examples == ratings,
+        "`{}` was made from the items of other ratings ({}) than those used here; let both name the same data set",
         features.instance,
         origin.data
     );
@@ -216,7 +273,7 @@ pub fn read(f: &mut Fields<'_>) -> CacheFeatures {
 }
 
 /// `rows`, a split of examples, or a data set of them as it is: an encoder has learnt from none, so that all splits can share what it makes of
-/// all rows. Whether it is a data set.
+/// all rows. Of a data set of ratings the rows are its items, which are in no part. Whether it is a data set.
 fn rows(f: &mut Fields<'_>) -> bool {
     let kinds = [ArtifactKind::Split, ArtifactKind::Data];
     let whole = f.yields("rows", &kinds) == Some(ArtifactKind::Data);
@@ -284,8 +341,8 @@ impl Stage for CacheFeatures {
     fn run(&self, cx: &mut StageCx<'_>) -> anyhow::Result<()> {
         match &self.from {
             From::Model => self.of_ratings(cx),
-            From::Encoder { tokens, kept } => self.of_examples(cx, *tokens, *kept, None),
-            From::Imported { files, kept } => self.of_examples(cx, false, *kept, Some(files)),
+            From::Encoder { tokens, kept } => self.encoded(cx, *tokens, *kept, None),
+            From::Imported { files, kept } => self.encoded(cx, false, *kept, Some(files)),
         }
     }
 }
@@ -329,18 +386,8 @@ impl CacheFeatures {
     }
 
     /// Features of texts or images: made by an encoder, or taken from files.
-    fn of_examples(&self, cx: &mut StageCx<'_>, tokens: bool, kept: Kept, import: Option<&Import>) -> anyhow::Result<()> {
-        let whole = cx.inputs("examples").is_empty();
-        let input = cx.input(if whole { "rows" } else { "examples" })?;
-        let examples = Examples::open(&files::examples_files(input)?);
-        let examples = examples.with_context(|| format!("cannot take rows of the result of `{}`", input.instance))?;
-        let rows: Vec<u32> = if whole {
-            (0..u32::try_from(examples.len())?).collect()
-        } else {
-            let split = files::split_of(cx.input("rows")?, examples.len() as u64, "examples")?;
-            let parts = self.parts();
-            (0..).zip(split.parts()).filter(|(_, part)| parts.contains(part)).map(|(row, _)| row).collect()
-        };
+    fn encoded(&self, cx: &mut StageCx<'_>, tokens: bool, kept: Kept, import: Option<&Import>) -> anyhow::Result<()> {
+        let Data { input, name, counted, mut source, ids, classes, rows } = self.data(cx)?;
         ensure!(!rows.is_empty(), "there is no row in the parts that are asked for");
         let wanted = Wanted { taps: self.taps.clone(), tokens };
         let device = training::device(cx.device, cx.gpus);
@@ -350,20 +397,20 @@ impl CacheFeatures {
             None => None,
         };
         if let Some(loaded) = &loaded {
-            loaded.reads(examples.summary().content)?;
+            loaded.reads(source.content())?;
         }
         let origin = Origin {
             weights: teacher.and_then(|teacher| weights_of(teacher).weights),
             encoder: teacher.map(|teacher| encoder::open(teacher).map(|opened| opened.about)).transpose()?,
-            data: examples.summary().name.clone(),
-            examples: input.digest(),
+            data: name,
+            examples: input,
+            rows: counted,
             dtype: kept.dtype,
             imported: import.map(|import| import.provenance()).transpose()?,
         };
-        let mut source = Source::new(examples);
         let made = match (import, &loaded) {
             (Some(import), _) => {
-                let tables = import.open(source.examples(), &rows, origin.encoder.as_ref())?;
+                let tables = import.open(&Named { ids: &ids, classes }, &rows, origin.encoder.as_ref())?;
                 self.write(cx, &rows, shards::rows_a_shard(tables.bytes_a_row(kept.dtype.bytes())), kept.dtype, |rows, _| {
                     tables.shard(rows)
                 })?
@@ -387,6 +434,42 @@ impl CacheFeatures {
         files::write_json(&cx.out.join(TEACHER), &origin)?;
         // It learnt from none of these rows, as far as anybody here knows.
         files::write_rows(&cx.out.join(files::TRAIN_ROWS), Vec::new())
+    }
+
+    /// What is to be read, and which rows of it.
+    fn data(&self, cx: &StageCx<'_>) -> anyhow::Result<Data> {
+        let whole = cx.inputs("examples").is_empty();
+        let input = cx.input(if whole { "rows" } else { "examples" })?;
+        let wrong = || format!("cannot take rows of the result of `{}`", input.instance);
+        if whole && input.files.0.contains_key(RATINGS) {
+            let items = ratings::items(&input.file(ITEMS)?).with_context(wrong)?;
+            return Ok(Data {
+                input: input.digest(),
+                name: Summary::open(&input.file(DATASET)?).with_context(wrong)?.name,
+                counted: Counted::Items,
+                source: Source::Texts(items.iter().map(texts::of_item).collect()),
+                rows: (0..u32::try_from(items.len())?).collect(),
+                ids: items.into_iter().map(|item| item.id).collect(),
+                classes: None,
+            });
+        }
+        let examples = Examples::open(&files::examples_files(input)?).with_context(wrong)?;
+        let rows = if whole {
+            (0..u32::try_from(examples.len())?).collect()
+        } else {
+            let split = files::split_of(cx.input("rows")?, examples.len() as u64, "examples")?;
+            let parts = self.parts();
+            (0..).zip(split.parts()).filter(|(_, part)| parts.contains(part)).map(|(row, _)| row).collect()
+        };
+        Ok(Data {
+            input: input.digest(),
+            name: examples.summary().name.clone(),
+            counted: Counted::Examples,
+            ids: examples.ids().to_vec(),
+            classes: Some(examples.summary().classes.len()),
+            source: Source::of(examples),
+            rows,
+        })
     }
 
     /// Makes the shards that are not there from an earlier try.
@@ -488,6 +571,20 @@ impl CacheFeatures {
         });
         Ok(())
     }
+}
+
+/// A data set to be read.
+struct Data {
+    /// Its digest.
+    input: Digest,
+    name: String,
+    counted: Counted,
+    source: Source,
+    /// What each row of it is called.
+    ids: Vec<String>,
+    classes: Option<usize>,
+    /// The rows that features are wanted of, ascending.
+    rows: Vec<u32>,
 }
 
 /// Shards that are written.

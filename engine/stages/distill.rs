@@ -1,13 +1,14 @@
 //! `distill`: a student, trained by one of the methods. Its inputs are what that method reads: biases alone and a student from
-//! scratch depend on no teacher, whatever the manifest names.
+//! scratch depend on no teacher, whatever the manifest names. A teacher of a student of ratings is a rating model, or an encoder that reads the items.
 
 use std::{fs, sync::Arc};
 
+use anyhow::bail;
 use talkflow_datasets::split::Part;
-use talkflow_distill::{NetSpec, States, TaskKind, TeacherNeeds, TeacherUpper, TeacherView, TokenStates, TrainConfig};
+use talkflow_distill::{By, NetSpec, States, TaskKind, TeacherNeeds, TeacherUpper, TeacherView, TokenStates, TrainConfig};
 
 use super::{
-    cache_features::{Features, Index, TEACHER, Tap, Weights, refuse_other_examples, weights_of},
+    cache_features::{Features, Index, TEACHER, Tap, Weights, has_origin, refuse_other_examples, refuse_other_items, weights_of},
     encoder,
     examples::ClassRows,
     files,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     artifact::{ArtifactKind, Digest},
-    fields::Fields,
+    fields::{Accepts, Fields},
     stage::{Device, Input, Stage, StageCx},
 };
 
@@ -63,19 +64,20 @@ pub fn read(f: &mut Fields<'_>) -> Distill {
     if config.epochs == 0 {
         f.mistake("stop", "a student that is not trained for an epoch learns nothing", Some("set `epochs` to at least 1"));
     }
-    let (kind, cached) = match task {
+    let (kinds, cached) = match task {
         TaskKind::Ratings => {
             f.through("rows", "rows", "ratings");
             f.refuse(PROBE, "ratings are predicted by the teacher itself", "leave it out");
-            (ArtifactKind::Model, needs.cached())
+            // An encoder reads the items.
+            (&[ArtifactKind::Model, ArtifactKind::Encoder][..], needs.cached())
         }
         TaskKind::Classes => {
             f.through("rows", "rows", "examples");
             teacher_input(f, PROBE, ArtifactKind::Model, needs.output, name);
-            (ArtifactKind::Encoder, states(needs))
+            (&[ArtifactKind::Encoder][..], states(needs))
         }
     };
-    teacher_input(f, "teacher", kind, needs.upper_layers, name);
+    teacher_input(f, "teacher", kinds, needs.upper_layers, name);
     teacher_input(f, "features", ArtifactKind::Features, cached, name);
     Distill { training }
 }
@@ -89,13 +91,15 @@ fn states(needs: TeacherNeeds) -> bool {
 }
 
 /// An input if the method reads it; otherwise only checked.
-fn teacher_input(f: &mut Fields<'_>, key: &str, kind: ArtifactKind, needed: bool, method: &str) {
+fn teacher_input(f: &mut Fields<'_>, key: &str, kinds: impl Into<Accepts>, needed: bool, method: &str) {
+    let kinds = kinds.into();
+    let noun = kinds.noun();
     let given = match needed {
-        true => f.optional_stage(key, kind),
-        false => f.unrecorded(|f| f.optional_stage(key, kind)),
+        true => f.optional_stage(key, kinds),
+        false => f.unrecorded(|f| f.optional_stage(key, kinds)),
     };
     if needed && given.is_none() && !f.has(key) {
-        let help = format!("add `{key}:` with the name of a stage that yields {kind}");
+        let help = format!("add `{key}:` with the name of a stage that yields {noun}");
         f.mistake(key, format!("the method `{method}` learns from a teacher and needs `{key}`"), Some(&help));
     }
 }
@@ -130,8 +134,11 @@ impl Stage for Distill {
         }
         let rows = Rows::of(cx, &self.training.filter)?;
         let test = rows.part(Part::Test);
-        for port in ["teacher", "features"] {
-            if let Some(input) = cx.inputs(port).first() {
+        for input in ["teacher", "features"].into_iter().filter_map(|port| cx.inputs(port).first()) {
+            // An encoder has learnt from none of these ratings.
+            if has_origin(input) {
+                refuse_other_items(input, rows.ratings_digest)?;
+            } else if !encoder::is(input) {
                 files::refuse_other_data(&files::model_config(input)?, input.instance, rows.ratings_digest)?;
                 files::refuse_leak(input, &test)?;
             }
@@ -139,9 +146,16 @@ impl Stage for Distill {
         if let (Some(teacher), Some(features)) = (cx.inputs("teacher").first(), cx.inputs("features").first()) {
             same_teacher(features, teacher)?;
         }
-        let features = cx.inputs("features").first().map(Features::open).transpose()?;
+        let cached = cx.inputs("features").first();
+        let by = if cached.is_some_and(has_origin) { By::Item } else { By::Row };
         let needs = begin.config.method.needs();
+        if by == By::Item && needs.output {
+            // A search may have chosen it; where it is written, planning says so.
+            bail!("`{}` learns from a teacher's ratings, and an encoder predicts none", begin.config.method.name());
+        }
+        let features = cached.map(Features::open).transpose()?;
         let upper = match needs.upper_layers {
+            true if encoder::is(cx.input("teacher")?) => Some(encoder::upper(cx.input("teacher")?)?),
             true => {
                 let input = cx.input("teacher")?;
                 let config = files::model_config(input)?;
@@ -150,6 +164,7 @@ impl Stage for Distill {
             false => None,
         };
         let view = features.as_ref().map(|features| TeacherView {
+            by,
             streams: false,
             row: &features.row,
             low: features.low(),
@@ -205,6 +220,7 @@ impl Distill {
         let row = order.unwrap_or_else(|| outputs.as_ref().map_or_else(Vec::new, |outputs| outputs.rows().to_vec()));
         let output = outputs.map(|outputs| outputs.of(&row)).transpose()?;
         let view = TeacherView {
+            by: By::Row,
             row: &row,
             low: features.as_ref().and_then(Features::low),
             high: features.as_ref().and_then(Features::high),

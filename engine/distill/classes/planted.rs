@@ -10,7 +10,7 @@ use crate::methods::Method;
 use crate::models::ModelSpec;
 use crate::optim::{Adam, Decay, Optimizer};
 use crate::random::{Rng, Role};
-use crate::teacher::{States, TeacherUpper, TeacherView, TokenStates, means, variances};
+use crate::teacher::{By, States, TeacherUpper, TeacherView, TokenStates, means, variances};
 use crate::testing::DEVICE;
 use crate::transformer::oracle::small;
 use crate::transformer::stack::Order;
@@ -136,6 +136,7 @@ impl Planted {
     pub(super) fn view(&self) -> TeacherView<'_> {
         let [low, high] = &self.variances;
         TeacherView {
+            by: By::Row,
             streams: false,
             row: &self.train.row,
             low: Some(States { width: self.width, values: &self.low, variance: low }),

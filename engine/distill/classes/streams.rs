@@ -13,7 +13,7 @@ use crate::error::TrainError;
 use crate::io::TrainIo;
 use crate::methods::*;
 use crate::stream::{RowFeatures, RowTokens, Shard, Shards, Stream};
-use crate::teacher::{States, TeacherView, TokenStates};
+use crate::teacher::{By, States, TeacherView, TokenStates};
 use crate::testing::DEVICE;
 use crate::trainer::Trained;
 
@@ -91,6 +91,7 @@ fn teacher(planted: &Planted) -> TeacherView<'_> {
         States { values: &[], ..states }
     }
     TeacherView {
+        by: By::Row,
         streams: true,
         row: &[],
         low: view.low.map(states),

@@ -149,6 +149,7 @@ impl Method {
     /// [`SpecError`] says what does not fit, and what to change.
     pub fn check(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>, batch: usize) -> Result<(), SpecError> {
         self.check_task(student)?;
+        self.check_predictions(student, teacher)?;
         match self {
             Method::BiasOnly => bias_only::check(student),
             Method::Scratch => Ok(()),
@@ -185,6 +186,20 @@ impl Method {
         };
         let has = format!("other predictions (model `{}`)", student.name());
         Err(SpecError::Model { method: self.name(), needs, who: "student", has, advice })
+    }
+
+    /// Refuses an encoder where the teacher's own ratings are learnt from. Of classes a probe predicts in its place.
+    fn check_predictions(&self, student: &ModelSpec, teacher: Option<&TeacherSpec>) -> Result<(), SpecError> {
+        let silent = matches!(teacher, Some(TeacherSpec::Encoder { .. })) && student.task() == TaskKind::Ratings;
+        if !(silent && self.needs().output) {
+            return Ok(());
+        }
+        let advice = match self {
+            Method::Talk(_) => "leave `weights.label` out",
+            _ => "use a method that learns from states, such as `feature`, `one_way` or `talk`",
+        };
+        let has = "only states (an encoder predicts no ratings)".to_owned();
+        Err(SpecError::Model { method: self.name(), needs: "a teacher that predicts ratings", who: "teacher", has, advice })
     }
 
     /// The terms of its loss, in the order of the curves' columns.

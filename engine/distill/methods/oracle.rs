@@ -17,7 +17,7 @@ use crate::models::{Mf, Ncf, Wide};
 use crate::ops::Pool;
 use crate::random::{Rng, Role};
 use crate::task::Body;
-use crate::teacher::{Aligned, Interpreting, States, TeacherUpper, variances};
+use crate::teacher::{Aligned, By, Interpreting, States, TeacherUpper, variances};
 use crate::testing::{Tested, device};
 
 /// Rows in the batch.
@@ -116,6 +116,7 @@ fn run(bench: &Bench, method: &Method, rewrite: impl Fn(&str, usize, usize, &mut
     let embeddings_variance = variances(&bench.embeddings, bench.embeddings_width);
     let embeddings = States { width: bench.embeddings_width, values: &bench.embeddings, variance: &embeddings_variance };
     let view = TeacherView {
+        by: By::Row,
         streams: false,
         row: &bench.examples.row,
         low: Some(States { width: bench.low_width, values: &bench.low, variance: &low_variance }),

@@ -15,7 +15,7 @@ use crate::classes::{Bag, ClassData, ClassExamples, InputShape, Inputs, NetSpec,
 use crate::ops::{Layer, Pool, Sequences};
 use crate::optim::{Optimizer, Sgd};
 use crate::task::{Body, Task};
-use crate::teacher::{Aligned, Interpreting, TeacherUpper, TokenStates, means, variances};
+use crate::teacher::{Aligned, By, Interpreting, TeacherUpper, TokenStates, means, variances};
 use crate::testing::{DEVICE, Tested, device};
 use crate::transformer::operations::Norm;
 use crate::transformer::oracle::small;
@@ -172,6 +172,7 @@ fn run(bench: &Bench, method: &Method) -> Found {
     let (low_variance, high_variance) = (variances(&bench.low, bench.width), variances(&bench.high, bench.width));
     let starts: Vec<usize> = std::iter::once(0).chain(Sequences::new(&bench.lengths).ranges().map(|rows| rows.end)).collect();
     let view = TeacherView {
+        by: By::Row,
         streams: false,
         row: &bench.examples.row,
         low: Some(States { width: bench.width, values: &bench.low, variance: &low_variance }),

@@ -59,6 +59,7 @@ impl World {
         let (low, high) = (variances(&taps.low, taps.low_width), variances(&taps.high, taps.high_width));
         let embeddings = variances(&taps.embeddings, taps.embeddings_width);
         let view = TeacherView {
+            by: talkflow_distill::By::Row,
             streams: false,
             row: &rows.row,
             low: Some(States { width: taps.low_width, values: &taps.low, variance: &low }),

@@ -3,6 +3,8 @@
 //! A shard of features is made at a time, of as many rows as settings say, whatever shards the data set has. Within it texts are read in the order of
 //! their length, so that those of a batch are alike, and states are put back in the order of rows. Each shard that is done is kept where it
 //! outlives a kill.
+//!
+//! Of ratings the texts are those of items, a row an item; they are few and lie in memory.
 
 use std::{collections::BTreeMap, ops::ControlFlow, time::Instant};
 
@@ -38,10 +40,17 @@ pub(super) struct Wanted {
     pub(super) tokens: bool,
 }
 
-/// Examples, of which one shard is in memory.
-pub(super) struct Source {
-    examples: Examples,
-    piece: Option<(usize, Piece)>,
+/// What is read.
+pub(super) enum Source {
+    /// Examples, of which one shard is in memory.
+    Examples {
+        /// All of them.
+        examples: Box<Examples>,
+        /// The shard, with its number.
+        piece: Option<(usize, Piece)>,
+    },
+    /// A text a row.
+    Texts(Vec<String>),
 }
 
 /// Contents of some rows.
@@ -51,23 +60,33 @@ pub(super) enum Items {
 }
 
 impl Source {
-    pub(super) fn new(examples: Examples) -> Self {
-        Self { examples, piece: None }
+    pub(super) fn of(examples: Examples) -> Self {
+        Self::Examples { examples: Box::new(examples), piece: None }
     }
 
-    pub(super) fn examples(&self) -> &Examples {
-        &self.examples
+    pub(super) fn content(&self) -> Content {
+        match self {
+            Self::Examples { examples, .. } => examples.summary().content,
+            Self::Texts(_) => Content::Texts,
+        }
     }
 
     /// What these rows, ascending, hold.
     pub(super) fn items(&mut self, rows: &[u32]) -> anyhow::Result<Items> {
-        let content = self.examples.summary().content;
+        let (examples, kept) = match self {
+            Self::Examples { examples, piece } => (examples, piece),
+            Self::Texts(texts) => {
+                let text = |row: &u32| texts.get(*row as usize).cloned().context("a row is beyond the last");
+                return Ok(Items::Texts(rows.iter().map(text).collect::<anyhow::Result<_>>()?));
+            }
+        };
+        let content = examples.summary().content;
         let (mut texts, mut images) = (Vec::new(), Vec::new());
         for &row in rows {
-            let number = self.examples.shard_of(row);
-            let piece = match self.piece.take() {
+            let number = examples.shard_of(row);
+            let piece = match kept.take() {
                 Some((known, piece)) if known == number => piece,
-                _ => self.examples.shard(number)?,
+                _ => examples.shard(number)?,
             };
             let at = row.checked_sub(piece.rows.start).context("the rows of a shard are others than they were")? as usize;
             match (&piece.contents, content) {
@@ -78,7 +97,7 @@ impl Source {
                 }
                 (Contents::Images(_), Content::Texts) => bail!("a data set of texts holds images"),
             }
-            self.piece = Some((number, piece));
+            *kept = Some((number, piece));
         }
         Ok(match content {
             Content::Texts => Items::Texts(texts),

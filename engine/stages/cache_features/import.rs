@@ -16,7 +16,7 @@ use arrow::{
     datatypes::{DataType, Float32Type, UInt64Type},
 };
 use serde::{Deserialize, Serialize};
-use talkflow_datasets::{examples::Examples, sound};
+use talkflow_datasets::sound;
 
 use super::{
     Tap,
@@ -242,6 +242,14 @@ impl<O: Copy + TryInto<usize>> SliceTo<O> for ArrayRef {
     }
 }
 
+/// The data set that features are of.
+pub(super) struct Named<'a> {
+    /// What each of its rows is called.
+    pub(super) ids: &'a [String],
+    /// Its classes; none where rows have no class.
+    pub(super) classes: Option<usize>,
+}
+
 /// What is imported, opened for some rows.
 pub(super) struct Tables {
     taps: BTreeMap<Tap, Table>,
@@ -267,11 +275,11 @@ impl Import {
     }
 
     /// Opens the files, and checks that each of `rows` is there, once. States have the width of the encoder where one is named.
-    pub(super) fn open(&self, examples: &Examples, rows: &[u32], encoder: Option<&About>) -> anyhow::Result<Tables> {
+    pub(super) fn open(&self, data: &Named<'_>, rows: &[u32], encoder: Option<&About>) -> anyhow::Result<Tables> {
         let mut tables = Tables { taps: BTreeMap::new(), places: HashMap::new() };
         let ids = self.row.as_ref().map(|column| Ok::<_, anyhow::Error>((column, column.ids()?))).transpose()?;
         let count = match &ids {
-            None => examples.len(),
+            None => data.ids.len(),
             Some((_, Ids::Places(ids))) => ids.len(),
             Some((_, Ids::Names(ids))) => ids.len(),
         };
@@ -282,7 +290,12 @@ impl Import {
             ensure!(table.rows() == count, "{about} has {} rows, and there are {count} in {help}", table.rows());
             ensure!(table.width() > 0, "{about} has no numbers in a row");
             let expected = match (tap, encoder) {
-                (Tap::Output, _) => Some((examples.summary().classes.len(), "classes of the data set")),
+                (Tap::Output, _) => {
+                    let classes = data.classes.with_context(|| {
+                        format!("{about} would be predictions of items, and ratings are of users and items: leave `output` out")
+                    })?;
+                    Some((classes, "classes of the data set"))
+                }
                 (_, Some(encoder)) => Some((encoder.width, "numbers of a state of the teacher")),
                 (_, None) => None,
             };
@@ -300,15 +313,15 @@ impl Import {
             None => tables.places = rows.iter().map(|row| (*row, *row as usize)).collect(),
             Some((column, Ids::Places(ids))) => {
                 for (place, id) in ids.into_iter().enumerate() {
-                    let row = u32::try_from(id).ok().filter(|row| (*row as usize) < examples.len());
-                    let row = row.with_context(|| format!("{} names row {id} of {}", column.about(), examples.len()))?;
+                    let row = u32::try_from(id).ok().filter(|row| (*row as usize) < data.ids.len());
+                    let row = row.with_context(|| format!("{} names row {id} of {}", column.about(), data.ids.len()))?;
                     if tables.places.insert(row, place).is_some() {
                         return Err(twice(column, &id.to_string()));
                     }
                 }
             }
             Some((column, Ids::Names(ids))) => {
-                let rows: HashMap<&str, u32> = examples.ids().iter().map(String::as_str).zip(0..).collect();
+                let rows: HashMap<&str, u32> = data.ids.iter().map(String::as_str).zip(0..).collect();
                 for (place, id) in ids.into_iter().enumerate() {
                     let row = rows.get(id.as_str());
                     let row = row.with_context(|| format!("{} names `{id}`, which no row is called", column.about()))?;
@@ -324,7 +337,7 @@ impl Import {
                 "{} of {} rows have no features; row {first} is the first (`{}`)",
                 lacking.len(),
                 rows.len(),
-                examples.ids()[*first as usize]
+                data.ids[*first as usize]
             );
         }
         Ok(tables)
