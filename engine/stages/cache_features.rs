@@ -123,7 +123,7 @@ pub fn origin(features: &Input<'_>) -> anyhow::Result<Origin> {
 
 /// Whether features are those of examples or items, and not a rating model's of ratings.
 pub fn has_origin(features: &Input<'_>) -> bool {
-    !features.files.0.contains_key(FEATURES)
+    Features::shards(features).is_ok_and(|shards| !shards.is_empty())
 }
 
 /// Refuses features of other examples than `examples`: row ids mean nothing across data sets.
