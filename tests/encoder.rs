@@ -352,7 +352,7 @@ fn what_cannot_be_cached_is_told_before_anything_runs() {
     refused("teacher: reader, rows: of_pictures", "`reader` reads texts, and `pictures` holds images");
     refused(
         "teacher: reader, rows: of_ratings",
-        "takes examples with classes, and these are rows of `ratings`, which holds ratings",
+        "an encoder reads the items of ratings, which are in no part of a split of `ratings`",
     );
     refused("teacher: of_texts, rows: of_texts", "`of_texts` yields a split, but a model or an encoder is needed here");
     refused("teacher: reader, rows: of_texts, taps: [low, output]", "an encoder has no `output`");

@@ -57,13 +57,9 @@ pub fn disagreements(seen: Stages<'_>) -> Vec<Disagreement> {
         StageSpec::CacheFeatures(features) => found.extend(states(seen, features)),
         StageSpec::Distill(_) => {
             let configs = configs(seen);
-            let unfit = configs.iter().find_map(|config| teacher(seen, config));
-            // Of a teacher that cannot be learnt from, nothing has to be cached.
-            if unfit.is_none() {
-                let missing: BTreeSet<Tap> = configs.iter().flat_map(distill::taps).collect();
-                found.extend(taps(seen, &configs, &missing));
-            }
-            found.extend(unfit);
+            found.extend(configs.iter().find_map(|config| teacher(seen, config)));
+            let missing: BTreeSet<Tap> = configs.iter().flat_map(distill::taps).collect();
+            found.extend(taps(seen, &configs, &missing));
             found.extend(searched::inputs(seen, &configs));
         }
         _ => {}
@@ -388,5 +384,8 @@ fn taps(seen: Stages<'_>, configs: &[TrainConfig], needed: &BTreeSet<Tap>) -> Ve
             help: Some(format!("add `{}` to its `taps`", tap.word())),
         }
     };
-    needed.iter().filter(|tap| !taps.contains(tap)).map(say).collect()
+    // What an encoder has not is said of it as a teacher; nobody could cache it.
+    let encodes = features.input("teacher").is_some_and(|teacher| matches!(teacher.spec(), StageSpec::Encoder(_)));
+    let there = |tap: &Tap| !encodes || matches!(tap, Tap::Low | Tap::High);
+    needed.iter().filter(|tap| there(tap) && !taps.contains(tap)).map(say).collect()
 }
