@@ -170,7 +170,7 @@ pub enum Held {
     /// In memory.
     Memory(Inputs),
     /// Where it lies, to be read shard by shard.
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 /// The rows of a part.

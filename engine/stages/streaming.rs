@@ -155,7 +155,7 @@ impl Streaming {
         // Of rows that only judge, the order counts for nothing: one waits at a time.
         let buffer = if part == Part::Train { self.buffer } else { 1 };
         let stream = Stream::new(Box::new(pieces(row.clone())), buffer);
-        ReadPart { label: rows.labels(&row), row, inputs: Held::Stream(stream) }
+        ReadPart { label: rows.labels(&row), row, inputs: Held::Stream(Box::new(stream)) }
     }
 
     /// Examples as a network reads them; with those for training comes what is cached of a teacher. `of` are the artifacts that this is, by digest.
