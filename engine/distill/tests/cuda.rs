@@ -14,7 +14,7 @@ use std::io::Cursor;
 use talkflow_distill::{
     Augment, Bag, Bounded, ClassData, ClassExamples, Conv, Crd, De, DeviceKind, Distance, Distances, Dkd, Examples, Feature,
     IakdAdapter, ImageShape, InputShape, Inputs, InteractInto, Label, Method, Mf, ModelSpec, Ncf, NetSpec, OneWay, Pixels,
-    Protocol, QuestionPath, Refilled, Replies, Rkd, Scale, Sp, States, Talk, TaskData, TeacherUpper, TeacherView,
+    Protocol, QuestionPath, Refilled, Replies, Rkd, Scale, Sp, Standard, States, Talk, TaskData, TeacherUpper, TeacherView,
     TextTransformer, TrainConfig, Trained, Upper, Vid, Vit, Weights, Words, train, train_classes, variances,
 };
 
@@ -185,7 +185,9 @@ fn every_network_of_classes_agrees() {
             (InputShape::Texts { vocabulary: vocabulary as usize }, &words)
         };
         let augment = Augment::default();
-        let data = ClassData { train: &examples, validation: &validation, shape, classes: CLASSES, words, augment };
+        let standard = Standard::of(&examples.inputs);
+        let (train, validation) = (examples.part(), validation.part());
+        let data = ClassData { train, validation, standard: &standard, shape, classes: CLASSES, words, augment };
         let view = TeacherView {
             row: &examples.row,
             high: Some(States { width: 5, values: &high, variance: &variance }),
