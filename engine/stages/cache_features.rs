@@ -1,8 +1,8 @@
 //! `cache_features`: a frozen teacher's states and predictions for given rows, computed once, or taken from files of the user's. They are functions of the
 //! row alone; what depends on a student's messages is computed live by whoever trains the student.
 //!
-//! Of a rating model all lies in one file, `features.parquet`. Of an encoder there is more, and it lies in [`shards`], which [`encode`] makes
-//! and [`import`] takes over. Their rows are examples with classes, or the items of ratings, by whose texts ([`texts`]) an encoder knows them.
+//! Of a rating model all lies in one file, `features.parquet`. Of an encoder there is more, and it lies in [`shards`], which `encode` makes
+//! and `import` takes over. Their rows are examples with classes, or the items of ratings, by whose texts (`texts`) an encoder knows them.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
