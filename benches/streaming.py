@@ -72,7 +72,7 @@ def run(binary, folder, *args):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--given", type=int, default=128, help="MiB that a training may hold")
+    parser.add_argument("--given", type=int, default=224, help="MiB that a training may hold")
     parser.add_argument("--dir", help="where to work; a temporary folder otherwise")
     parser.add_argument("--binary", default=os.path.join(ROOT, "target", "release", "talkflow"))
     args = parser.parse_args()
