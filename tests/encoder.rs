@@ -263,10 +263,6 @@ fn features_of_the_users_are_imported_with_their_provenance() {
         "has 300 rows, and there are 360 in the data set",
     );
     failed(
-        &format!("import: {{ from: x, output: {{ file: {shard}, name: low }}, row: {{ file: {shard}, name: row }} }}"),
-        "has 16 numbers a row, and these are not the 6 classes",
-    );
-    failed(
         &format!("import: {{ from: x, low: {{ file: {shard}, name: lo }} }}"),
         "has no list or matrix `lo`; it has `high`, `low`, `row`",
     );

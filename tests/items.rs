@@ -200,8 +200,7 @@ fn states_of_items_can_be_imported() {
     std::fs::write(space.path("own.npy"), npy(79)).unwrap();
     space.run(&only).code(1).says("has 79 rows, and there are 80 in the data set");
     std::fs::write(space.path("own.npy"), npy(80)).unwrap();
-    let output = text.replace("high: { file: own.npy }", "output: { file: own.npy }");
-    // Without students, of whom none learns from that.
-    space.write("m.yaml", output.split("  student:").next().unwrap());
-    space.run(&["run", "m.yaml", "--offline", "known"]).code(1).says("would be predictions of items");
+    // Whose predictions a student learns from is a probe, or a rating model.
+    space.write("m.yaml", &text.replace("high: { file: own.npy }", "output: { file: own.npy }"));
+    space.run(&["run", "m.yaml", "--offline", "known"]).code(2).says("unknown setting `output` in `import`");
 }

@@ -46,7 +46,7 @@ pub use index::Index;
 pub use open::Features;
 
 use encode::{Loaded, Pace, Source, Wanted};
-use import::{Import, Named};
+use import::Import;
 use moments::{Moments, Stat, Stats};
 use shards::{Dtype, Shard};
 
@@ -387,7 +387,7 @@ impl CacheFeatures {
 
     /// Features of texts or images: made by an encoder, or taken from files.
     fn encoded(&self, cx: &mut StageCx<'_>, tokens: bool, kept: Kept, import: Option<&Import>) -> anyhow::Result<()> {
-        let Data { input, name, counted, mut source, ids, classes, rows } = self.data(cx)?;
+        let Data { input, name, counted, mut source, ids, rows } = self.data(cx)?;
         ensure!(!rows.is_empty(), "there is no row in the parts that are asked for");
         let wanted = Wanted { taps: self.taps.clone(), tokens };
         let device = training::device(cx.device, cx.gpus);
@@ -410,7 +410,7 @@ impl CacheFeatures {
         };
         let made = match (import, &loaded) {
             (Some(import), _) => {
-                let tables = import.open(&Named { ids: &ids, classes }, &rows, origin.encoder.as_ref())?;
+                let tables = import.open(&ids, &rows, origin.encoder.as_ref())?;
                 self.write(cx, &rows, shards::rows_a_shard(tables.bytes_a_row(kept.dtype.bytes())), kept.dtype, |rows, _| {
                     tables.shard(rows)
                 })?
@@ -450,7 +450,6 @@ impl CacheFeatures {
                 source: Source::Texts(items.iter().map(texts::of_item).collect()),
                 rows: (0..u32::try_from(items.len())?).collect(),
                 ids: items.into_iter().map(|item| item.id).collect(),
-                classes: None,
             });
         }
         let examples = Examples::open(&files::examples_files(input)?).with_context(wrong)?;
@@ -466,7 +465,6 @@ impl CacheFeatures {
             name: examples.summary().name.clone(),
             counted: Counted::Examples,
             ids: examples.ids().to_vec(),
-            classes: Some(examples.summary().classes.len()),
             source: Source::of(examples),
             rows,
         })
@@ -582,7 +580,6 @@ struct Data {
     source: Source,
     /// What each row of it is called.
     ids: Vec<String>,
-    classes: Option<usize>,
     /// The rows that features are wanted of, ascending.
     rows: Vec<u32>,
 }

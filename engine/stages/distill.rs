@@ -45,7 +45,7 @@ pub fn read(f: &mut Fields<'_>) -> Distill {
         return Distill { training: training::read_chosen(f) };
     }
     let method = settings::method(f);
-    let (needs, name) = (method.needs(), method.name());
+    let name = method.name();
     let training = training::read(f, method);
     let Settings::Written(config) = &training.settings else { return Distill { training } };
     // Of a model that is wrong in some way its word still tells what it predicts.
@@ -64,26 +64,40 @@ pub fn read(f: &mut Fields<'_>) -> Distill {
     if config.epochs == 0 {
         f.mistake("stop", "a student that is not trained for an epoch learns nothing", Some("set `epochs` to at least 1"));
     }
-    let (kinds, cached) = match task {
+    let kinds = match task {
         TaskKind::Ratings => {
             f.through("rows", "rows", "ratings");
             f.refuse(PROBE, "ratings are predicted by the teacher itself", "leave it out");
             // An encoder reads the items.
-            (&[ArtifactKind::Model, ArtifactKind::Encoder][..], needs.cached())
+            &[ArtifactKind::Model, ArtifactKind::Encoder][..]
         }
         TaskKind::Classes => {
             f.through("rows", "rows", "examples");
-            teacher_input(f, PROBE, ArtifactKind::Model, needs.output, name);
-            (&[ArtifactKind::Encoder][..], states(needs))
+            teacher_input(f, PROBE, ArtifactKind::Model, reads(config, PROBE), name);
+            &[ArtifactKind::Encoder][..]
         }
     };
-    teacher_input(f, "teacher", kinds, needs.upper_layers, name);
-    teacher_input(f, "features", ArtifactKind::Features, cached, name);
+    teacher_input(f, "teacher", kinds, reads(config, "teacher"), name);
+    teacher_input(f, "features", ArtifactKind::Features, reads(config, "features"), name);
     Distill { training }
 }
 
 /// The port of a probe, whose predictions of classes are a teacher's.
 pub const PROBE: &str = "probe";
+
+/// The ports of what students learn from.
+pub(super) const PORTS: [&str; 3] = ["teacher", "features", PROBE];
+
+/// Whether a training reads one of [`PORTS`].
+pub(super) fn reads(config: &TrainConfig, port: &str) -> bool {
+    let (needs, of_classes) = (config.method.needs(), config.model.task() == TaskKind::Classes);
+    match port {
+        "teacher" => needs.upper_layers,
+        "features" if of_classes => states(needs),
+        "features" => needs.cached(),
+        _ => of_classes && needs.output,
+    }
+}
 
 /// Whether states of a teacher have to be cached; predictions of classes are a probe's.
 fn states(needs: TeacherNeeds) -> bool {

@@ -25,7 +25,7 @@ impl Stage for Pretrain {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn backend(&self, device: Device) -> Option<String> {

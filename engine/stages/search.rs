@@ -83,7 +83,7 @@ impl Stage for Search {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn backend(&self, _device: Device) -> Option<String> {

@@ -101,8 +101,7 @@ pub fn read(f: &mut Fields<'_>, method: Method) -> Training {
         }
     };
     if !augment.is_none() && config.method.needs().cached() {
-        let what = "a teacher's states were cached for the images as they are, and here they would be changed at random";
-        f.mistake("augment", format!("`{}` learns from cached states: {what}", config.method.name()), Some("leave it out"));
+        f.mistake("augment", of_cached(&config), Some("leave it out"));
     }
     let stream = match config.model.task() {
         TaskKind::Classes => streaming::read(f),
@@ -150,6 +149,12 @@ pub fn read_chosen(f: &mut Fields<'_>) -> Training {
     rest(f, filter, chosen, augment, stream)
 }
 
+/// Why images cannot be changed beside what a method reads of its teacher.
+fn of_cached(config: &TrainConfig) -> String {
+    let what = "a teacher's states were cached for the images as they are, and here they would be changed at random";
+    format!("`{}` learns from cached states: {what}", config.method.name())
+}
+
 fn rest(f: &mut Fields<'_>, filter: Filter, settings: Settings, augment: Augment, stream: Option<Streaming>) -> Training {
     let keep = f.choice("keep", Some(Keep::Nothing));
     // When to write a checkpoint changes no result.
@@ -181,7 +186,28 @@ impl Training {
         let earlier = (!states.is_empty()).then_some((training.epochs, states));
         let config = TrainConfig { seed, epochs: epochs.unwrap_or(training.epochs), ..training };
         config.check(None).with_context(|| format!("the settings that `{}` chose", input.instance))?;
+        if let Some((field, why)) = self.idle(&config) {
+            bail!("{why}, which `{}` chose: leave `{field}` out", input.instance);
+        }
         Ok(Begin { config, earlier })
+    }
+
+    /// Of the settings beside chosen ones, one that a training with these has no use for, and why.
+    pub(super) fn idle(&self, config: &TrainConfig) -> Option<(&'static str, String)> {
+        let model = config.model.name();
+        let images = matches!(config.model, ModelSpec::Net(NetSpec::Vit(_) | NetSpec::Conv(_)));
+        let augments = !self.augment.is_none();
+        match config.model.task() {
+            TaskKind::Ratings if self.stream.is_some() => Some(("stream", format!("ratings are read whole by `{model}`"))),
+            TaskKind::Classes if !self.filter.genres().is_empty() => {
+                Some(("where", format!("texts and images, which `{model}` reads, have no genres to choose rows by")))
+            }
+            _ if augments && !images => {
+                Some(("augment", format!("only images can be mirrored and cut, and `{model}` reads none")))
+            }
+            _ if augments && config.method.needs().cached() => Some(("augment", of_cached(config))),
+            _ => None,
+        }
     }
 
     /// Trains on the selected rows and writes the model artifact.
@@ -199,9 +225,6 @@ impl Training {
         let Begin { config, earlier } = begin;
         if config.model.task() != TaskKind::Ratings {
             bail!("the model `{}` predicts classes, and `{}` holds ratings", config.model.name(), rows.selection.summary().name);
-        }
-        if self.stream.is_some() {
-            bail!("ratings are read whole: leave `stream` out");
         }
         let (training, validation) = (rows.examples(&[Part::Train]), rows.examples(&[Part::Validation]));
         let summary = rows.selection.summary();
@@ -241,14 +264,10 @@ impl Training {
         teacher: Option<TeacherView<'_>>,
     ) -> anyhow::Result<()> {
         let Begin { config, earlier } = begin;
-        let name = config.method.name();
         let ModelSpec::Net(net) = &config.model else {
             bail!("the model `{}` predicts ratings, and `{}` holds examples with classes", config.model.name(), rows.name());
         };
-        if !self.augment.is_none() && config.method.needs().cached() {
-            bail!("`{name}` learns from states that were cached for images as they are: leave `augment` out");
-        }
-        let read = read(net)?;
+        let (name, read) = (config.method.name(), read(net)?);
         self.train_classes(cx, (config, earlier), rows, &read, name, teacher)
     }
 

@@ -9,7 +9,7 @@ use super::{Stages, columns_of, configs};
 use crate::{
     plan::{Disagreement, Seen},
     stages::{
-        StageSpec,
+        StageSpec, distill,
         evaluate::Evaluate,
         search::Search,
         training::{CHOSEN, Keep, Settings, Training},
@@ -77,24 +77,26 @@ pub(super) fn of_search(seen: Stages<'_>, search: &Search) -> Vec<Disagreement> 
     found
 }
 
-/// Inputs that something a search may choose needs, and that are not named.
+/// Inputs that something a search may choose needs and that are not named, and settings that it has no use for.
 pub(super) fn inputs(seen: Stages<'_>, configs: &[TrainConfig]) -> Vec<Disagreement> {
     if seen.input(CHOSEN).is_none() {
         return Vec::new();
     }
-    let lacks = |port: &'static str, needed: fn(&TrainConfig) -> bool| {
-        let method = configs.iter().find(|config| needed(config)).filter(|_| seen.input(port).is_none())?;
+    let lacks = |port: &'static str| {
+        let method = configs.iter().find(|config| distill::reads(config, port)).filter(|_| seen.input(port).is_none())?;
         Some(Disagreement {
             field: CHOSEN.to_owned(),
             message: format!("the method `{}`, which may be chosen, needs `{port}`", method.method.name()),
             help: Some(format!("add `{port}:`, as its trials have it")),
         })
     };
-    let found = [
-        lacks("features", |config| config.method.needs().cached()),
-        lacks("teacher", |config| config.method.needs().upper_layers),
-    ];
-    found.into_iter().flatten().collect()
+    let idle = training(seen).and_then(|training| configs.iter().find_map(|config| training.idle(config)));
+    let idle = idle.map(|(field, message)| Disagreement {
+        field: field.to_owned(),
+        message: format!("{message}, and a search may choose that"),
+        help: Some("leave it out".to_owned()),
+    });
+    distill::PORTS.into_iter().filter_map(lacks).chain(idle).collect()
 }
 
 /// What was spent on a search: trainings, and the epochs they may take.

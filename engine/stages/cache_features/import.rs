@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The taps that can be imported.
-const TAPS: [Tap; 3] = [Tap::Low, Tap::High, Tap::Output];
+const TAPS: [Tap; 2] = [Tap::Low, Tap::High];
 
 /// Its settings.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub(super) fn read(f: &mut Fields<'_>) -> Import {
     let taps: BTreeMap<Tap, Column> = named.collect();
     let row = column(f, "row");
     if taps.is_empty() && f.sound() {
-        f.mistake("from", "nothing is imported", Some("name the files of `low`, `high` or `output`"));
+        f.mistake("from", "nothing is imported", Some("name the file of `low` or of `high`"));
     }
     Import { taps, row, from }
 }
@@ -242,14 +242,6 @@ impl<O: Copy + TryInto<usize>> SliceTo<O> for ArrayRef {
     }
 }
 
-/// The data set that features are of.
-pub(super) struct Named<'a> {
-    /// What each of its rows is called.
-    pub(super) ids: &'a [String],
-    /// Its classes; none where rows have no class.
-    pub(super) classes: Option<usize>,
-}
-
 /// What is imported, opened for some rows.
 pub(super) struct Tables {
     taps: BTreeMap<Tap, Table>,
@@ -274,12 +266,13 @@ impl Import {
         Ok(Provenance { from: self.from.clone(), files: named.map(file).collect::<anyhow::Result<_>>()? })
     }
 
-    /// Opens the files, and checks that each of `rows` is there, once. States have the width of the encoder where one is named.
-    pub(super) fn open(&self, data: &Named<'_>, rows: &[u32], encoder: Option<&About>) -> anyhow::Result<Tables> {
+    /// Opens the files, and checks that each of `rows` is there, once. `names` are what all rows of the data set are called. States have
+    /// the width of the encoder where one is named.
+    pub(super) fn open(&self, names: &[String], rows: &[u32], encoder: Option<&About>) -> anyhow::Result<Tables> {
         let mut tables = Tables { taps: BTreeMap::new(), places: HashMap::new() };
         let ids = self.row.as_ref().map(|column| Ok::<_, anyhow::Error>((column, column.ids()?))).transpose()?;
         let count = match &ids {
-            None => data.ids.len(),
+            None => names.len(),
             Some((_, Ids::Places(ids))) => ids.len(),
             Some((_, Ids::Names(ids))) => ids.len(),
         };
@@ -289,20 +282,10 @@ impl Import {
             let help = if ids.is_some() { "the list of rows" } else { "the data set: name the rows by `row`" };
             ensure!(table.rows() == count, "{about} has {} rows, and there are {count} in {help}", table.rows());
             ensure!(table.width() > 0, "{about} has no numbers in a row");
-            let expected = match (tap, encoder) {
-                (Tap::Output, _) => {
-                    let classes = data.classes.with_context(|| {
-                        format!("{about} would be predictions of items, and ratings are of users and items: leave `output` out")
-                    })?;
-                    Some((classes, "classes of the data set"))
-                }
-                (_, Some(encoder)) => Some((encoder.width, "numbers of a state of the teacher")),
-                (_, None) => None,
-            };
-            if let Some((width, what)) = expected {
+            if let Some(width) = encoder.map(|encoder| encoder.width) {
                 ensure!(
                     table.width() == width,
-                    "{about} has {} numbers a row, and these are not the {width} {what}",
+                    "{about} has {} numbers a row, and these are not the {width} numbers of a state of the teacher",
                     table.width()
                 );
             }
@@ -313,15 +296,15 @@ impl Import {
             None => tables.places = rows.iter().map(|row| (*row, *row as usize)).collect(),
             Some((column, Ids::Places(ids))) => {
                 for (place, id) in ids.into_iter().enumerate() {
-                    let row = u32::try_from(id).ok().filter(|row| (*row as usize) < data.ids.len());
-                    let row = row.with_context(|| format!("{} names row {id} of {}", column.about(), data.ids.len()))?;
+                    let row = u32::try_from(id).ok().filter(|row| (*row as usize) < names.len());
+                    let row = row.with_context(|| format!("{} names row {id} of {}", column.about(), names.len()))?;
                     if tables.places.insert(row, place).is_some() {
                         return Err(twice(column, &id.to_string()));
                     }
                 }
             }
             Some((column, Ids::Names(ids))) => {
-                let rows: HashMap<&str, u32> = data.ids.iter().map(String::as_str).zip(0..).collect();
+                let rows: HashMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
                 for (place, id) in ids.into_iter().enumerate() {
                     let row = rows.get(id.as_str());
                     let row = row.with_context(|| format!("{} names `{id}`, which no row is called", column.about()))?;
@@ -337,7 +320,7 @@ impl Import {
                 "{} of {} rows have no features; row {first} is the first (`{}`)",
                 lacking.len(),
                 rows.len(),
-                data.ids[*first as usize]
+                names[*first as usize]
             );
         }
         Ok(tables)

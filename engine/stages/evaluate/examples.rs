@@ -11,11 +11,9 @@ use talkflow_distill::Classifier;
 use super::{
     DATA, classes,
     likeness::Likeness,
-    placing::{self, Placing, Scoring, agrees, joined, labels_of},
+    placing::{self, Placing, Scoring, joined, labels_of, refuse_leaks, scored_on},
 };
 use crate::{
-    artifact::Digest,
-    scores::TEACHER,
     stage::{Input, StageCx},
     stages::{
         examples::ClassRows,
@@ -66,12 +64,7 @@ impl Exam<'_> {
         let (config, rows) = (files::model_config(input)?, world.of(input)?);
         let place = self.placing.place(input.labels, &config.rows, &config.method);
         if self.part == Part::Test {
-            // Its own, and those of whoever taught it.
-            let test = rows.part(self.part);
-            files::refuse_leak(input, &test)?;
-            for teacher in teachers.iter().filter(|teacher| agrees(teacher, input)) {
-                files::refuse_leak(teacher, &test)?;
-            }
+            refuse_leaks(input, teachers, &rows.part(self.part))?;
         }
         self.scored(rows, (&config, input), place)
     }
@@ -87,22 +80,7 @@ impl Exam<'_> {
         let mut seen = BTreeMap::new();
         for input in teachers {
             let (config, rows) = (files::model_config(input)?, world.of(input)?);
-            for student in students.iter().map(|student| &student.entry) {
-                if input.labels.iter().any(|(axis, value)| student.labels.get(axis).is_some_and(|own| own != value)) {
-                    continue;
-                }
-                match seen.insert((student.row.clone(), student.block.clone()), input.instance) {
-                    None => {}
-                    Some(same) if same == input.instance => continue,
-                    Some(other) => bail!(
-                        "both `{other}` and `{}` are teachers of {} {} in block `{}`: select one of them in `teacher`",
-                        input.instance,
-                        self.placing.row_axis,
-                        student.row,
-                        student.block
-                    ),
-                }
-                let place = [student.row.clone(), TEACHER.to_owned(), student.block.clone()];
+            for (_, place) in self.placing.taught(input, students.iter().map(|student| &student.entry), &mut seen)? {
                 made.push(self.scored(rows, (&config, input), place)?);
             }
         }
@@ -124,15 +102,13 @@ impl Exam<'_> {
             true => probe::outputs(input)?.of(&rows)?,
             false => ran(of, config, input, &rows)?,
         };
-        let ids = rows.iter().flat_map(|row| row.to_le_bytes());
-        let on: Vec<u8> = of.digest.to_string().into_bytes().into_iter().chain(ids).collect();
         let scoring = Scoring {
             place,
             model: input.digest(),
             labels: labels_of(input),
             method: config.method.clone(),
             train_rows: of.part(Part::Train).len(),
-            on: Digest::of(&on),
+            on: scored_on(of.digest, &rows),
             serving_parameters: config.serving_parameters,
             training_parameters: config.training_parameters,
             likeness: Likeness::default(),

@@ -11,6 +11,7 @@ use crate::{
     artifact::Digest,
     scores::{Details, Entry, Measures, TEACHER},
     stage::Input,
+    stages::files,
 };
 
 /// How entries are placed in the table.
@@ -93,6 +94,34 @@ impl Placing<'_> {
         [row, column, block.join(",")]
     }
 
+    /// The rows and blocks of the table that a teacher stands in, each with a student that stands there too. `seen` is who stands where by now.
+    ///
+    /// # Errors
+    /// Where another teacher stands there.
+    pub fn taught<'s, 'a>(
+        &self,
+        teacher: &Input<'a>,
+        students: impl Iterator<Item = &'s Entry>,
+        seen: &mut BTreeMap<(String, String), &'a str>,
+    ) -> anyhow::Result<Vec<(&'s Entry, [String; 3])>> {
+        let fits =
+            |student: &&Entry| teacher.labels.iter().all(|(axis, value)| student.labels.get(axis).is_none_or(|own| own == value));
+        let mut places = Vec::new();
+        for student in students.filter(fits) {
+            let Entry { row, block, .. } = student;
+            match seen.insert((row.clone(), block.clone()), teacher.instance) {
+                None => places.push((student, [row.clone(), TEACHER.to_owned(), block.clone()])),
+                Some(same) if same == teacher.instance => {}
+                Some(other) => bail!(
+                    "both `{other}` and `{}` are teachers of {} {row} in block `{block}`: select one of them in `teacher`",
+                    teacher.instance,
+                    self.row_axis
+                ),
+            }
+        }
+        Ok(places)
+    }
+
     /// Brings entries into canonical order, each place of the table taken once, and one set of rows for all columns of a row.
     ///
     /// # Errors
@@ -149,6 +178,21 @@ pub fn joined(input: &Input<'_>, others: &[&IndexMap<String, String>], port: &st
 /// Whether the values of two on shared axes are the same.
 pub fn agrees(a: &Input<'_>, b: &Input<'_>) -> bool {
     a.labels.iter().all(|(axis, value)| b.labels.get(axis).is_none_or(|own| own == value))
+}
+
+/// Refuses a model that learnt rows it is tested on, or was taught by one that did.
+///
+/// # Errors
+/// Says which, and how many rows.
+pub fn refuse_leaks(model: &Input<'_>, teachers: &[Input<'_>], test: &[u32]) -> anyhow::Result<()> {
+    files::refuse_leak(model, test)?;
+    teachers.iter().filter(|teacher| agrees(teacher, model)).try_for_each(|teacher| files::refuse_leak(teacher, test))
+}
+
+/// Names the rows that are scored, and the data that they are of.
+pub fn scored_on(data: Digest, rows: &[u32]) -> Digest {
+    let rows = rows.iter().flat_map(|row| row.to_le_bytes());
+    Digest::of(&data.to_string().into_bytes().into_iter().chain(rows).collect::<Vec<u8>>())
 }
 
 /// Those of an instance as an entry has them.

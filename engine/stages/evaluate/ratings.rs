@@ -15,13 +15,13 @@ use talkflow_distill::{Examples, Rank, metrics};
 use super::{
     DATA,
     likeness::{Likeness, Teachers},
-    placing::{self, Placing, Scoring, agrees, joined, labels_of},
+    placing::{self, Placing, Scoring, agrees, joined, labels_of, refuse_leaks, scored_on},
     ranking::{Ranked, Ranking, Rated},
     users::{self, UserErrors},
 };
 use crate::{
     artifact::Digest,
-    scores::{Details, Measures, Metric, RatingDetails, TEACHER},
+    scores::{Details, Measures, Metric, RatingDetails},
     stage::{Input, StageCx},
     stages::{
         files::{self, ModelFiles},
@@ -129,11 +129,7 @@ impl Rating<'_> {
         let place = self.placing.place(input.labels, &opened.config.rows, &opened.config.method);
         let selected = self.rows(world, split, &opened.config.genres)?;
         if self.part == Part::Test {
-            // Its own, and those of whoever taught it.
-            files::refuse_leak(input, &selected.examples.row)?;
-            for teacher in teachers.iter().filter(|teacher| agrees(teacher, input)) {
-                files::refuse_leak(teacher, &selected.examples.row)?;
-            }
+            refuse_leaks(input, teachers, &selected.examples.row)?;
         }
         self.scored(world, split, (&opened, input), place, selected, Some(likeness))
     }
@@ -150,25 +146,9 @@ impl Rating<'_> {
         for input in teachers {
             let opened = files::model(input)?;
             let split = world.split_of(input)?;
-            for student in students.iter().map(|student| &student.entry) {
+            for (student, place) in self.placing.taught(input, students.iter().map(|student| &student.entry), &mut seen)? {
                 let Some(details) = student.ratings() else { continue };
-                let fits = input.labels.iter().all(|(axis, value)| student.labels.get(axis).is_none_or(|own| own == value));
-                if !fits {
-                    continue;
-                }
-                match seen.insert((student.row.clone(), student.block.clone()), input.instance) {
-                    None => {}
-                    Some(same) if same == input.instance => continue,
-                    Some(other) => bail!(
-                        "both `{other}` and `{}` are teachers of {} {} in block `{}`: select one of them in `teacher`",
-                        input.instance,
-                        self.placing.row_axis,
-                        student.row,
-                        student.block
-                    ),
-                }
                 let selected = self.rows(world, split, &details.genres)?;
-                let place = [student.row.clone(), TEACHER.to_owned(), student.block.clone()];
                 made.push(self.scored(world, split, (&opened, input), place, selected, None)?);
             }
         }
@@ -198,8 +178,6 @@ impl Rating<'_> {
         if examples.is_empty() {
             bail!("`{}` has no {} rows: its genres are too rare for this split", input.instance, self.part.name());
         }
-        let ids = examples.row.iter().flat_map(|row| row.to_le_bytes());
-        let on: Vec<u8> = digest.to_string().into_bytes().into_iter().chain(ids).collect();
         let some = |column: &[u32]| column.iter().copied().map(Some).collect::<Vec<_>>();
         let predicted = opened.model.predict(&some(&examples.user), &some(&examples.item))?;
         let ranks = match self.ranking {
@@ -210,7 +188,7 @@ impl Rating<'_> {
             let top = self.ranking?.top;
             metrics::mean(ranks.iter().map(|ranked| worth(ranked.rank, top)))
         };
-        let on = Digest::of(&on);
+        let on = scored_on(*digest, &examples.row);
         let likeness = match likeness {
             Some(teachers) => teachers.likeness(input, opened, &examples, on)?,
             None => Likeness::default(),
